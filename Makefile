@@ -1,0 +1,43 @@
+# keras-bench. `make help` lists the targets; every other target sets up .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+KERAS_BENCH := $(BIN)/keras-bench
+SUITE = $(KERAS_BENCH) suite $(if $(DATA),--data "$(DATA)")
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint bench tiny-imagenet-all
+
+help: ## list the targets
+	@echo "make TARGET [DATA=folder-or-zip] [ARGS='options of keras-bench suite']"
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 22
+
+setup: .venv/.installed ## make .venv and install keras-bench with its tools (some minutes, once)
+
+.venv/.installed: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "error: Python 3.11 to 3.13 is needed, found $$($(PYTHON) --version); use make PYTHON=python3.12 …"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,tfds,tensorboard]'
+	@touch $@
+
+demo: .venv/.installed ## transfer learning on real digits, without network or weights (about 6 minutes)
+	$(KERAS_BENCH) suite --experiment demo-pretrain $(ARGS)
+	$(KERAS_BENCH) suite --experiment demo $(ARGS)
+
+test: .venv/.installed ## the tests CI runs
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: .venv/.installed ## all tests, slow ones included
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.installed ## format check, lint, types, layering
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/.installed ## speed and memory beside plain Keras, as ratios
+	$(BIN)/python -m benchmarks.compare_tl $(if $(DATA),--data "$(DATA)") $(ARGS)
+
+tiny-imagenet-all: .venv/.installed ## study 1: VGG16, ResNet50, EfficientNetB0 on Tiny ImageNet
+	$(SUITE) --experiment tiny-imagenet $(ARGS)

@@ -1,0 +1,8 @@
+"""`python -m keras_bench` is `keras-bench`."""
+
+import sys
+
+from keras_bench.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

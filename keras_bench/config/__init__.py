@@ -1,0 +1,33 @@
+"""Frozen, validated configuration: YAML in, YAML out, did-you-mean on the way."""
+
+from keras_bench.config.dump import describe, to_yaml
+from keras_bench.config.load import Experiment, Layer, load_experiment, parse_setting
+from keras_bench.config.schema import (
+    PHASES,
+    SOURCES,
+    AugmentationConfig,
+    Config,
+    DatasetConfig,
+    FineTuneConfig,
+    ModelConfig,
+    PhaseConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "PHASES",
+    "SOURCES",
+    "AugmentationConfig",
+    "Config",
+    "DatasetConfig",
+    "Experiment",
+    "FineTuneConfig",
+    "Layer",
+    "ModelConfig",
+    "PhaseConfig",
+    "TrainingConfig",
+    "describe",
+    "load_experiment",
+    "parse_setting",
+    "to_yaml",
+]

@@ -1,0 +1,45 @@
+"""Writes a resolved configuration back as YAML, bare for the run folder or commented for people."""
+
+import io
+from typing import Any
+
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+
+from keras_bench.config.schema import Config
+
+
+def to_yaml(config: Config) -> str:
+    """Return the whole resolved configuration as YAML that `--experiment FILE` would read back (less `models`)."""
+    return _dump(config.model_dump(mode="json"))
+
+
+def describe(config: Config) -> str:
+    """Return the resolved configuration as YAML with the meaning of every key as a comment."""
+    lines = []
+    for name, field in Config.model_fields.items():
+        value = getattr(config, name)
+        if not isinstance(value, BaseModel):
+            lines.append(f"{_pair(name, value)}  # {field.description}")
+            continue
+        lines += ["", f"{name}:  # {(type(value).__doc__ or '').splitlines()[0]}"]
+        for key, inner in type(value).model_fields.items():
+            lines.append(f"  {_pair(key, value.model_dump(mode='json')[key])}  # {inner.description}")
+    return "\n".join(lines) + "\n"
+
+
+def _pair(key: str, value: Any) -> str:
+    return _dump({key: value}).rstrip("\n")
+
+
+def _dump(tree: dict[str, Any]) -> str:
+    yaml = YAML(typ="rt", pure=True)
+    yaml.default_flow_style = None
+    yaml.width = 10_000
+    # A bare `key:` reads as an oversight; say null.
+    yaml.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    stream = io.StringIO()
+    yaml.dump(tree, stream)
+    return stream.getvalue()

@@ -1,0 +1,245 @@
+"""Reads experiments/*.yaml, overlays the model's block and the command line, and explains what is wrong.
+
+Precedence: default < experiment file < its `models.<name>` block < command line (`--set`).
+"""
+
+import sys
+import sysconfig
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML, YAMLError
+
+from keras_bench.backbones import BACKBONES
+from keras_bench.config.schema import Config
+from keras_bench.errors import UserError, unknown_name
+
+Tree = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One set of overriding keys and where it was written.
+
+    Attributes:
+        origin: what an error message calls the place, e.g. "experiments/digits.yaml".
+        tree: nested keys and values, a part of the configuration's key tree.
+    """
+
+    origin: str
+    tree: Tree
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment file as read: its keys, and the models it compares in their order.
+
+    Attributes:
+        path: the file.
+        base: keys for every model.
+        models: for each model name the keys that differ for it.
+    """
+
+    path: Path
+    base: Layer
+    models: dict[str, Layer]
+
+    def resolve(self, model: str, overrides: Iterable[Layer] = ()) -> Config:
+        """Return the validated configuration for one model.
+
+        Args:
+            model: a name of the backbone table; it need not stand in the file.
+            overrides: layers from the command line, weakest first.
+
+        Raises:
+            UserError: a key is unknown, or a value has the wrong type or is out of range.
+        """
+        if model not in BACKBONES:
+            raise UserError(f"--model: {unknown_name('model', model, BACKBONES)}")
+        layers = [self.base, self.models.get(model, Layer(str(self.path), {})), *overrides]
+        for layer in layers:
+            check_keys(layer, layer.tree, Config, "")
+        merged: Tree = {}
+        for layer in layers:
+            merged = _overlay(merged, layer.tree)
+        return _validate(merged, layers)
+
+
+def find_experiment(name: str) -> Path:
+    """Return the YAML file of an experiment given by name or by path.
+
+    Names are looked up in ./experiments, then beside the package, then where pip puts our data files.
+
+    Raises:
+        UserError: there is no such experiment.
+    """
+    if name.endswith((".yaml", ".yml")):
+        if Path(name).is_file():
+            return Path(name)
+        raise UserError(f"--experiment: no file {name!r}. Give an existing YAML file or a name.")
+    folders = _experiment_folders()
+    for folder in folders:
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+    raise UserError(f"--experiment: {unknown_name('experiment', name, known)}, or a path ending in .yaml")
+
+
+def load_experiment(name: str) -> Experiment:
+    """Read an experiment by name or path; its keys are checked by `Experiment.resolve`.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or its `models` block is not a mapping of known models.
+    """
+    path = find_experiment(name)
+    tree = _read_yaml(path)
+    tree.setdefault("name", path.stem)
+    models = tree.pop("models", None) or {}
+    if not isinstance(models, dict) or not all(isinstance(block or {}, dict) for block in models.values()):
+        raise UserError(f"{path}: models: expected a mapping of model names to overriding keys, e.g. {{VGG16: {{}}}}")
+    for model in models:
+        if model not in BACKBONES:
+            raise UserError(f"{path}: models.{model}: {unknown_name('model', model, BACKBONES)}")
+    if not models:
+        raise UserError(f"{path}: models: expected at least one model, e.g. models: {{EfficientNetB0: {{}}}}")
+    blocks = {name: Layer(f"{path}: models.{name}", dict(block or {})) for name, block in models.items()}
+    return Experiment(path, Layer(str(path), tree), blocks)
+
+
+def parse_setting(text: str) -> Layer:
+    """Turn one `--set section.key=value` into a layer; the value is read as YAML.
+
+    Raises:
+        UserError: there is no `=`, or the value is not YAML.
+    """
+    path, separator, value = text.partition("=")
+    if not separator or not path.strip():
+        raise UserError(f"--set {text}: expected KEY=VALUE, e.g. --set tl.epochs=3")
+    try:
+        tree: Any = YAML(typ="safe", pure=True).load(value) if value.strip() else None
+    except YAMLError as error:
+        raise UserError(f"--set {text}: the value is not valid YAML ({_first_line(error)})") from error
+    for part in reversed(path.strip().split(".")):
+        tree = {part: tree}
+    return Layer(f"--set {text}", tree)
+
+
+def check_keys(layer: Layer, tree: Mapping[Any, Any], section: type[BaseModel], prefix: str) -> None:
+    """Raise a UserError that names the place and the nearest keys if `tree` holds a key `section` lacks."""
+    for key, value in tree.items():
+        if key not in section.model_fields:
+            if prefix == "" and key == "models":
+                raise UserError(f"{layer.origin}: models can only be set in an experiment file")
+            where = f"{layer.origin}: {prefix}{key}"
+            raise UserError(f"{where}: {unknown_name('key', str(key), section.model_fields)}")
+        inner = section.model_fields[key].annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            if not isinstance(value, Mapping):
+                raise UserError(f"{layer.origin}: {prefix}{key}: expected keys of {key}, received {value!r}")
+            check_keys(layer, value, inner, f"{prefix}{key}.")
+
+
+def _experiment_folders() -> list[Path]:
+    beside_package = Path(__file__).resolve().parents[2] / "experiments"
+    installed = Path(sysconfig.get_path("data", vars={"base": sys.prefix})) / "share/keras-bench/experiments"
+    return [Path("experiments"), beside_package, installed]
+
+
+def _read_yaml(path: Path) -> Tree:
+    try:
+        tree = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML ({_first_line(error)})") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: expected keys and values, received {type(tree).__name__}")
+    return tree
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _overlay(below: Tree, above: Mapping[str, Any]) -> Tree:
+    merged = dict(below)
+    for key, value in above.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), dict):
+            merged[key] = _overlay(merged[key], value)
+        else:
+            merged[key] = dict(value) if isinstance(value, Mapping) else value
+    return merged
+
+
+def _validate(tree: Tree, layers: list[Layer]) -> Config:
+    # A file states differences to the default of *its* section, so the defaults are laid below it first.
+    sections = {
+        name: field.default.model_dump()
+        for name, field in Config.model_fields.items()
+        if isinstance(field.default, BaseModel)
+    }
+    try:
+        return Config.model_validate(_overlay(sections, tree))
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = [str(part) for part in first["loc"] if str(part) in _all_keys()]
+        path = ".".join(keys)
+        received = _value_at(tree, keys)
+        origin = next(layer.origin for layer in reversed(layers) if _has(layer.tree, keys))
+        expected = _expected(first, keys)
+        raise UserError(f"{origin}: {path}: expected {expected}, received {received!r}") from error
+
+
+def _all_keys() -> set[str]:
+    names = set(Config.model_fields)
+    for field in Config.model_fields.values():
+        if isinstance(field.default, BaseModel):
+            names |= set(type(field.default).model_fields)
+    return names
+
+
+def _has(tree: Mapping[str, Any], keys: list[str]) -> bool:
+    for key in keys:
+        if not isinstance(tree, Mapping) or key not in tree:
+            return False
+        tree = tree[key]
+    return True
+
+
+def _value_at(tree: Any, keys: list[str]) -> Any:
+    for key in keys:
+        tree = tree[key]
+    return tree
+
+
+_TYPES = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list, e.g. [-0.1, 0.1]",
+    "too_short": "a list of two numbers, e.g. [-0.1, 0.1]",
+    "too_long": "a list of two numbers, e.g. [-0.1, 0.1]",
+    "missing": "a value",
+}
+
+
+def _expected(error: Any, keys: list[str]) -> str:
+    """Say in words what pydantic wanted, with the range and the meaning of the key."""
+    context = error.get("ctx", {})
+    field = Config.model_fields[keys[0]]
+    if len(keys) > 1:
+        field = type(field.default).model_fields[keys[1]]
+    if keys[-1:] == ["unfreeze"]:
+        return "'all' or a whole number of at least 1"
+    if error["type"] == "literal_error":
+        return f"{context['expected']} ({field.description})"
+    bounds = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    for key, words in bounds.items():
+        if key in context:
+            return f"a value of {words} {context[key]} ({field.description})"
+    return f"{_TYPES.get(error['type'], error['msg'])} ({field.description})"

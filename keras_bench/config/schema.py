@@ -1,0 +1,169 @@
+"""The whole configuration of an experiment as frozen, validated types.
+
+The defaults here are the one complete default recipe (that of the tiny-imagenet study where its source states
+a value; ours, and marked "ours", where it does not). Files in experiments/ state only what differs.
+
+pydantic v2 is used rather than plain dataclasses because one library then gives strict types, ranges, closed
+key sets, a JSON round trip and an error location for each key; we only translate its errors into our own words.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, Strict
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+# YAML has no tuples: a two-element list is accepted for a range, everything else is strict.
+Range = Annotated[tuple[float, float], Strict(False)]
+
+SOURCES = ("tiny-imagenet", "folder", "tfds", "digits")
+PHASES = ("scratch", "tl", "ft")
+
+
+class Section(BaseModel):
+    """A frozen group of keys; unknown keys and loose types are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class DatasetConfig(Section):
+    """Which images are used, at which size, and how they are split."""
+
+    source: Literal["tiny-imagenet", "folder", "tfds", "digits"] = Field(
+        "tiny-imagenet", description="where the images come from"
+    )
+    tfds_name: str | None = Field(None, description="tensorflow-datasets builder, e.g. cifar10 (source: tfds)")
+    classes: Annotated[tuple[str, ...], Strict(False)] | None = Field(
+        None, description="use only these classes; null: all of them"
+    )
+    image_size: int | None = Field(
+        None,
+        ge=16,
+        le=1024,
+        description="side of the square network input in pixels; null: the backbone's own",
+    )
+    validation_fraction: Fraction = Field(
+        0.1,
+        description="share held out for decisions, of the images no official split places elsewhere (ours)",
+    )
+    test_fraction: Fraction = Field(
+        0.1, description="share held out for the report where the source has no official test or val split"
+    )
+    split_seed: int = Field(0, ge=0, description="seed of the stratified split; independent of the run's seed")
+    fraction: float = Field(1.0, gt=0, le=1, description="stratified share of the train and val images to use")
+    limit_per_class: int | None = Field(
+        None, ge=2, description="at most this many train and val images a class together; null: all"
+    )
+
+
+class AugmentationConfig(Section):
+    """Random changes to training images, by Keras preprocessing layers; evaluation never sees them."""
+
+    horizontal_flip: bool = Field(True, description="mirror left and right with probability 0.5")
+    vertical_flip: bool = Field(False, description="mirror top and bottom with probability 0.5")
+    rotation_degrees: float = Field(10.0, ge=0, le=180, description="rotate by up to ± this angle")
+    zoom: Range = Field((-0.1, 0.1), description="range of the relative zoom; negative zooms in (ours)")
+    translation: Fraction = Field(0.1, description="shift by up to ± this share of height and width (ours)")
+    contrast: Fraction = Field(0.0, description="scale contrast by 1 ± this")
+    brightness: Range = Field((0.0, 0.0), description="add a share of the value range drawn from this range")
+    crop: float = Field(1.0, gt=0, le=1, description="cut a random window of this share of the side; 1: off")
+
+
+class ModelConfig(Section):
+    """The backbone's variant and weights, and the classification head put on it."""
+
+    alpha: float | None = Field(None, gt=0, le=2, description="width multiplier of the MobileNet family; null: 1.0")
+    weights: str = Field(
+        "imagenet", min_length=1, description="imagenet | none | PATH | run:<experiment>/<model>/seed<k>"
+    )
+    hidden_units: int = Field(
+        256, ge=0, description="width of the ReLU layer; 0: none (ours; gives the published parameter counts)"
+    )
+    dropout: Fraction = Field(0.3, description="dropout rate after global average pooling")
+    l2: float = Field(1e-4, ge=0, description="L2 penalty on the kernels of the head")
+    batch_norm: Literal["frozen", "train"] = Field(
+        "frozen", description="BatchNorm layers of the backbone in phase ft (in scratch they always train)"
+    )
+    batch_norm_momentum: float | None = Field(
+        0.9,
+        gt=0,
+        lt=1,
+        description="of BatchNorm layers that train (ours); null: the backbone's own, 0.99 to 0.9997",
+    )
+
+
+class TrainingConfig(Section):
+    """What the phases share."""
+
+    batch_size: int = Field(32, ge=1, description="images a step")
+    label_smoothing: Fraction = Field(0.0, description="share of the target spread evenly over the classes")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: weight each class by N / (K · its training images)"
+    )
+    mixed_precision: Literal["none", "bfloat16", "float16"] = Field(
+        "none", description="compute in half precision; saved models and evaluation stay float32"
+    )
+    xla: Literal["auto", "on", "off"] = Field("auto", description="compile with XLA; auto: on a GPU only")
+    early_stopping_patience: int = Field(5, ge=1, description="epochs without improvement before stopping (ours)")
+    early_stopping_monitor: Literal["val_cross_entropy", "val_top1"] = Field(
+        "val_cross_entropy", description="what early stopping and plateau watch (ours)"
+    )
+    checkpoint_monitor: Literal["val_cross_entropy", "val_top1"] = Field(
+        "val_top1", description="what chooses a phase's best epoch (ours)"
+    )
+
+
+class PhaseConfig(Section):
+    """One compile/fit: how long, with which optimizer and learning rate."""
+
+    epochs: int = Field(15, ge=1, description="epochs at most")
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = Field(
+        "adam", description="sgd runs with `momentum`; adam with β 0.9, 0.999"
+    )
+    learning_rate: float = Field(1e-4, gt=0, le=10, description="at the start of the phase")
+    momentum: Fraction = Field(0.9, description="of sgd and rmsprop")
+    weight_decay: Fraction = Field(0.0, description="decoupled weight decay, for every optimizer")
+    learning_rate_schedule: Literal["plateau", "constant", "cosine", "step"] = Field(
+        "plateau", description="cosine falls to 0 over `epochs`; plateau and step multiply by a factor"
+    )
+    plateau_factor: float = Field(0.2, gt=0, lt=1, description="plateau: multiply the rate by this (ours)")
+    plateau_patience: int = Field(2, ge=1, description="plateau: epochs without improvement before that (ours)")
+    step_epochs: int = Field(10, ge=1, description="step: epochs between two reductions")
+    step_factor: float = Field(0.1, gt=0, lt=1, description="step: multiply the rate by this")
+
+
+class FineTuneConfig(PhaseConfig):
+    """Phase ft: PhaseConfig, and how much of the backbone trains."""
+
+    epochs: int = Field(5, ge=1, description="epochs at most")
+    unfreeze: Literal["all"] | Annotated[int, Field(ge=1)] = Field(
+        "all", description="all, or the number of last blocks of the backbone that train"
+    )
+
+
+class RuntimeConfig(Section):
+    """Settings that cannot change a result, so they are not part of a run's fingerprint."""
+
+    cache_memory_mb: int = Field(4096, ge=0, description="decoded images kept in memory, at most")
+    tensorboard: bool = Field(True, description="write TensorBoard logs beside history.csv")
+
+
+class Config(Section):
+    """One experiment, resolved for one model."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="the folder under runs/")
+    title: str = Field("", description="one line for people")
+    final_phase: Literal["scratch", "tl", "ft"] = Field("ft", description="what --phase defaults to")
+    dataset: DatasetConfig = DatasetConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    scratch: PhaseConfig = PhaseConfig(epochs=30)
+    tl: PhaseConfig = PhaseConfig()
+    ft: FineTuneConfig = FineTuneConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+    def phase(self, phase: str) -> PhaseConfig:
+        """Return the settings of phase `scratch`, `tl` or `ft`."""
+        settings = getattr(self, phase)
+        assert isinstance(settings, PhaseConfig)
+        return settings

@@ -1,0 +1,96 @@
+"""The tf.data pipeline: decoded pixels in, one resize, augmentation on train only, batches out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from keras_bench.config import AugmentationConfig
+from keras_bench.data.augmentation import build_augmentation
+from keras_bench.data.store import ImageStore
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Builds the datasets of one run.
+
+    Attributes:
+        store: the decoded images.
+        image_size: side of the network's square input, pixels.
+        batch_size: images a step.
+        num_classes: length of the one-hot labels.
+        seed: of shuffling and augmentation.
+    """
+
+    store: ImageStore
+    image_size: int
+    batch_size: int
+    num_classes: int
+    seed: int
+
+    def training(
+        self, positions: np.ndarray, augmentation: AugmentationConfig, epochs: int, start: int = 0
+    ) -> tf.data.Dataset:
+        """Return all epochs one after another, each a new shuffle of every image exactly once.
+
+        What epoch e holds depends on the seed and e only, so training may continue at `start`.
+
+        Args:
+            positions: int64, (N,), the training images.
+            augmentation: random changes.
+            epochs: number of the last epoch plus one.
+            start: number of the first epoch.
+
+        Returns:
+            (images, labels) with float32 (batch, image_size, image_size, 3) in [0, 255] and float32 one-hot
+            (batch, num_classes); ceil(N / batch_size) batches an epoch.
+        """
+        count = len(positions)
+        steps = self.steps(count)
+        augment = build_augmentation(augmentation, self.image_size, self.seed)
+        table = tf.constant(positions, tf.int64)
+
+        def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+            seed = tf.stack([tf.constant(self.seed, tf.int64), epoch])
+            order = tf.random.experimental.stateless_shuffle(table, seed=seed)
+            batches = tf.data.Dataset.from_tensor_slices(order).batch(self.batch_size)
+            keys = tf.data.Dataset.range(steps).map(lambda step: tf.cast(epoch * steps + step, tf.int32))
+            return tf.data.Dataset.zip(batches, keys)
+
+        def load(batch: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return augment(self._images(batch), key), self._labels(batch)
+
+        dataset = tf.data.Dataset.range(start, epochs).flat_map(one_epoch)
+        return dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+
+    def evaluation(self, positions: np.ndarray) -> tf.data.Dataset:
+        """Return the images once, in the order of `positions`, without augmentation; shapes as `training`."""
+        dataset = tf.data.Dataset.from_tensor_slices(positions).batch(self.batch_size)
+        return dataset.map(
+            lambda batch: (self._images(batch), self._labels(batch)), num_parallel_calls=tf.data.AUTOTUNE
+        ).prefetch(2)
+
+    def steps(self, count: int) -> int:
+        """Return the number of batches that hold `count` images."""
+        return -(-count // self.batch_size)
+
+    def _images(self, batch: tf.Tensor) -> tf.Tensor:
+        """Resize as the exported graph does: bilinear, no antialiasing, from the original pixels, squashed."""
+        if len(self.store.sizes) == 1:
+            height, width = next(iter(self.store.sizes))
+            pixels = tf.numpy_function(self.store.batch, [batch], tf.uint8, stateful=False)
+            return self._resize(tf.ensure_shape(pixels, (None, height, width, 3)))
+
+        def one(position: tf.Tensor) -> tf.Tensor:
+            pixels = tf.numpy_function(self.store.image, [position], tf.uint8, stateful=False)
+            return self._resize(tf.ensure_shape(pixels, (None, None, 3)))
+
+        signature = tf.TensorSpec((self.image_size, self.image_size, 3), tf.float32)
+        return tf.map_fn(one, batch, fn_output_signature=signature)
+
+    def _resize(self, pixels: tf.Tensor) -> tf.Tensor:
+        return tf.image.resize(tf.cast(pixels, tf.float32), (self.image_size, self.image_size))
+
+    def _labels(self, batch: tf.Tensor) -> tf.Tensor:
+        labels = tf.gather(tf.constant(self.store.index.labels, tf.int64), batch)
+        return tf.one_hot(labels, self.num_classes)

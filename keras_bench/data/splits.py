@@ -1,0 +1,93 @@
+"""Decides which images train, which choose and which only report: stratified, seeded, stable.
+
+Each class is shuffled with its own generator, so adding a class or an image does not reshuffle the others' draw
+order, and a smaller fraction uses a subset of the images of a larger one.
+"""
+
+import numpy as np
+
+from keras_bench.config import DatasetConfig
+from keras_bench.errors import UserError
+from keras_bench.records.dataset import SPLITS, ImageIndex, SplitTable
+
+FEW_IMAGES = 10  # training images of a class under which its numbers deserve a warning
+
+
+def split_images(index: ImageIndex, config: DatasetConfig, usable: np.ndarray | None = None) -> SplitTable:
+    """Assign images to train, val and test.
+
+    Official test images are the test. Where a source has a labelled val but no test, that val is the test, and
+    val is held out of train. Where it has neither, test is drawn too. `validation_fraction` and `test_fraction`
+    are shares of the images that no official split places elsewhere. `fraction` and `limit_per_class` thin out
+    train and val only, so that the test stays comparable.
+
+    Args:
+        index: the images.
+        config: fractions, limits and the split's seed.
+        usable: bool, (N,); images that may be used, e.g. all that can be decoded. None: all.
+
+    Raises:
+        UserError: a class cannot fill each split.
+    """
+    usable = np.ones(len(index.ids), dtype=bool) if usable is None else usable
+    official = np.where(usable, np.array(index.official, dtype=object), "unreadable")
+    has_val, has_test = bool((official == "val").any()), bool((official == "test").any())
+    if has_val and not has_test:
+        official[official == "val"] = "test"
+        test_origin = "the source's labelled validation images; val is held out of train"
+    elif has_test:
+        test_origin = "the source's test images"
+    else:
+        test_origin = f"{config.test_fraction:.0%} of all images, held out"
+    keeps_val = has_val and has_test
+    assigned = official.copy()
+    for k in range(len(index.class_names)):
+        pool = np.flatnonzero((index.labels == k) & np.isin(official, ["", "train"]))
+        order = np.random.default_rng([config.split_seed, k]).permutation(pool)
+        fixed_test = has_val or has_test
+        test_count = 0 if fixed_test else _share(len(pool), config.test_fraction)
+        val_count = 0 if keeps_val else _share(len(pool), config.validation_fraction)
+        assigned[order[:test_count]] = "test"
+        rest = _thin(order[test_count:], config)
+        assigned[order[test_count:]] = "unused"
+        val_count = min(val_count, _share(len(rest), val_count / max(1, len(order) - test_count)))
+        assigned[rest[:val_count]] = "val"
+        assigned[rest[val_count:]] = "train"
+        if keeps_val:
+            kept = np.flatnonzero((index.labels == k) & (official == "val"))
+            order = np.random.default_rng([config.split_seed, k, 1]).permutation(kept)
+            assigned[kept] = "unused"
+            assigned[_thin(order, config)] = "val"
+    positions = {split: np.flatnonzero(assigned == split) for split in SPLITS}
+    return SplitTable(positions, test_origin, _check(index, positions))
+
+
+def _share(count: int, fraction: float) -> int:
+    """Return the whole number of images nearest to a share, at least one where the share is not zero."""
+    return max(1, round(count * fraction)) if fraction > 0 and count > 0 else 0
+
+
+def _thin(order: np.ndarray, config: DatasetConfig) -> np.ndarray:
+    keep = len(order) if config.fraction == 1 else _share(len(order), config.fraction)
+    return order[: min(keep, config.limit_per_class or keep)]
+
+
+def _check(index: ImageIndex, positions: dict[str, np.ndarray]) -> tuple[str, ...]:
+    warnings = []
+    for k, name in enumerate(index.class_names):
+        counts = {split: int((index.labels[where] == k).sum()) for split, where in positions.items()}
+        lacking = [split for split, count in counts.items() if count == 0]
+        if lacking:
+            total = sum(counts.values())
+            raise UserError(
+                f"{index.location}: class {name!r} has too few images ({total}): none is left for "
+                f"{' and '.join(lacking)}; add images, or drop the class with dataset.classes"
+            )
+        if counts["train"] < FEW_IMAGES:
+            warnings.append(f"class {name!r} has only {counts['train']} training images")
+    if len(warnings) > 5:
+        warnings = [
+            *warnings[:5],
+            f"and {len(warnings) - 5} more classes with fewer than {FEW_IMAGES} training images",
+        ]
+    return tuple(warnings)

@@ -1,0 +1,113 @@
+"""Any image-classification builder of tensorflow-datasets, by name.
+
+Its images are written once to the cache as they are stored in TFDS, still encoded, so that they are decoded by
+`keras_bench.images` like everything else and memory does not grow with the data set.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from keras_bench.console import Log
+from keras_bench.download import cache_folder
+from keras_bench.errors import UserError
+from keras_bench.records.dataset import ImageIndex
+
+_OFFICIAL = {"train": "train", "validation": "val", "val": "val", "test": "test"}
+
+
+def open_tfds(name: str | None, data_dir: Path | None, log: Log) -> ImageIndex:
+    """List the images of a TFDS builder; `train`, `validation` and `test` are its official splits.
+
+    Args:
+        name: the builder, e.g. "cifar10" or "imagenet_resized/64x64".
+        data_dir: TFDS's own data folder; None uses its default (~/tensorflow_datasets).
+        log: shows progress.
+
+    Raises:
+        UserError: the package is missing, the builder is unknown or not image classification, or preparing failed.
+    """
+    if not name:
+        raise UserError("the tfds source needs a builder: --set dataset.tfds_name=cifar10")
+    builder = _builder(name, data_dir)
+    info = builder.info
+    if not info.supervised_keys or set(info.supervised_keys) != {"image", "label"}:
+        raise UserError(f"dataset.tfds_name: {name} is not image classification (it has no image and label)")
+    folder = cache_folder() / "tfds" / re.sub(r"[^\w.-]", "_", f"{name}-{info.version}-{_digest(builder)}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            _export(builder, folder, name, log)
+    listing = json.loads((folder / "listing.json").read_text())
+    files = [folder / entry[0] for entry in listing["images"]]
+    return ImageIndex(
+        source="tfds",
+        location=f"tensorflow-datasets {name} {info.version}",
+        class_names=tuple(listing["class_names"]),
+        class_titles=tuple(listing["class_names"]),
+        ids=tuple(entry[0] for entry in listing["images"]),
+        labels=np.array([entry[1] for entry in listing["images"]], dtype=np.int64),
+        official=tuple(entry[2] for entry in listing["images"]),
+        read=lambda i: files[i].read_bytes(),
+    )
+
+
+def _builder(name: str, data_dir: Path | None) -> Any:
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise UserError("the tfds source needs an extra: pip install 'keras-bench[tfds]'") from error
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except ValueError as error:  # TFDS says an unknown name, config or version so
+        raise UserError(f"dataset.tfds_name: {name}: {str(error).splitlines()[0]}") from error
+
+
+def _digest(builder: Any) -> str:
+    """Tell two data folders of one builder apart, without a path of the machine in a file name."""
+    return hashlib.sha256(str(builder.data_dir).encode()).hexdigest()[:8]
+
+
+def _export(builder: Any, folder: Path, name: str, log: Log) -> None:
+    from tensorflow_datasets.core.decode import SkipDecoding
+    from tensorflow_datasets.core.download import download_manager, util
+
+    try:
+        builder.download_and_prepare()
+    except (OSError, util.DownloadError, download_manager.NonMatchingChecksumError) as error:
+        raise UserError(
+            f"{name}: tensorflow-datasets could not prepare it ({str(error).splitlines()[0][:160]})"
+        ) from error
+    unfinished = folder.with_name(folder.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    names = builder.info.features["label"].names
+    images = []
+    for split, split_info in builder.info.splits.items():
+        if split not in _OFFICIAL:
+            continue
+        examples = builder.as_dataset(split=split, decoders={"image": SkipDecoding()}, shuffle_files=False)
+        with log.progress(f"reading {name} {split}", split_info.num_examples, "images") as advance:
+            for i, example in enumerate(examples.as_numpy_iterator()):
+                label = int(example["label"])
+                data = example["image"]
+                path = f"{split}/{label:04d}/{i:07d}.{_extension(data)}"
+                (unfinished / path).parent.mkdir(parents=True, exist_ok=True)
+                (unfinished / path).write_bytes(data)
+                images.append((path, label, _OFFICIAL[split]))
+                advance(1)
+    if not any(split == "train" for _, _, split in images):
+        raise UserError(f"dataset.tfds_name: {name} has no train split")
+    (unfinished / "listing.json").write_text(json.dumps({"class_names": names, "images": sorted(images)}))
+    os.replace(unfinished, folder)
+
+
+def _extension(data: bytes) -> str:
+    signatures = {b"\xff\xd8": "jpg", b"\x89P": "png", b"BM": "bmp", b"GI": "gif", b"RI": "webp"}
+    return signatures.get(data[:2], "img")

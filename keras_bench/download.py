@@ -1,0 +1,100 @@
+"""Downloads one file so that it can be trusted: resumed when interrupted, checked, and whole or absent."""
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+
+import requests
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from keras_bench.console import Log
+from keras_bench.errors import UserError
+
+# A dead network must be told from a slow one quickly; a slow one may take its time between two chunks.
+CONNECT_SECONDS, READ_SECONDS = 10, 60
+CHUNK_BYTES = 1 << 18
+
+
+class DownloadError(UserError):
+    """The file could not be had or is not the expected one; the caller says what the user can do instead."""
+
+
+def cache_folder() -> Path:
+    """Return where downloads and extracted archives live: $KERAS_BENCH_CACHE or ~/.cache/keras-bench."""
+    override = os.environ.get("KERAS_BENCH_CACHE")
+    return Path(override) if override else user_cache_path("keras-bench")
+
+
+def digest_file(path: Path, algorithm: str = "sha256") -> str:
+    """Return the hexadecimal digest of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, algorithm).hexdigest()
+
+
+def download(url: str, destination: Path, checksum: str, log: Log) -> Path:
+    """Fetch `url` to `destination`, continuing an earlier attempt's `.part` file where the server allows it.
+
+    A finished destination is returned as it is. Two processes that want the same file take turns.
+
+    Args:
+        url: http or https address.
+        destination: the file to write; it appears only once its checksum is right.
+        checksum: expected md5 or sha256, hexadecimal; "" where the publisher states none.
+        log: shows progress.
+
+    Raises:
+        DownloadError: no connection, an HTTP error, a broken transfer, or a wrong checksum.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{destination}.lock"):
+        if destination.is_file():
+            return destination
+        part = destination.with_name(destination.name + ".part")
+        try:
+            _fetch(url, part, log)
+        except requests.RequestException as error:
+            raise DownloadError(f"could not download {url}: {_reason(error)}") from error
+        algorithm = "sha256" if len(checksum) == 64 else "md5"
+        received = digest_file(part, algorithm)
+        if checksum and received != checksum:
+            part.unlink()
+            raise DownloadError(
+                f"{url}: checksum is wrong (expected {algorithm} {checksum}, received {received}); try again"
+            )
+        os.replace(part, destination)
+    with contextlib.suppress(OSError):
+        Path(f"{destination}.lock").unlink()
+    return destination
+
+
+def _fetch(url: str, part: Path, log: Log) -> None:
+    have = part.stat().st_size if part.is_file() else 0
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS)) as response:
+        if response.status_code == 416:  # nothing is left to fetch: the checksum decides
+            return
+        response.raise_for_status()
+        if response.status_code != 206:  # the server starts over, so do we
+            have = 0
+        total = have + int(response.headers.get("Content-Length", 0))
+        with (
+            part.open("ab" if have else "wb") as stream,
+            log.progress(f"downloading {url.rsplit('/', 1)[-1]}", total, "bytes", done=have) as advance,
+        ):
+            for chunk in response.iter_content(CHUNK_BYTES):
+                stream.write(chunk)
+                advance(len(chunk))
+    if total and part.stat().st_size < total:
+        raise requests.ConnectionError(f"the transfer broke off at {part.stat().st_size:,} of {total:,} bytes")
+
+
+def _reason(error: requests.RequestException) -> str:
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"the server answered {error.response.status_code}"
+    if isinstance(error, requests.Timeout):
+        return f"no answer within {CONNECT_SECONDS} s"
+    if isinstance(error, requests.ConnectionError) and "broke off" not in str(error):
+        return "no connection"
+    return str(error).splitlines()[0][:120]

@@ -1,0 +1,34 @@
+"""Errors that are written for the person at the keyboard, and the sentence helpers they share."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can put right; the command line prints its one line and exits with 2.
+
+    The message says what was wrong, what was expected, what was received and what to do.
+    """
+
+    exit_code = 2
+
+
+class RunError(Exception):
+    """Work that could not be finished although the input was acceptable; exit code 1."""
+
+    exit_code = 1
+
+
+def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
+    """Return up to `limit` names of `known` that look like `name`, best first, ignoring case."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=limit, cutoff=0.5)
+    return [by_lower[match] for match in close]
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return "unknown KIND 'NAME'; did you mean …? Known: …" for an error message."""
+    names = list(known)
+    close = nearest(name, names)
+    hint = f"; did you mean {' or '.join(repr(match) for match in close)}?" if close else "."
+    return f"unknown {kind} {name!r}{hint} Known: {', '.join(names)}"

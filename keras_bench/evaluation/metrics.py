@@ -1,0 +1,54 @@
+"""Metrics from saved predictions; each image counts once, sums are divided once. No TensorFlow."""
+
+import numpy as np
+from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
+
+from keras_bench.records.predictions import Predictions
+from keras_bench.records.results import SplitMetrics
+
+# float32 cannot tell smaller probabilities of a softmax from 0, whose logarithm would make the mean infinite.
+SMALLEST = float(np.finfo(np.float32).tiny)
+
+
+def compute_metrics(predictions: Predictions) -> SplitMetrics:
+    """Return the metrics of one split.
+
+    Macro averages run over all K classes, absent ones included as scikit-learn's `zero_division=0` has it.
+    """
+    labels, probabilities = predictions.labels, predictions.probabilities.astype(np.float64)
+    classes = np.arange(probabilities.shape[1])
+    answers = probabilities.argmax(axis=1)
+    of_true = probabilities[np.arange(len(labels)), labels]
+    return SplitMetrics(
+        images=len(labels),
+        cross_entropy=float(-np.log(np.maximum(of_true, SMALLEST)).sum() / len(labels)),
+        top1=float((answers == labels).sum() / len(labels)),
+        top5=top_k(labels, probabilities, 5) if len(classes) > 5 else None,
+        balanced_accuracy=float(balanced_accuracy_score(labels, answers)),
+        macro_f1=float(f1_score(labels, answers, labels=classes, average="macro", zero_division=0)),
+        macro_auc=macro_auc(labels, probabilities),
+    )
+
+
+def top_k(labels: np.ndarray, probabilities: np.ndarray, k: int) -> float:
+    """Return the share of images whose class is among the k most probable; ties go to the lower class number.
+
+    Args:
+        labels: int64, (N,).
+        probabilities: float, (N, K).
+        k: how many answers count.
+    """
+    of_true = np.take_along_axis(probabilities, labels[:, None], axis=1)
+    ahead = (probabilities > of_true).sum(axis=1)
+    lower = np.arange(probabilities.shape[1])[None, :] < labels[:, None]
+    ahead += ((probabilities == of_true) & lower).sum(axis=1)
+    return float((ahead < k).sum() / len(labels))
+
+
+def macro_auc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
+    """Return the mean one-vs-rest area under the ROC curve, or None where a class has no image or all of them."""
+    counts = np.bincount(labels, minlength=probabilities.shape[1])
+    if (counts == 0).any() or (counts == len(labels)).any():
+        return None
+    areas = [roc_auc_score(labels == k, probabilities[:, k]) for k in range(probabilities.shape[1])]
+    return float(np.mean(areas))

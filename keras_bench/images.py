@@ -1,0 +1,71 @@
+"""The one image decoder: whatever file comes in, upright RGB uint8 comes out.
+
+Training, audit, report and the exported bundle all read images through `decode`, so that a model sees at
+hand-off exactly the pixels it was trained on. Only Pillow and NumPy are used.
+"""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps
+
+EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp")
+MAX_PIXELS = 178_956_970  # Pillow's own decompression-bomb limit (2 × Image.MAX_IMAGE_PIXELS), refused, not warned
+
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+class UnreadableImageError(ValueError):
+    """The bytes are not a whole image of a format we read; the message says why in one line."""
+
+
+def decode(data: bytes) -> np.ndarray:
+    """Decode one image file.
+
+    JPEG, PNG, BMP, WebP and the first frame of a GIF are read. Grayscale, palette, CMYK and 16-bit images become
+    RGB; 16-bit values keep their upper 8 bits; transparent pixels are laid over white; the EXIF orientation is
+    applied.
+
+    Args:
+        data: the file's bytes.
+
+    Returns:
+        uint8, (height, width, 3), RGB in [0, 255].
+
+    Raises:
+        UnreadableImageError: the bytes are empty, of an unknown format, truncated or damaged, or the image has more
+            than 178,956,970 pixels.
+    """
+    if not data:
+        raise UnreadableImageError("the file is empty")
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "BMP", "GIF", "WEBP")) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UnreadableImageError(f"{image.width}×{image.height} pixels are more than {MAX_PIXELS:,}")
+            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
+    except Image.UnidentifiedImageError as error:
+        raise UnreadableImageError("not a JPEG, PNG, BMP, GIF or WebP image") from error
+    except Image.DecompressionBombError as error:
+        raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from error
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
+        # Pillow reports damage through any of these, by format.
+        if isinstance(error, UnreadableImageError):
+            raise
+        raise UnreadableImageError(f"damaged or truncated ({error})") from error
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """Encode uint8 pixels, (height, width) or (height, width, 3), as PNG, which `decode` reads back unchanged."""
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):  # 16-bit grayscale: Pillow's own convert would clip at 255
+        values = np.asarray(image).astype(np.float64)
+        return Image.fromarray(np.clip(values / 256, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")

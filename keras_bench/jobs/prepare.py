@@ -1,0 +1,121 @@
+"""Opens, checks and splits the data of a run, and writes down what was found. No TensorFlow."""
+
+import csv
+import io
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_bench.console import Log
+from keras_bench.data.sources import open_source
+from keras_bench.data.splits import split_images
+from keras_bench.data.store import ImageStore
+from keras_bench.jobs.request import Job
+from keras_bench.records.dataset import SPLITS, ImageIndex, SplitTable
+from keras_bench.rundir import RunDir, write_json, write_text
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data of a run, decoded and split.
+
+    Attributes:
+        index: what the source offers.
+        store: the decoded images.
+        splits: which images train, choose and report.
+        fingerprint: digest of ids, labels and contents.
+    """
+
+    index: ImageIndex
+    store: ImageStore
+    splits: SplitTable
+    fingerprint: str
+
+
+def data_path(job: Job) -> Path | None:
+    """Return --data, else $KERAS_BENCH_DATA for sources that read a path, else None."""
+    override = os.environ.get("KERAS_BENCH_DATA")
+    if job.request.data is None and override and job.config.dataset.source in ("tiny-imagenet", "folder"):
+        return Path(override)
+    return job.request.data
+
+
+def open_data(job: Job, log: Log) -> tuple[ImageIndex, ImageStore, str]:
+    """List the images and compute their fingerprint, which tells whether finished work is still valid."""
+    index = open_source(job.config.dataset, data_path(job), log)
+    store = ImageStore(index, job.config.runtime.cache_memory_mb << 20)
+    return index, store, store.fingerprint(log)
+
+
+def load_data(job: Job, index: ImageIndex, store: ImageStore, fingerprint: str, log: Log) -> Data:
+    """Decode the images, leave out and name the unreadable ones, and split the rest."""
+    store.load(log)
+    for warning in index.warnings:
+        log.warn(warning)
+    if store.unreadable:
+        examples = "; ".join(f"{index.ids[i]}: {why}" for i, why in list(store.unreadable.items())[:3])
+        log.warn(f"{len(store.unreadable)} unreadable images are left out (all are listed in dataset.json): {examples}")
+    splits = split_images(index, job.config.dataset, store.readable)
+    for warning in splits.warnings:
+        log.warn(warning)
+    return Data(index, store, splits, fingerprint)
+
+
+def describe_data(data: Data) -> list[str]:
+    """Return a few lines for people: what was found and how it is split."""
+    index, positions = data.index, data.splits.positions
+    sizes = sorted(data.store.sizes)
+    size = f"{sizes[0][1]}×{sizes[0][0]} pixels" if len(sizes) == 1 else f"{len(sizes)} different sizes"
+    counts = ", ".join(f"{len(positions[split]):,} {split}" for split in SPLITS)
+    return [
+        f"data: {index.location}: {len(index.class_names)} classes, {len(index.ids):,} images of {size}",
+        f"split: {counts}; test is {data.splits.test_origin}",
+    ]
+
+
+def write_data_files(run: RunDir, data: Data) -> None:
+    """Write dataset.json and splits.csv, which name every image and class of the run."""
+    write_json(run.dataset, _dataset_json(data))
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["id", "class", "split"])
+    place = {int(i): split for split, where in data.splits.positions.items() for i in where}
+    for i, (image_id, label) in enumerate(zip(data.index.ids, data.index.labels, strict=True)):
+        split = place.get(i, "unreadable" if i in data.store.unreadable else "unused")
+        writer.writerow([image_id, data.index.class_names[label], split])
+    write_text(run.splits, stream.getvalue())
+
+
+def _dataset_json(data: Data) -> dict[str, Any]:
+    index, splits = data.index, data.splits
+    return {
+        "source": index.source,
+        "fingerprint": data.fingerprint,
+        "class_names": list(index.class_names),
+        "class_titles": list(index.class_titles),
+        "images": {split: len(splits.positions[split]) for split in SPLITS},
+        "images_per_class": splits.counts(index.labels, index.class_names),
+        "test_origin": splits.test_origin,
+        "image_sizes": [f"{width}x{height}" for height, width in sorted(data.store.sizes)][:50],
+        "unreadable": {index.ids[i]: why for i, why in sorted(data.store.unreadable.items())},
+        "warnings": [*index.warnings, *splits.warnings],
+    }
+
+
+def class_weights(data: Data, kind: str) -> dict[int, float] | None:
+    """Return N / (K · n_k) for each class k of the training images ("balanced"), or None ("none")."""
+    if kind == "none":
+        return None
+    labels = data.index.labels[data.splits.positions["train"]]
+    counts = Counter(labels.tolist())
+    classes = len(data.index.class_names)
+    return {k: len(labels) / (classes * counts[k]) for k in range(classes)}
+
+
+def positions_of(data: Data, split: str) -> np.ndarray:
+    """Return the positions of a split's images, int64, ascending."""
+    return data.splits.positions[split]

@@ -1,0 +1,120 @@
+"""What the command line asked for, resolved and checked before anything heavy is imported."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keras_bench.backbones import BACKBONES, Backbone
+from keras_bench.config import Config, Experiment, Layer, load_experiment, parse_setting
+from keras_bench.errors import UserError
+from keras_bench.rundir import RunDir
+
+DEFAULT_EXPERIMENT = "tiny-imagenet"
+
+
+@dataclass(frozen=True)
+class Request:
+    """The command line's words, unchecked.
+
+    Attributes:
+        experiment: name or path of an experiment.
+        model: backbone; None: the experiment's first.
+        phase: last phase to train; None: the experiment's.
+        data: the user's data; None: $KERAS_BENCH_DATA or the cache.
+        weights: overrides model.weights.
+        seed: of initial weights, dropout, shuffling and augmentation.
+        out: folder of all runs.
+        variant: keeps a changed recipe apart.
+        settings: texts of --set, in order.
+    """
+
+    experiment: str = DEFAULT_EXPERIMENT
+    model: str | None = None
+    phase: str | None = None
+    data: Path | None = None
+    weights: str | None = None
+    seed: int = 0
+    out: Path = Path("runs")
+    variant: str | None = None
+    settings: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, resolved.
+
+    Attributes:
+        request: what was asked.
+        config: for this model.
+        backbone: the row of the table.
+        phases: what to train, in order.
+        run: where it goes.
+        image_size: side of the network's input, pixels.
+    """
+
+    request: Request
+    config: Config
+    backbone: Backbone
+    phases: tuple[str, ...]
+    run: RunDir
+    image_size: int
+
+
+def overriding_layers(request: Request) -> list[Layer]:
+    """Return the command line's settings as configuration layers, weakest first."""
+    layers = [parse_setting(text) for text in request.settings]
+    if request.weights is not None:
+        layers.append(Layer("--weights", {"model": {"weights": request.weights}}))
+    return layers
+
+
+def resolve(request: Request, experiment: Experiment | None = None) -> Job:
+    """Turn the words of the command line into one checked job.
+
+    Raises:
+        UserError: anything the user can put right, with the place it was written.
+    """
+    experiment = experiment or load_experiment(request.experiment)
+    model = request.model or next(iter(experiment.models))
+    layers = overriding_layers(request)
+    config = experiment.resolve(model, layers)
+    backbone = BACKBONES[model]
+    last = request.phase or config.final_phase
+    phases = {"tl": ("tl",), "ft": ("tl", "ft"), "scratch": ("scratch",)}[last]
+    if last == "scratch":
+        config = _without_weights(config, request)
+    job = Job(
+        request=request,
+        config=config,
+        backbone=backbone,
+        phases=phases,
+        run=RunDir(request.out, config.name, model, request.seed, request.variant),
+        image_size=config.dataset.image_size or backbone.image_size,
+    )
+    _check(job)
+    return job
+
+
+def _without_weights(config: Config, request: Request) -> Config:
+    if request.weights not in (None, "none"):
+        raise UserError(f"--weights {request.weights}: phase scratch starts from random weights; drop one of the two")
+    return config.model_copy(update={"model": config.model.model_copy(update={"weights": "none"})})
+
+
+def _check(job: Job) -> None:
+    """Refuse combinations of valid keys that cannot work together."""
+    family, model = job.backbone.family, job.config.model
+    name = job.backbone.name
+    if job.image_size < family.min_size:
+        raise UserError(
+            f"dataset.image_size: {name} needs at least {family.min_size} pixels, received {job.image_size}"
+        )
+    if model.alpha is not None and not family.alphas:
+        raise UserError(f"model.alpha: {name} has no width multiplier; leave it null")
+    if model.weights == "imagenet" and not job.backbone.weights_url:
+        raise UserError(
+            f"model.weights: there are no ImageNet weights of {name}; "
+            "use --phase scratch, --weights none, --weights PATH or --weights run:<experiment>/<model>/seed<k>"
+        )
+    if model.weights == "imagenet" and model.alpha is not None and model.alpha not in family.alphas:
+        known = ", ".join(f"{alpha:g}" for alpha in family.alphas)
+        raise UserError(f"model.alpha: ImageNet weights of {name} exist for {known}; received {model.alpha:g}")

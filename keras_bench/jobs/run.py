@@ -1,0 +1,90 @@
+"""The verb `run`: one model through its phases, from data to a finished run folder."""
+
+import sys
+from typing import Any
+
+from keras_bench.config import to_yaml
+from keras_bench.console import Log
+from keras_bench.environment import describe_environment
+from keras_bench.jobs.fingerprint import finished_phases, phase_inputs
+from keras_bench.jobs.prepare import describe_data, load_data, open_data, write_data_files
+from keras_bench.jobs.request import Job
+from keras_bench.jobs.results import print_comparison, write_comparison
+from keras_bench.jobs.weights import InitialWeights, find_weights
+from keras_bench.rundir import write_json, write_text
+
+
+def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
+    """Train what is not finished yet, and end with the comparison of the experiment's runs.
+
+    Args:
+        job: the run.
+        log: the screen.
+        in_suite: leave the table and the next step to the suite that started this process.
+
+    Raises:
+        UserError: bad input, found before training.
+        RunError: training failed.
+    """
+    weights = find_weights(job, log)
+    with job.run.lock():
+        log.path = job.run.log
+        index, store, fingerprint = open_data(job, log)
+        inputs = {phase: phase_inputs(job, phase, fingerprint, weights.fingerprint) for phase in job.phases}
+        done = finished_phases(job, inputs)
+        if set(done) == set(job.phases) and job.run.run.is_file():
+            log.line(f"{job.run.root}: {' and '.join(done)} finished before with the same settings: nothing to do.")
+        else:
+            _introduce(job, weights, done, log)
+            data = load_data(job, index, store, fingerprint, log)
+            for line in describe_data(data):
+                log.line(line)
+            from keras_bench.jobs.stages import finish_run, start_tensorflow, train_phase
+
+            devices = start_tensorflow(job, log)
+            _write_provenance(job, data, weights, devices)
+            for phase in job.phases:
+                if phase in done:
+                    log.line(f"{phase}: finished before with the same settings, reused")
+                else:
+                    train_phase(job, phase, inputs[phase], data, weights, devices, log)
+            finish_run(job, data, log)
+    log.line(f"results: {job.run.root}")
+    if in_suite:
+        write_comparison(job)
+        return
+    print_comparison(job, log)
+    log.line(f"next:    {_next_command(job)}")
+
+
+def _introduce(job: Job, weights: InitialWeights, done: list[str], log: Log) -> None:
+    title = f" ({job.config.title})" if job.config.title else ""
+    log.line(f"{job.config.name}{title}: {job.backbone.name}, {' then '.join(job.phases)}, seed {job.request.seed}")
+    log.line(f"weights: {weights.origin}")
+    if job.phases == ("tl", "ft") and job.request.phase == "ft" and not done:
+        log.line("phase ft continues a finished tl; there is none yet, so tl runs first")
+    if weights.path is None and "tl" in job.phases:
+        log.warn("phase tl trains a head on a frozen backbone of random weights; --phase scratch trains all of it")
+
+
+def _write_provenance(job: Job, data: Any, weights: InitialWeights, devices: list[str]) -> None:
+    """Write what the run is, before any training."""
+    write_text(job.run.config, to_yaml(job.config))
+    write_data_files(job.run, data)
+    location = {"data": data.index.location, "weights": str(weights.path) if weights.path else "none"}
+    write_json(
+        job.run.environment,
+        {
+            **describe_environment(devices),
+            "command": sys.argv[1:],
+            "seed": job.request.seed,
+            "weights_sha256": weights.fingerprint,
+            "locations": location,
+        },
+    )
+
+
+def _next_command(job: Job) -> str:
+    if len(job.phases) == 1 and job.phases[0] == "tl":
+        return f"the same command with --phase ft fine-tunes {job.backbone.name}"
+    return f"keras-bench suite --experiment {job.request.experiment} compares every model of the experiment"

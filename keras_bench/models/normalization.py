@@ -1,0 +1,44 @@
+"""Turns raw RGB in [0, 255] into what each family's ImageNet weights were trained on."""
+
+import keras
+
+from keras_bench.backbones import Normalization
+
+# Mean and deviation of ImageNet's training images: RGB in [0, 1] (torch), and the BGR mean in [0, 255] (caffe), as in
+# keras.applications.imagenet_utils.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+
+
+def normalize(image: keras.KerasTensor, scheme: Normalization) -> keras.KerasTensor:
+    """Return the normalised tensor; layers are named, so that the graph is the same in every process.
+
+    Args:
+        image: float32, (batch, height, width, 3), RGB in [0, 255].
+        scheme: as `keras_bench.backbones.Family` explains.
+    """
+    if scheme == "tf":
+        return keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="normalize")(image)
+    if scheme == "torch":
+        scale = [1 / (255 * deviation) for deviation in IMAGENET_DEVIATION]
+        offset = [-mean / deviation for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True)]
+        return keras.layers.Rescaling(scale, offset=offset, name="normalize")(image)
+    if scheme == "caffe":
+        flipped = keras.ops.take(image, [2, 1, 0], axis=-1)
+        return keras.layers.Rescaling([1.0] * 3, offset=[-mean for mean in CAFFE_MEAN_BGR], name="normalize")(flipped)
+    return image
+
+
+def fix_efficientnet_normalization(backbone_layers: list[keras.layers.Layer]) -> None:
+    """Give EfficientNet's own normalisation layer the constants its ImageNet weights need.
+
+    That layer divides by the square root of a "variance" which the published file fills with the deviation, and
+    keras.applications makes up for it with an extra Rescaling only when asked for weights="imagenet". Storing the
+    squared deviation instead gives the same numbers, (x / 255 - mean) / deviation, however weights arrive.
+    """
+    for layer in backbone_layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.mean.assign(keras.ops.reshape(keras.ops.convert_to_tensor(IMAGENET_MEAN), layer.mean.shape))
+            squared = [deviation**2 for deviation in IMAGENET_DEVIATION]
+            layer.variance.assign(keras.ops.reshape(keras.ops.convert_to_tensor(squared), layer.variance.shape))

@@ -1,0 +1,70 @@
+"""Puts weights into a freshly built model, from ImageNet, a file, or an earlier run."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_bench.errors import UserError
+from keras_bench.models.build import ModelSpec, backbone_layers, build_backbone, build_model
+from keras_bench.models.normalization import fix_efficientnet_normalization
+
+
+def initial_model(spec: ModelSpec, weights: Path | None) -> keras.Model:
+    """Return the model a run starts from: the given backbone weights and a random head.
+
+    Whichever way weights arrive, the same weights give the same outputs.
+
+    Args:
+        spec: the model to build.
+        weights: None for random ones; an .h5 file of the backbone without top, as keras.applications publishes
+            them; or a .keras file that this project saved, whose head is discarded.
+
+    Raises:
+        UserError: the file does not fit this backbone.
+    """
+    model = build_model(spec)
+    if weights is not None and weights.suffix == ".keras":
+        _copy_backbone(load_model(weights), model, weights)
+    elif weights is not None:
+        backbone = build_backbone(spec)
+        try:
+            backbone.load_weights(weights)
+        except (ValueError, OSError, KeyError) as error:
+            raise UserError(
+                f"weights: {weights} does not fit {spec.backbone.name} without its top ({_first_line(error)})"
+            ) from error
+        _copy_backbone(backbone, model, weights)
+    if spec.backbone.family.name == "EfficientNet":
+        fix_efficientnet_normalization(backbone_layers(model))
+    return model
+
+
+def load_model(path: Path) -> keras.Model:
+    """Load a .keras file in safe mode, uncompiled.
+
+    Raises:
+        UserError: the file is damaged or not a Keras model.
+    """
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a model that can be loaded ({_first_line(error)})") from error
+
+
+def _copy_backbone(source: keras.Model, target: keras.Model, origin: Path) -> None:
+    """Copy weights by position: some names in keras.applications carry a number that differs between processes."""
+    values = [weight for layer in backbone_layers(source) for weight in layer.weights]
+    places = [weight for layer in backbone_layers(target) for weight in layer.weights]
+    if [tuple(value.shape) for value in values] != [tuple(place.shape) for place in places]:
+        received, expected = (sum(int(np.prod(w.shape)) for w in group) for group in (values, places))
+        raise UserError(
+            f"weights: {origin} holds another backbone than {target.name}: "
+            f"expected {expected:,} backbone parameters, received {received:,}"
+        )
+    for place, value in zip(places, values, strict=True):
+        place.assign(value)
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]

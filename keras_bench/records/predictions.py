@@ -1,0 +1,42 @@
+"""The answers of one model for one split, image by image."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities for N images and K classes, in the order of the ids.
+
+    Attributes:
+        ids: str, (N,), the image's path inside the data set.
+        labels: int64, (N,), in [0, K).
+        probabilities: float32, (N, K), rows sum to 1.
+        class_names: str, (K,).
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
+    class_names: np.ndarray
+
+    def to_npz(self) -> bytes:
+        """Return the content of a predictions-*.npz file; it holds no pickled objects."""
+        stream = io.BytesIO()
+        np.savez_compressed(
+            stream,
+            ids=self.ids.astype(np.str_),
+            labels=self.labels.astype(np.int64),
+            probabilities=self.probabilities.astype(np.float32),
+            class_names=self.class_names.astype(np.str_),
+        )
+        return stream.getvalue()
+
+    @staticmethod
+    def from_npz(path: Path) -> "Predictions":
+        """Read a predictions-*.npz file."""
+        with np.load(path, allow_pickle=False) as arrays:
+            return Predictions(arrays["ids"], arrays["labels"], arrays["probabilities"], arrays["class_names"])

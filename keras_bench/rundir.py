@@ -1,0 +1,149 @@
+"""The only module that knows a path inside a run folder; files appear whole or not at all."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from keras_bench.errors import UserError
+from keras_bench.records.results import PhaseResult
+
+PHASE_ORDER = ("scratch", "tl", "ft")
+
+
+class RunDir:
+    """`runs/<experiment>[@<variant>]/<model>/seed<k>/`.
+
+    Args:
+        out: the folder of all runs, usually "runs".
+        experiment: the experiment's name.
+        model: the backbone's name.
+        seed: the run's seed.
+        variant: keeps a changed recipe apart.
+    """
+
+    def __init__(self, out: Path, experiment: str, model: str, seed: int, variant: str | None = None) -> None:
+        self.root = experiment_folder(out, experiment, variant) / model / f"seed{seed}"
+
+    config = property(lambda self: self.root / "config.yaml")
+    environment = property(lambda self: self.root / "environment.json")
+    dataset = property(lambda self: self.root / "dataset.json")
+    splits = property(lambda self: self.root / "splits.csv")
+    log = property(lambda self: self.root / "run.log")
+    run = property(lambda self: self.root / "run.json")
+    figures = property(lambda self: self.root / "figures")
+
+    def phase(self, phase: str) -> Path:
+        """Return the folder of one phase."""
+        return self.root / phase
+
+    def history(self, phase: str) -> Path:
+        """Return the CSV that grows by a row an epoch."""
+        return self.phase(phase) / "history.csv"
+
+    def best_weights(self, phase: str) -> Path:
+        """Return the weights of the phase's best validation epoch."""
+        return self.phase(phase) / "best.weights.h5"
+
+    def model(self, phase: str) -> Path:
+        """Return the whole float32 model with those weights."""
+        return self.phase(phase) / "model.keras"
+
+    def result(self, phase: str) -> Path:
+        """Return the file whose presence means that the phase is finished."""
+        return self.phase(phase) / "result.json"
+
+    def predictions(self, phase: str, split: str) -> Path:
+        """Return the per-image probabilities of one split."""
+        return self.phase(phase) / f"predictions-{split}.npz"
+
+    def state(self, phase: str) -> Path:
+        """Return the folder that an interrupted phase continues from."""
+        return self.phase(phase) / "state"
+
+    def tensorboard(self, phase: str) -> Path:
+        """Return the folder of the phase's TensorBoard logs."""
+        return self.phase(phase) / "tensorboard"
+
+    def read_result(self, phase: str) -> PhaseResult | None:
+        """Return the finished phase's result, or None."""
+        path = self.result(phase)
+        return PhaseResult.from_json(json.loads(path.read_text())) if path.is_file() else None
+
+    def read_run(self) -> dict[str, Any] | None:
+        """Return run.json's content, or None while the run is not finished."""
+        return json.loads(self.run.read_text()) if self.run.is_file() else None
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run folder for this process.
+
+        Raises:
+            UserError: another process is working in it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.root / ".lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise UserError(f"{self.root} is in use by another process; wait for it or choose another --out") from error
+
+
+def experiment_folder(out: Path, experiment: str, variant: str | None = None) -> Path:
+    """Return `runs/<experiment>[@<variant>]`, which holds the comparison of its models."""
+    return out / (experiment + (f"@{variant}" if variant else ""))
+
+
+def list_runs(out: Path, experiment: str, variant: str | None = None) -> list[tuple[str, int]]:
+    """Return (model, seed) of every run of an experiment, finished or not."""
+    found = experiment_folder(out, experiment, variant).glob("*/seed*/config.yaml")
+    return sorted((path.parts[-3], int(path.parts[-2].removeprefix("seed"))) for path in found)
+
+
+def parse_run_reference(reference: str, out: Path) -> RunDir:
+    """Turn `run:<experiment>[@<variant>]/<model>/seed<k>` into the run folder it names.
+
+    Raises:
+        UserError: the text has another form.
+    """
+    parts = reference.removeprefix("run:").split("/")
+    if len(parts) != 3 or not parts[2].removeprefix("seed").isdigit() or ".." in parts:
+        raise UserError(f"weights: expected run:<experiment>/<model>/seed<k>, received {reference!r}")
+    return RunDir(out, parts[0], parts[1], int(parts[2].removeprefix("seed")))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a file name beside `path` to write to; the file takes its final name when the block ends well.
+
+    The temporary name keeps the full suffix, because Keras chooses its format by it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a UTF-8 text file whole or not at all."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write an indented JSON file whole or not at all; NaN is refused, since it is not JSON."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,0 +1,1 @@
+"""Fits one phase: optimizer and schedule, callbacks, resume."""

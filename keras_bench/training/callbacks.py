@@ -1,0 +1,154 @@
+"""What happens between batches and epochs: stop on NaN, keep the best weights, write history, tell the person."""
+
+import csv
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_bench.console import Log, duration
+from keras_bench.errors import RunError
+from keras_bench.training.monitors import mode_of
+
+HISTORY_COLUMNS = (
+    "epoch", "seconds", "train_seconds", "learning_rate", "loss", "cross_entropy", "top1", "top5",
+    "val_loss", "val_cross_entropy", "val_top1", "val_top5",
+)  # fmt: skip
+
+
+class DivergedError(RunError):
+    """The loss became NaN or infinite."""
+
+
+class StopOnNonFinite(keras.callbacks.Callback):
+    """Raises DivergedError at the first step whose loss is not finite, naming phase, epoch and step."""
+
+    def __init__(self, phase: str) -> None:
+        super().__init__()
+        self.phase, self.epoch = phase, 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Remember the epoch for the message."""
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Look at the running mean of the loss, which keeps a NaN from then on."""
+        self._check((logs or {}).get("loss"), f"step {batch + 1}")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Look at the validation loss too."""
+        self._check((logs or {}).get("val_loss"), "validation")
+
+    def _check(self, loss: Any, where: str) -> None:
+        if loss is not None and not math.isfinite(float(loss)):
+            raise DivergedError(
+                f"the loss became {float(loss)} in phase {self.phase}, epoch {self.epoch + 1}, {where}; "
+                f"try a lower learning rate, e.g. --set {self.phase}.learning_rate=1e-5"
+            )
+
+
+class AtomicCheckpoint(keras.callbacks.ModelCheckpoint):
+    """ModelCheckpoint of the best weights that never leaves half a file behind.
+
+    Args:
+        path: the final file, ending in .weights.h5.
+        monitor: a validation metric; its absence is an error (Keras itself only warns, and then saves every epoch).
+    """
+
+    def __init__(self, path: Path, monitor: str) -> None:
+        self.final = path
+        self.unfinished = path.with_name(f".writing-{path.name}")
+        super().__init__(
+            str(self.unfinished), monitor, save_best_only=True, save_weights_only=True, mode=mode_of(monitor)
+        )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Save if this is the best epoch so far."""
+        if self.monitor not in (logs or {}):
+            raise RunError(f"the metric {self.monitor} is missing; received {', '.join(logs or {}) or 'none'}")
+        super().on_epoch_end(epoch, logs)
+        if self.unfinished.is_file():
+            os.replace(self.unfinished, self.final)
+
+
+class History(keras.callbacks.Callback):
+    """Appends a row an epoch to history.csv and shows one line an epoch, with progress inside it.
+
+    Args:
+        path: the CSV file; existing rows are kept.
+        phase: for the screen.
+        epochs: epochs at most, for the time left.
+        steps: batches an epoch.
+        log: the screen.
+        checkpoint: tells whether the epoch was the best so far.
+    """
+
+    def __init__(self, path: Path, phase: str, epochs: int, steps: int, log: Log, checkpoint: AtomicCheckpoint) -> None:
+        super().__init__()
+        self.path, self.phase, self.epochs, self.steps = path, phase, epochs, steps
+        self.log, self.checkpoint = log, checkpoint
+        self.started = self.trained = 0.0
+        self.best: float | None = None
+        self.recent: list[float] = []
+        self._bar: Any = None
+        self._advance: Callable[[int], None] = lambda _: None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Remember what was the best before an interruption."""
+        self.best = self.checkpoint.best
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Start the clock and the progress bar."""
+        self.started, self.trained = time.monotonic(), 0.0
+        self._bar = self.log.progress(f"{self.phase} epoch {epoch + 1}/{self.epochs}", self.steps, "steps")
+        self._advance = self._bar.__enter__()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Move the progress bar."""
+        self._advance(1)
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Note when training ended and validation began."""
+        self.trained = time.monotonic() - self.started
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write the row and the line."""
+        self._bar.__exit__(None, None, None)
+        values = dict(logs or {})
+        values.setdefault("learning_rate", float(self.model.optimizer.learning_rate))
+        seconds = time.monotonic() - self.started
+        row = {"epoch": epoch + 1, "seconds": f"{seconds:.3f}", "train_seconds": f"{self.trained:.3f}"}
+        row |= {name: f"{values[name]:.9g}" for name in HISTORY_COLUMNS if name in values}
+        new = not self.path.is_file()
+        with self.path.open("a", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, HISTORY_COLUMNS)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        self._show(epoch, values, seconds)
+
+    def _show(self, epoch: int, values: dict[str, float], seconds: float) -> None:
+        self.recent = [*self.recent, seconds][-5:]
+        left = sorted(self.recent)[len(self.recent) // 2] * (self.epochs - epoch - 1)
+        better = self.checkpoint.best != self.best
+        self.best = self.checkpoint.best
+        parts = [
+            f"{self.phase:>7} epoch {epoch + 1:>2}/{self.epochs}",
+            f"cross-entropy {values['cross_entropy']:.3f} (val {values['val_cross_entropy']:.3f})",
+            f"top-1 {values['top1']:6.1%} (val {values['val_top1']:6.1%})",
+            f"rate {values['learning_rate']:.2g}",
+            duration(seconds),
+            f"at most {duration(left)} left" if left else "",
+            "best so far" if better else "",
+        ]
+        self.log.line("  ".join(part for part in parts if part))
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Return history.csv as one mapping of numbers an epoch; metrics that were not measured are left out."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
