@@ -12,15 +12,10 @@ from keras_bench.errors import RunError, UserError, unknown_name
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, with the nearest known option."""
+    """An argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
         """Turn argparse's complaint into a UserError."""
-        marker = "unrecognized arguments: "
-        if message.startswith(marker):
-            word = message.removeprefix(marker).split()[0]
-            options = [option for action in self._actions for option in action.option_strings]
-            raise UserError(unknown_name("option", word, options) if word.startswith("-") else message)
         raise UserError(f"{message}; see {self.prog} --help")
 
 
@@ -52,7 +47,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     run = verbs.add_parser(
         "run",
         help="train one model through its phases",
-        description="Train one model of an experiment: frozen transfer learning (tl), then fine-tuning (ft), or scratch.",
+        description="Train one model of an experiment: frozen transfer learning, then fine-tuning, or from scratch.",
         epilog="Example: keras-bench run --experiment folder --data photos/ --model EfficientNetB0 --set tl.epochs=5",
     )
     _add_common(run)
@@ -60,7 +55,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     run.add_argument("--seed", type=int, default=0, help="of weights, dropout, shuffling, augmentation (default: 0)")
     run.add_argument("--show-config", action="store_true", help="print the resolved configuration, explained, and stop")
     run.add_argument("--in-suite", action="store_true", help=argparse.SUPPRESS)
-    run.set_defaults(handler=_run)
+    run.set_defaults(handler=_run, parser=run)
     suite = verbs.add_parser(
         "suite",
         help="train every model of an experiment and compare them",
@@ -69,11 +64,15 @@ def _parse(words: list[str]) -> argparse.Namespace:
     _add_common(suite)
     suite.add_argument("--model", action="append", dest="models", help="only this model; may be given several times")
     suite.add_argument("--seed", type=int, default=0, help="as in run (default: 0)")
-    suite.set_defaults(handler=_suite)
+    suite.set_defaults(handler=_suite, parser=suite)
     models = verbs.add_parser("models", help="list the backbones", description="List the table of backbones.")
     models.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
-    models.set_defaults(handler=_models)
-    return parser.parse_args(words)
+    models.set_defaults(handler=_models, parser=models)
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:
+        options = [option for action in arguments.parser._actions for option in action.option_strings]
+        raise UserError(unknown_name("option", unknown[0], options))
+    return arguments
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,5 @@
 """Downloads one file so that it can be trusted: resumed when interrupted, checked, and whole or absent."""
 
-import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -48,7 +47,7 @@ def download(url: str, destination: Path, checksum: str, log: Log) -> Path:
         DownloadError: no connection, an HTTP error, a broken transfer, or a wrong checksum.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{destination}.lock"):
+    with FileLock(destination.with_name(f".{destination.name}.lock")):
         if destination.is_file():
             return destination
         part = destination.with_name(destination.name + ".part")
@@ -64,8 +63,6 @@ def download(url: str, destination: Path, checksum: str, log: Log) -> Path:
                 f"{url}: checksum is wrong (expected {algorithm} {checksum}, received {received}); try again"
             )
         os.replace(part, destination)
-    with contextlib.suppress(OSError):
-        Path(f"{destination}.lock").unlink()
     return destination
 
 

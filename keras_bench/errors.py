@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+MANY_NAMES = 25
+
 
 class UserError(Exception):
     """Something the user can put right; the command line prints its one line and exits with 2.
@@ -27,8 +29,10 @@ def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return "unknown KIND 'NAME'; did you mean …? Known: …" for an error message."""
+    """Return "unknown KIND 'NAME'; did you mean …? Known: …" for an error message; long lists are left out."""
     names = list(known)
     close = nearest(name, names)
+    if close and len(names) > MANY_NAMES:
+        return f"unknown {kind} {name!r}; did you mean {' or '.join(repr(match) for match in close)}?"
     hint = f"; did you mean {' or '.join(repr(match) for match in close)}?" if close else "."
     return f"unknown {kind} {name!r}{hint} Known: {', '.join(names)}"

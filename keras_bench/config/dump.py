@@ -34,11 +34,14 @@ def _pair(key: str, value: Any) -> str:
 
 def _dump(tree: dict[str, Any]) -> str:
     yaml = YAML(typ="rt", pure=True)
-    yaml.default_flow_style = None
+    yaml.default_flow_style = False
     yaml.width = 10_000
     # A bare `key:` reads as an oversight; say null.
     yaml.representer.add_representer(
         type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    yaml.representer.add_representer(
+        list, lambda representer, items: representer.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
     )
     stream = io.StringIO()
     yaml.dump(tree, stream)

@@ -4,6 +4,7 @@ import os
 import shutil
 import stat
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
@@ -51,7 +52,7 @@ def extract(archive: Path, folder: Path, log: Log) -> None:
                 for entry in entries:
                     _write(content, entry, folder / entry.filename)
                     advance(1)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise UserError(f"{archive}: not a readable zip archive ({error})") from error
 

@@ -3,6 +3,9 @@
 import logging
 import os
 import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,18 +28,34 @@ def start_tensorflow(job: Job, log: Log) -> list[str]:
     """Import TensorFlow quietly, set seeds and precision; returns the names of the accelerators it sees."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    import keras
-    import tensorflow as tf
+    with _without_native_stderr():
+        import keras
+        import tensorflow as tf
 
+        gpus = tf.config.list_physical_devices("GPU")
     keras.backend.clear_session()
-    precision = {"none": "float32"}.get(job.config.training.mixed_precision)
-    keras.mixed_precision.set_global_policy(precision or f"mixed_{job.config.training.mixed_precision}")
+    half = job.config.training.mixed_precision
+    keras.mixed_precision.set_global_policy("float32" if half == "none" else f"mixed_{half}")
     devices = []
-    for device in tf.config.list_physical_devices("GPU"):
+    for device in gpus:
         tf.config.experimental.set_memory_growth(device, True)
         devices.append(tf.config.experimental.get_device_details(device).get("device_name", device.name))
     log.line(f"device: {', '.join(devices) or 'CPU'}")
     return devices
+
+
+@contextmanager
+def _without_native_stderr() -> Iterator[None]:
+    """Hide what TensorFlow's C++ prints while it looks for a GPU, whatever the log level; we name the device."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def train_phase(

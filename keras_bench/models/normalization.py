@@ -1,6 +1,7 @@
 """Turns raw RGB in [0, 255] into what each family's ImageNet weights were trained on."""
 
 import keras
+import numpy as np
 
 from keras_bench.backbones import Normalization
 
@@ -39,6 +40,6 @@ def fix_efficientnet_normalization(backbone_layers: list[keras.layers.Layer]) ->
     """
     for layer in backbone_layers:
         if isinstance(layer, keras.layers.Normalization):
-            layer.mean.assign(keras.ops.reshape(keras.ops.convert_to_tensor(IMAGENET_MEAN), layer.mean.shape))
             squared = [deviation**2 for deviation in IMAGENET_DEVIATION]
-            layer.variance.assign(keras.ops.reshape(keras.ops.convert_to_tensor(squared), layer.variance.shape))
+            layer.set_weights([np.array(IMAGENET_MEAN), np.array(squared), np.array(0)])
+            layer.finalize_state()

@@ -1,5 +1,6 @@
 """Puts weights into a freshly built model, from ImageNet, a file, or an earlier run."""
 
+import warnings
 from pathlib import Path
 
 import keras
@@ -29,8 +30,10 @@ def initial_model(spec: ModelSpec, weights: Path | None) -> keras.Model:
     elif weights is not None:
         backbone = build_backbone(spec)
         try:
-            backbone.load_weights(weights)
-        except (ValueError, OSError, KeyError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # Keras only warns of layers for which it found no weights
+                backbone.load_weights(weights)
+        except (ValueError, OSError, KeyError, UserWarning) as error:
             raise UserError(
                 f"weights: {weights} does not fit {spec.backbone.name} without its top ({_first_line(error)})"
             ) from error

@@ -5,6 +5,7 @@ import io
 from dataclasses import dataclass
 
 from rich.table import Table
+from rich.text import Text
 
 from keras_bench.console import duration
 from keras_bench.records.results import PhaseResult
@@ -31,7 +32,7 @@ class Row:
 
 def comparison_table(rows: list[Row], title: str) -> Table:
     """Return a table for the terminal, best final phase by val top-1 first; val chose, test only reports."""
-    table = Table(title=title, caption="* the run's final phase, chosen on val. No decision used test.")
+    table = Table(title=Text(title), caption="* the run's final phase, chosen on val. No decision used test.")
     for name in ("model", "phase"):
         table.add_column(name)
     for name in ("val top-1", "test top-1", "top-5", "macro-F1", "AUC", "cross-entropy", "params", "trained"):
@@ -43,7 +44,7 @@ def comparison_table(rows: list[Row], title: str) -> Table:
         result, test = row.result, row.result.metrics["test"]
         last_of_run = number + 1 == len(ordered) or _run(ordered[number + 1]) != _run(row)
         table.add_row(
-            row.model + (f" seed {row.seed}" if row.seed else ""),
+            Text(row.model + (f" seed {row.seed}" if row.seed else "")),
             result.phase + (" *" if row.is_final else ""),
             _percent(result.metrics["val"].top1),
             _percent(test.top1),

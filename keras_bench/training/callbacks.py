@@ -3,6 +3,7 @@
 import csv
 import math
 import os
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -93,7 +94,7 @@ class History(keras.callbacks.Callback):
         self.log, self.checkpoint = log, checkpoint
         self.started = self.trained = 0.0
         self.best: float | None = None
-        self.recent: list[float] = []
+        self.seconds: list[float] = []
         self._bar: Any = None
         self._advance: Callable[[int], None] = lambda _: None
 
@@ -132,8 +133,9 @@ class History(keras.callbacks.Callback):
         self._show(epoch, values, seconds)
 
     def _show(self, epoch: int, values: dict[str, float], seconds: float) -> None:
-        self.recent = [*self.recent, seconds][-5:]
-        left = sorted(self.recent)[len(self.recent) // 2] * (self.epochs - epoch - 1)
+        self.seconds.append(seconds)
+        usual = self.seconds[1:] or self.seconds  # the first epoch also builds the graph
+        left = statistics.median(usual) * (self.epochs - epoch - 1)
         better = self.checkpoint.best != self.best
         self.best = self.checkpoint.best
         parts = [

@@ -101,6 +101,7 @@ def fit_phase(model: keras.Model, phase: Phase, run: RunDir, training: Any, vali
             steps_per_epoch=phase.steps,
             class_weight=phase.class_weights,
             callbacks=_callbacks(phase, run, log, state),
+            shuffle=False,  # the stream is shuffled already
             verbose=0,
         )
     return _outcome(phase, run, xla, log)

@@ -1,0 +1,94 @@
+"""Data the tests make, so that none needs anything from outside; and the quiet start of TensorFlow."""
+
+import io
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+def digit_image(position: int, side: int = 16) -> Image.Image:
+    """A real scan of a digit, enlarged and in colour, so that JPEG has something to compress."""
+    gray = load_digits().images[position] * (255 / 16)
+    tint = 0.6 + 0.4 * np.array([position % 2, position % 3 / 2, position % 5 / 4])
+    return Image.fromarray((gray[..., None] * tint).astype(np.uint8)).resize((side, side))
+
+
+def encoded(image: Image.Image, kind: str = "JPEG", **options) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, format=kind, **options)
+    return stream.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test touches the user's cache, weights or data, nor depends on them."""
+    monkeypatch.setenv("KERAS_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras-home"))
+    monkeypatch.delenv("KERAS_BENCH_DATA", raising=False)
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """Three classes with 12, 20 and 30 images, one folder a class."""
+    root = tmp_path / "photos"
+    targets = load_digits().target
+    for digit, count in ((0, 12), (1, 20), (2, 30)):
+        folder = root / f"class {digit}"
+        folder.mkdir(parents=True)
+        for position in np.flatnonzero(targets == digit)[:count]:
+            (folder / f"scan{position:04d}.jpg").write_bytes(encoded(digit_image(int(position))))
+    return root
+
+
+@pytest.fixture
+def tiny_imagenet_folder(tmp_path: Path) -> Path:
+    """Tiny ImageNet's layout with three classes of 10 train and 4 val images."""
+    root = tmp_path / "tiny-imagenet-200"
+    targets = load_digits().target
+    wnids = ["n02000000", "n01000000", "n03000000"]
+    lines = []
+    for digit, wnid in enumerate(wnids):
+        positions = np.flatnonzero(targets == digit)
+        (root / "train" / wnid / "images").mkdir(parents=True)
+        (root / "val" / "images").mkdir(parents=True, exist_ok=True)
+        for i, position in enumerate(positions[:10]):
+            (root / "train" / wnid / "images" / f"{wnid}_{i}.JPEG").write_bytes(encoded(digit_image(int(position))))
+        for position in positions[10:14]:
+            (root / "val" / "images" / f"val_{position}.JPEG").write_bytes(encoded(digit_image(int(position))))
+            lines.append(f"val_{position}.JPEG\t{wnid}\t0\t0\t15\t15\n")
+    (root / "val" / "val_annotations.txt").write_text("".join(lines))
+    (root / "wnids.txt").write_text("\n".join(wnids) + "\n")
+    (root / "words.txt").write_text("n01000000\tgoldfish, Carassius auratus\nn02000000\tjackfruit\nn09\tnot here\n")
+    return root
+
+
+@pytest.fixture
+def tiny_imagenet_zip(tiny_imagenet_folder: Path) -> Path:
+    return Path(
+        shutil.make_archive(str(tiny_imagenet_folder), "zip", tiny_imagenet_folder.parent, tiny_imagenet_folder.name)
+    )
+
+
+@pytest.fixture
+def shared_mini() -> Path:
+    path = SHARED / "data" / "tiny-imagenet-mini.zip"
+    if not path.is_file():
+        pytest.skip("needs part of the real Tiny ImageNet (tiny-imagenet-mini.zip), which is not in the repository")
+    return path
+
+
+@pytest.fixture
+def shared_keras_home() -> Path:
+    path = SHARED / "keras-home"
+    if not path.is_dir():
+        pytest.skip("needs real ImageNet weights of MobileNet 0.75, which are not in the repository")
+    return path

@@ -1,0 +1,141 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_bench.config import AugmentationConfig, DatasetConfig
+from keras_bench.console import Log
+from keras_bench.data.augmentation import build_augmentation
+from keras_bench.data.pipeline import Pipeline
+from keras_bench.data.sources import open_source
+from keras_bench.data.store import ImageStore
+from tests.conftest import digit_image, encoded
+
+NOTHING = AugmentationConfig(horizontal_flip=False, rotation_degrees=0, zoom=(0, 0), translation=0)
+
+
+def make_pipeline(path, image_size=24, batch_size=8, seed=0):
+    index = open_source(DatasetConfig(source="folder"), path, Log())
+    store = ImageStore(index, 1 << 30)
+    store.load(Log())
+    return Pipeline(store, image_size, batch_size, 3, seed)
+
+
+def bilinear(image, size):
+    """Half-pixel-centre bilinear resize written out: an independent check of the one resize."""
+    height, width = image.shape[:2]
+    rows = np.clip((np.arange(size) + 0.5) * height / size - 0.5, 0, height - 1)
+    columns = np.clip((np.arange(size) + 0.5) * width / size - 0.5, 0, width - 1)
+    top, left = np.floor(rows).astype(int), np.floor(columns).astype(int)
+    bottom, right = np.minimum(top + 1, height - 1), np.minimum(left + 1, width - 1)
+    down, across = (rows - top)[:, None, None], (columns - left)[None, :, None]
+    image = image.astype(np.float64)
+    upper = image[top][:, left] * (1 - across) + image[top][:, right] * across
+    lower = image[bottom][:, left] * (1 - across) + image[bottom][:, right] * across
+    return upper * (1 - down) + lower * down
+
+
+def test_evaluation_sees_every_image_once_in_order_resized_from_its_own_pixels(image_folder):
+    pipeline = make_pipeline(image_folder)
+    positions = np.array([40, 3, 17, 61, 0, 5, 6, 7, 8, 9])
+    batches = list(pipeline.evaluation(positions).as_numpy_iterator())
+    assert [len(images) for images, _ in batches] == [8, 2]
+    images, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    assert images.dtype == np.float32
+    np.testing.assert_array_equal(labels.argmax(axis=1), pipeline.store.index.labels[positions])
+    np.testing.assert_array_equal(labels.sum(axis=1), 1)
+    for image, position in zip(images, positions, strict=True):
+        np.testing.assert_allclose(image, bilinear(pipeline.store.image(position), 24), atol=1e-3)
+
+
+def test_mixed_sizes_are_squashed_one_by_one(image_folder):
+    wide = digit_image(0, 20).resize((40, 10))
+    (image_folder / "class 0" / "a_wide.jpg").write_bytes(encoded(wide))
+    pipeline = make_pipeline(image_folder)
+    assert len(pipeline.store.sizes) == 2
+    images, _ = next(iter(pipeline.evaluation(np.array([0, 1, 2]))))
+    for image, position in zip(images.numpy(), (0, 1, 2), strict=True):
+        np.testing.assert_allclose(image, bilinear(pipeline.store.image(position), 24), atol=1e-3)
+
+
+def test_each_training_epoch_is_a_new_shuffle_of_every_image_once(image_folder):
+    pipeline = make_pipeline(image_folder, image_size=16)
+    positions = np.arange(2, 32)
+    batches = list(pipeline.training(positions, NOTHING, epochs=2).as_numpy_iterator())
+    assert len(batches) == 2 * pipeline.steps(30) == 8
+    epochs = [np.concatenate([images for images, _ in batches[start : start + 4]]) for start in (0, 4)]
+    originals = {pipeline.store.image(i).tobytes() for i in positions}
+    for epoch in epochs:
+        assert {image.astype(np.uint8).tobytes() for image in epoch} == originals
+    assert not np.array_equal(epochs[0], epochs[1])
+
+
+def test_training_is_reproducible_depends_on_the_seed_and_can_continue_at_any_epoch(image_folder):
+    positions = np.arange(30)
+    everything = AugmentationConfig(vertical_flip=True, contrast=0.2, brightness=(-0.1, 0.1), crop=0.8)
+
+    def images(seed=0, start=0):
+        stream = make_pipeline(image_folder, seed=seed).training(positions, everything, 3, start)
+        return np.concatenate([batch for batch, _ in stream.as_numpy_iterator()])
+
+    whole = images()
+    np.testing.assert_array_equal(images(), whole)
+    np.testing.assert_array_equal(images(start=2), whole[60:])
+    assert not np.array_equal(images(seed=1), whole)
+
+
+AUGMENTATIONS = {
+    "vertical_flip": {"vertical_flip": True},
+    "horizontal_flip": {"horizontal_flip": True},
+    "rotation_degrees": {"rotation_degrees": 20.0},
+    "zoom": {"zoom": (-0.3, 0.1)},
+    "translation": {"translation": 0.2},
+    "contrast": {"contrast": 0.5},
+    "brightness": {"brightness": (-0.3, 0.3)},
+    "crop": {"crop": 0.6},
+}
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_each_augmentation_changes_images_one_by_one_and_keeps_the_range(name):
+    augment = build_augmentation(NOTHING.model_copy(update=AUGMENTATIONS[name]), 24, seed=3)
+    rng = np.random.default_rng(0)
+    same = np.repeat(rng.uniform(0, 255, (1, 24, 24, 3)), 32, axis=0).astype(np.float32)
+    changed = augment(tf.constant(same), tf.constant(5)).numpy()
+    assert changed.shape == same.shape
+    assert changed.min() >= 0
+    assert changed.max() <= 255
+    different = {image.tobytes() for image in changed}
+    assert len(different) > (1 if "flip" in name else 25)  # a flip has two outcomes, the others as many as images
+    np.testing.assert_array_equal(augment(tf.constant(same), tf.constant(5)), changed)
+    assert not np.array_equal(augment(tf.constant(same), tf.constant(6)), changed)
+
+
+def test_flips_are_the_mirrored_image_about_half_of_the_time():
+    augment = build_augmentation(NOTHING.model_copy(update={"horizontal_flip": True}), 8, seed=0)
+    image = np.random.default_rng(0).uniform(0, 255, (8, 8, 3)).astype(np.float32)
+    results = augment(tf.constant(np.repeat(image[None], 400, axis=0)), tf.constant(0)).numpy()
+    mirrored = (results == image[:, ::-1]).all(axis=(1, 2, 3))
+    assert (mirrored | (results == image).all(axis=(1, 2, 3))).all()
+    assert 0.4 < mirrored.mean() < 0.6  # 400 fair coins leave this range with a probability below 1e-4
+
+
+def test_brightness_adds_a_share_of_the_value_range():
+    augment = build_augmentation(NOTHING.model_copy(update={"brightness": (0.1, 0.2)}), 8, seed=0)
+    results = augment(tf.fill((64, 8, 8, 3), 100.0), tf.constant(0)).numpy()
+    added = results[:, 0, 0, 0] - 100
+    assert added.min() >= 25.5 - 1e-3
+    assert added.max() <= 51 + 1e-3
+
+
+def test_without_augmentation_images_pass_unchanged():
+    images = tf.constant(np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 3)), tf.float32)
+    np.testing.assert_array_equal(build_augmentation(NOTHING, 8, seed=0)(images, tf.constant(0)), images)
+
+
+def test_tensorflows_accurate_jpeg_decoder_agrees_with_ours_bit_by_bit(image_folder):
+    # The fast path a pipeline may take one day; TensorFlow's default method differs by up to 5 levels.
+    index = open_source(DatasetConfig(source="folder"), image_folder, Log())
+    store = ImageStore(index, 0)
+    for position in range(0, 62, 7):
+        native = tf.io.decode_jpeg(index.read(position), channels=3, dct_method="INTEGER_ACCURATE")
+        np.testing.assert_array_equal(native, store.image(position))

@@ -1,0 +1,58 @@
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from keras_bench.config import DatasetConfig
+from keras_bench.console import Log
+from keras_bench.data.sources import open_source
+from keras_bench.data.store import ImageStore
+from keras_bench.images import UnreadableImageError, decode
+
+
+def open_folder(path):
+    return open_source(DatasetConfig(source="folder"), path, Log())
+
+
+def test_images_come_decoded_from_memory_or_from_disk(image_folder):
+    index = open_folder(image_folder)
+    one = 16 * 16 * 3
+    for limit, kept in ((1 << 30, 62 * one), (10 * one + 5, 10 * one), (0, 0)):
+        store = ImageStore(index, limit)
+        store.load(Log())
+        assert store.memory_used == kept
+        assert store.sizes == {(16, 16)}
+        for position in (0, 30, 61):
+            np.testing.assert_array_equal(store.image(position), decode(index.read(position)))
+        assert store.batch(np.array([5, 3])).shape == (2, 16, 16, 3)
+
+
+def test_unreadable_images_are_found_before_training(image_folder):
+    (image_folder / "class 0" / "broken.jpg").write_bytes(b"\xff\xd8 not really")
+    (image_folder / "class 1" / "empty.png").write_bytes(b"")
+    index = open_folder(image_folder)
+    store = ImageStore(index, 1 << 30)
+    store.load(Log())
+    assert {index.ids[i]: why for i, why in store.unreadable.items()} == {
+        "class 0/broken.jpg": "not a JPEG, PNG, BMP, GIF or WebP image",
+        "class 1/empty.png": "the file is empty",
+    }
+    assert store.readable.sum() == 62
+    with pytest.raises(UnreadableImageError, match="class 1/empty.png: the file is empty"):
+        store.image(index.ids.index("class 1/empty.png"))
+
+
+def test_the_fingerprint_is_of_the_content_and_not_of_the_place(image_folder, tmp_path):
+    def fingerprint(index):
+        return ImageStore(index, 0).fingerprint(Log())
+
+    index = open_folder(image_folder)
+    first = fingerprint(index)
+    shutil.copytree(image_folder, tmp_path / "elsewhere")
+    moved = open_folder(tmp_path / "elsewhere")
+    assert fingerprint(moved) == first
+    assert fingerprint(replace(index, class_names=("class 0", "class 1", "other"))) != first
+    image = tmp_path / "elsewhere" / moved.ids[7]
+    image.write_bytes(image.read_bytes() + b"\0")
+    assert fingerprint(moved) != first

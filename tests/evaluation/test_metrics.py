@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from keras_bench.evaluation.metrics import compute_metrics, macro_auc, top_k
+from keras_bench.records.predictions import Predictions
+
+
+def make(labels, probabilities):
+    probabilities = np.asarray(probabilities, np.float32)
+    names = np.array([f"c{k}" for k in range(probabilities.shape[1])])
+    return Predictions(np.arange(len(labels)).astype(str), np.asarray(labels), probabilities, names)
+
+
+def test_four_images_by_hand():
+    # Answers: 0, 1, 0, 2. Right: the first two and the last.
+    result = compute_metrics(
+        make([0, 1, 2, 2], [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.5, 0.25, 0.25], [0.0, 0.0, 1.0]])
+    )
+    assert result.images == 4
+    assert result.top1 == 0.75
+    assert result.top5 is None
+    assert result.cross_entropy == pytest.approx((np.log(2) + np.log(2) + np.log(4) + 0) / 4)
+    assert result.balanced_accuracy == pytest.approx((1 + 1 + 0.5) / 3)
+    # F1: class 0: precision 1/2, recall 1; class 1: 1; class 2: precision 1, recall 1/2.
+    assert result.macro_f1 == pytest.approx((2 / 3 + 1 + 2 / 3) / 3)
+    # One-vs-rest areas: class 0 beats (1/4, 0) and ties 1/2: 2.5 of 3 pairs; class 1: 3 of 3;
+    # class 2: images (1/4, 1) against (1/4, 1/4): 0.5 + 0.5 + 1 + 1 of 4.
+    assert result.macro_auc == pytest.approx((2.5 / 3 + 1 + 3 / 4) / 3)
+
+
+def test_many_classes_agree_with_scikit_learn():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(500, 12))
+    probabilities = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
+    labels = rng.integers(0, 12, 500)
+    result = compute_metrics(make(labels, probabilities))
+    answers = probabilities.argmax(axis=1)
+    normalised = probabilities.astype(np.float64) / probabilities.astype(np.float64).sum(axis=1, keepdims=True)
+    assert result.top1 == sk.accuracy_score(labels, answers)
+    assert result.top5 == sk.top_k_accuracy_score(labels, probabilities, k=5)
+    assert result.cross_entropy == pytest.approx(sk.log_loss(labels, normalised), rel=1e-6)
+    assert result.macro_auc == pytest.approx(sk.roc_auc_score(labels, normalised, multi_class="ovr"), abs=1e-6)
+    assert result.macro_f1 == sk.f1_score(labels, answers, average="macro")
+
+
+def test_ties_go_to_the_lower_class_number_and_no_image_counts_twice():
+    equal = np.full((3, 6), 1 / 6)
+    assert top_k(np.array([0, 4, 5]), equal, 5) == pytest.approx(2 / 3)
+
+
+def test_a_certain_wrong_answer_costs_much_but_not_infinitely():
+    result = compute_metrics(make([0, 1], [[0.0, 1.0], [0.0, 1.0]]))
+    assert result.cross_entropy == pytest.approx(-np.log(np.finfo(np.float32).tiny) / 2)
+
+
+def test_an_absent_class_leaves_the_area_undefined_and_counts_in_macro_f1():
+    assert macro_auc(np.array([0, 1]), np.full((2, 3), 1 / 3)) is None
+    assert compute_metrics(make([0, 1], np.eye(3)[:2])).macro_f1 == pytest.approx(2 / 3)
+
+
+def test_predictions_survive_the_file(tmp_path):
+    predictions = make([0, 1], [[0.3, 0.7], [0.1, 0.9]])
+    (tmp_path / "p.npz").write_bytes(predictions.to_npz())
+    again = Predictions.from_npz(tmp_path / "p.npz")
+    for name in ("ids", "labels", "probabilities", "class_names"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(predictions, name))
+    assert again.probabilities.dtype == np.float32
+    assert again.labels.dtype == np.int64

@@ -1,0 +1,302 @@
+"""The real command line: what it refuses, what it writes, and that the same command does no work twice."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from keras_bench.cli import main
+from keras_bench.evaluation.metrics import compute_metrics
+from keras_bench.records.predictions import Predictions
+from keras_bench.rundir import RunDir
+
+SMALL = [
+    "--experiment", "digits", "--model", "MobileNet", "--weights", "none", "--set", "model.alpha=0.25",
+    "--set", "dataset.limit_per_class=12", "--set", "tl.epochs=2", "--set", "ft.epochs=1", "--set", "scratch.epochs=1",
+]  # fmt: skip
+
+
+def fails(capsys, *words, code=2):
+    """Run a command that must fail with one line on standard error, and return that line."""
+    assert main(list(words)) == code
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def python(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, check=True
+    ).stdout
+
+
+HEAVY = ("tensorflow", "keras", "sklearn", "matplotlib")
+LOADED = f"; import sys; print([name for name in {HEAVY} if name in sys.modules])"
+
+
+@pytest.mark.parametrize("words", ["['run', '--help']", "['--help']", "['suite', '--help']"])
+def test_help_is_quick_and_light(words):
+    code = (
+        "import time, contextlib, io; start = time.process_time()\n"
+        "from keras_bench.cli import main\n"
+        f"with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()): main({words})\n"
+        "print(time.process_time() - start)" + LOADED
+    )
+    seconds, loaded = python(code).splitlines()
+    assert float(seconds) < 0.5
+    assert loaded == "[]"
+
+
+def test_errors_in_the_configuration_come_before_tensorflow():
+    code = "from keras_bench.cli import main; main(['run', '--set', 'tl.epoch=3'])" + LOADED
+    assert python(code).splitlines()[-1] == "[]"
+
+
+def test_the_models_table_and_the_configuration_are_printed_without_tensorflow(capsys):
+    code = "from keras_bench.cli import main; main(['models'])" + LOADED
+    output = python(code)
+    assert output.splitlines()[-1] == "[]"
+    assert "EfficientNetB0" in output
+    assert "efficientnetb0_notop.h5" in output
+    assert main(["run", "--experiment", "digits", "--show-config", "--set", "scratch.epochs=4"]) == 0
+    assert "  epochs: 4  # epochs at most" in capsys.readouterr().out
+
+
+def test_bad_words_are_one_line_that_helps(capsys, tmp_path):
+    assert "unknown option '--modle'; did you mean '--model'" in fails(capsys, "run", "--modle", "VGG16")
+    assert "unknown model 'VGG'; did you mean" in fails(capsys, "run", "--model", "VGG")
+    assert "invalid choice: 'fit'" in fails(capsys, "run", "--phase", "fit")
+    assert "unknown experiment 'nothing'" in fails(capsys, "run", "--experiment", "nothing")
+    assert "no such file or folder" in fails(
+        capsys, "run", *SMALL[:2], "--set", "dataset.source=folder", "--data", "nowhere"
+    )
+    assert "--variant: expected a folder name" in fails(capsys, "run", "--variant", "a/b")
+    assert "--seed: expected a whole number of at least 0, received -1" in fails(capsys, "run", "--seed", "-1")
+
+
+def test_settings_that_cannot_work_together_are_refused(capsys):
+    run = ["run", "--experiment", "digits"]
+    assert "VGG16 has no width multiplier" in fails(capsys, *run, "--model", "VGG16", "--set", "model.alpha=0.5")
+    assert "InceptionV3 needs at least 75 pixels, received 32" in fails(capsys, *run, "--model", "InceptionV3")
+    assert "there are no ImageNet weights of ResNet18" in fails(capsys, *run, "--model", "ResNet18", "--phase", "tl")
+    alpha = ["--phase", "tl", "--model", "MobileNet", "--set", "model.alpha=0.3"]
+    assert "ImageNet weights of MobileNet exist for 0.25, 0.5, 0.75, 1; received 0.3" in fails(capsys, *run, *alpha)
+    assert "phase scratch starts from random weights" in fails(capsys, *run, "--weights", "imagenet")
+
+
+def test_missing_weights_name_the_file_its_place_and_the_options(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("keras_bench.backbones._STORAGE", "http://127.0.0.1:9/")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
+    line = fails(capsys, "run", "--model", "EfficientNetB0", "--phase", "ft")
+    assert "ImageNet weights of EfficientNetB0 are missing" in line
+    assert "no connection" in line
+    assert (
+        f"Put efficientnetb0_notop.h5 from http://127.0.0.1:9/keras-applications/efficientnetb0_notop.h5 in {tmp_path}/home/models/"
+        in line
+    )
+    assert "--weights none (random), --weights PATH" in line
+    assert not (tmp_path / "cache").exists()  # weights are looked for before data
+
+
+def test_a_suite_names_every_missing_file_before_anything_else(capsys, monkeypatch):
+    monkeypatch.setattr("keras_bench.backbones._STORAGE", "http://127.0.0.1:9/")
+    assert main(["suite"]) == 2
+    output = capsys.readouterr()
+    for name in ("vgg16_weights", "resnet50_weights", "efficientnetb0_notop.h5"):
+        assert name in output.out
+        assert name in output.err
+
+
+def test_weights_that_are_not_the_published_file_are_refused(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "efficientnetb0_notop.h5").write_bytes(b"half a download")
+    line = fails(capsys, "run", "--model", "EfficientNetB0")
+    assert "is not the published file (md5 should be 50bc09e76180e00e4465e1a485ddc09d)" in line
+
+
+def test_a_run_that_does_not_exist_cannot_lend_weights(capsys, tmp_path):
+    words = ["run", *SMALL[:4], "--phase", "tl", "--out", str(tmp_path), "--weights"]
+    assert "holds no finished run" in fails(capsys, *words, "run:demo/MobileNet/seed0")
+    assert "expected run:<experiment>/<model>/seed<k>" in fails(capsys, *words, "run:demo")
+    assert "expected imagenet, none, run:… or an .h5 or .keras file" in fails(capsys, *words, "nowhere.h5")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One small run on digits, tl and ft, by the real command line."""
+    out = tmp_path_factory.mktemp("runs")
+    assert main(["run", *SMALL, "--phase", "ft", "--out", str(out)]) == 0
+    return out
+
+
+def test_a_run_writes_every_file_of_its_folder(finished):
+    run = RunDir(finished, "digits", "MobileNet", 0)
+    for name in ("config.yaml", "environment.json", "dataset.json", "splits.csv", "run.log", "run.json"):
+        assert (run.root / name).is_file(), name
+    for phase in ("tl", "ft"):
+        for name in (
+            "history.csv",
+            "best.weights.h5",
+            "model.keras",
+            "result.json",
+            "predictions-val.npz",
+            "predictions-test.npz",
+        ):
+            assert (run.phase(phase) / name).is_file(), name
+        assert not run.state(phase).exists()
+        assert list(run.tensorboard(phase).rglob("events.*"))
+    for name in ("learning_curves", "confusion_matrix", "sample_predictions"):
+        assert (run.figures / f"{name}.png").stat().st_size > 10_000
+    assert (finished / "digits" / "results.csv").is_file()
+    assert not list(finished.rglob(".writing*"))
+
+
+def test_splits_predictions_and_metrics_agree(finished):
+    run = RunDir(finished, "digits", "MobileNet", 0)
+    with run.splits.open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 1797
+    for phase in ("tl", "ft"):
+        result = json.loads(run.result(phase).read_text())
+        for split in ("val", "test"):
+            predictions = Predictions.from_npz(run.predictions(phase, split))
+            expected = {row["id"]: row["class"] for row in rows if row["split"] == split}
+            named = dict(zip(predictions.ids, predictions.class_names[predictions.labels], strict=True))
+            assert named == expected
+            assert predictions.probabilities.dtype == np.float32
+            np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-5)
+            for name, value in result["metrics"][split].items():
+                assert value == getattr(compute_metrics(predictions), name)
+    assert sum(row["split"] == "train" for row in rows) + sum(row["split"] == "val" for row in rows) == 120
+
+
+def test_the_final_phase_is_chosen_on_val_and_the_result_carries_its_provenance(finished):
+    run = RunDir(finished, "digits", "MobileNet", 0)
+    results = {phase: json.loads(run.result(phase).read_text()) for phase in ("tl", "ft")}
+    best = "ft" if results["ft"]["metrics"]["val"]["top1"] > results["tl"]["metrics"]["val"]["top1"] else "tl"
+    assert json.loads(run.run.read_text())["final_phase"] == best
+    tl = results["tl"]
+    assert tl["parameters"] == 218_544 + 68_362  # keras.applications' count of MobileNet 0.25 without top, and the head
+    assert tl["trainable_parameters"] == (256 * 256 + 256) + (256 * 10 + 10)
+    assert tl["inputs"]["dataset.image_size"] == 32
+    assert tl["inputs"]["weights"] == "none"
+    assert tl["environment"]["packages"]["tensorflow"].startswith("2.")
+    assert json.loads(run.dataset.read_text())["class_names"] == [str(k) for k in range(10)]
+
+
+def test_the_saved_model_gives_the_saved_predictions(finished):
+    import keras
+
+    from keras_bench.config import DatasetConfig
+    from keras_bench.console import Log
+    from keras_bench.data.sources import open_source
+    from keras_bench.images import decode
+
+    run = RunDir(finished, "digits", "MobileNet", 0)
+    model = keras.models.load_model(run.model("ft"))
+    predictions = Predictions.from_npz(run.predictions("ft", "test"))
+    index = open_source(DatasetConfig(source="digits"), None, Log())
+    image = decode(index.read(index.ids.index(str(predictions.ids[7]))))
+    resized = keras.ops.image.resize(image[None].astype(np.float32), (32, 32))
+    np.testing.assert_allclose(model(resized, training=False)[0], predictions.probabilities[7], atol=1e-5)
+
+
+def test_the_same_command_does_no_work_and_says_so(finished, capsys):
+    run = RunDir(finished, "digits", "MobileNet", 0)
+    before = {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.name not in ("run.log", ".lock")}
+    code = (
+        f"from keras_bench.cli import main; main({['run', *SMALL, '--phase', 'ft', '--out', str(finished)]})" + LOADED
+    )
+    output = python(code)
+    assert "tl and ft finished before with the same settings: nothing to do" in output
+    assert "tensorflow" not in output.splitlines()[-1]
+    after = {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.name not in ("run.log", ".lock")}
+    assert after == before
+
+
+def test_changed_settings_are_named_and_nothing_is_overwritten(finished, capsys):
+    words = ["run", *SMALL, "--phase", "ft", "--out", str(finished), "--set", "tl.epochs=3"]
+    line = fails(capsys, *words)
+    assert "tl was finished with other settings: tl.epochs was 2, is now 3. Keep both with --variant NAME" in line
+    line = fails(capsys, *words[:-2], "--set", "dataset.fraction=0.5", "--seed", "0")
+    assert "dataset.fraction was 1.0, is now 0.5" in line
+
+
+def test_ft_reuses_a_finished_tl_and_says_so(finished, capsys):
+    run = RunDir(finished, "digits", "MobileNet", 0)
+    kept = {path: path.read_bytes() for path in (run.result("tl"), run.best_weights("tl"), run.result("ft"))}
+    run.result("ft").unlink()
+    run.run.unlink()
+    assert main(["run", *SMALL, "--phase", "ft", "--out", str(finished)]) == 0
+    assert "tl: finished before with the same settings, reused" in capsys.readouterr().out
+    for path in (run.result("tl"), run.best_weights("tl")):
+        assert path.read_bytes() == kept[path]
+    again, before = json.loads(run.result("ft").read_text()), json.loads(kept[run.result("ft")])
+    assert again["metrics"]["test"]["cross_entropy"] == pytest.approx(
+        before["metrics"]["test"]["cross_entropy"], rel=1e-3
+    )
+
+
+def test_a_suite_lends_weights_from_another_run_and_ends_with_the_table(finished, tmp_path, capfd):
+    study = tmp_path / "transfer.yaml"
+    study.write_text(
+        "dataset: {source: digits, image_size: 32, limit_per_class: 12, classes: ['8', '9']}\n"
+        "tl: {epochs: 1}\nmodel: {alpha: 0.25}\nfinal_phase: tl\n"
+        "models:\n  MobileNet: {model: {weights: 'run:digits/MobileNet/seed0'}}\n"
+        "  MobileNetV2: {model: {weights: none, alpha: 0.35}}\n"
+    )
+    assert main(["suite", "--experiment", str(study), "--out", str(finished)]) == 0
+    output = capfd.readouterr().out
+    assert "weights: the backbone of digits/MobileNet/seed0" in output
+    assert output.count("tl *") == 2
+    with (finished / "transfer" / "results.csv").open() as stream:
+        assert {row["model"] for row in csv.DictReader(stream)} == {"MobileNet", "MobileNetV2"}
+
+
+def test_a_dry_run_plans_and_writes_nothing(tmp_path, capsys):
+    out = tmp_path / "runs"
+    assert main(["run", *SMALL, "--phase", "tl", "--out", str(out), "--dry-run"]) == 0
+    output = capsys.readouterr().out
+    assert "10 classes, 1,797 images of 8×8 pixels" in output
+    assert "already done: nothing" in output
+    # 2 epochs of train and val (120 images), then val and test once more: 2 · 120 + 10 + 179
+    val, test = 10, 179
+    assert f"trains 68,362 of 286,906 parameters; at most 2 epochs, {2 * 120 + val + test:,} images" in output
+    assert "on disk" in output
+    assert not out.exists()
+
+
+def test_scratch_on_a_folder_of_real_scans(image_folder, tmp_path, capsys):
+    (image_folder / "class 0" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    words = [
+        "run", "--experiment", "digits", "--phase", "scratch", "--model", "MobileNet", "--data", str(image_folder),
+        "--out", str(tmp_path / "runs"), "--set", "dataset.source=folder", "--set", "model.alpha=0.25",
+        "--set", "scratch.epochs=1", "--set", "training.class_weights=balanced", "--set", "training.batch_size=16",
+    ]  # fmt: skip
+    assert main(words) == 0
+    output = capsys.readouterr().out
+    assert "1 unreadable images are left out" in output
+    assert "class 0/broken.jpg" in output
+    content = json.loads((tmp_path / "runs/digits/MobileNet/seed0/dataset.json").read_text())
+    assert list(content["unreadable"]) == ["class 0/broken.jpg"]
+
+
+@pytest.mark.slow
+def test_real_transfer_learning_on_real_images(shared_mini, shared_keras_home, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_HOME", str(shared_keras_home))
+    words = [
+        "run", "--experiment", "tiny-imagenet", "--data", str(shared_mini), "--model", "MobileNet", "--phase", "ft",
+        "--set", "model.alpha=0.75", "--set", "tl.epochs=5", "--set", "ft.epochs=1", "--set", "dataset.image_size=128",
+        "--out", str(tmp_path),
+    ]  # fmt: skip
+    assert main(words) == 0
+    run = RunDir(tmp_path, "tiny-imagenet", "MobileNet", 0)
+    final = json.loads(run.run.read_text())["final_phase"]
+    assert json.loads(run.result(final).read_text())["metrics"]["test"]["top1"] >= 0.60
+    assert "goldfish" in json.loads(run.dataset.read_text())["class_titles"][0]

@@ -1,0 +1,102 @@
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from keras_bench.console import Log
+from keras_bench.download import DownloadError, download
+
+CONTENT = bytes(range(256)) * 4096  # 1 MiB
+MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves CONTENT; knows ranges unless asked under /plain; breaks off in the middle once under /broken."""
+
+    def do_GET(self):
+        self.server.requests.append((self.path, self.headers.get("Range")))
+        if self.path == "/missing":
+            self.send_error(404)
+            return
+        start = 0
+        if self.headers.get("Range") and self.path != "/plain":
+            start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
+        if start >= len(CONTENT):
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.end_headers()
+        breaks = self.path == "/broken" and len(self.server.requests) == 1
+        self.wfile.write(CONTENT[start : 600_000 if breaks else None])
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        http.requests = []
+        thread = threading.Thread(target=http.serve_forever, daemon=True)
+        thread.start()
+        yield http
+        http.shutdown()
+        thread.join()
+
+
+def address(server, path):
+    return f"http://127.0.0.1:{server.server_address[1]}{path}"
+
+
+def test_a_file_is_fetched_checked_and_not_fetched_again(server, tmp_path):
+    target = tmp_path / "deep" / "file.bin"
+    assert download(address(server, "/file"), target, MD5, Log()) == target
+    assert target.read_bytes() == CONTENT
+    download(address(server, "/file"), target, MD5, Log())
+    assert len(server.requests) == 1
+    assert not list(target.parent.glob("*.part"))
+
+
+def test_sha256_is_recognised_by_its_length(server, tmp_path):
+    download(address(server, "/file"), tmp_path / "file", hashlib.sha256(CONTENT).hexdigest(), Log())
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_a_broken_transfer_is_continued_where_it_stopped(server, tmp_path):
+    target = tmp_path / "file.bin"
+    with pytest.raises(DownloadError, match="broke off|IncompleteRead|Connection broken"):
+        download(address(server, "/broken"), target, MD5, Log())
+    assert not target.exists()
+    have = (tmp_path / "file.bin.part").stat().st_size
+    assert 0 < have < len(CONTENT)
+    download(address(server, "/broken"), target, MD5, Log())
+    assert server.requests[1] == ("/broken", f"bytes={have}-")
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_server_without_ranges_starts_over(server, tmp_path):
+    (tmp_path / "file.bin.part").write_bytes(b"something else")
+    download(address(server, "/plain"), tmp_path / "file.bin", MD5, Log())
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+def test_a_part_that_is_already_whole_is_only_checked(server, tmp_path):
+    (tmp_path / "file.bin.part").write_bytes(CONTENT)
+    download(address(server, "/file"), tmp_path / "file.bin", MD5, Log())
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+def test_a_wrong_checksum_leaves_nothing_behind(server, tmp_path):
+    with pytest.raises(DownloadError, match=f"checksum is wrong .*expected md5 {'0' * 32}, received {MD5}"):
+        download(address(server, "/file"), tmp_path / "file.bin", "0" * 32, Log())
+    assert not (tmp_path / "file.bin").exists()
+    assert not (tmp_path / "file.bin.part").exists()
+
+
+def test_http_errors_and_dead_servers_are_told_apart(server, tmp_path):
+    with pytest.raises(DownloadError, match="the server answered 404"):
+        download(address(server, "/missing"), tmp_path / "file.bin", MD5, Log())
+    with pytest.raises(DownloadError, match="no connection"):
+        download("http://127.0.0.1:9/file", tmp_path / "file.bin", MD5, Log())

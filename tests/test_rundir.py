@@ -1,0 +1,65 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keras_bench.errors import UserError
+from keras_bench.rundir import RunDir, list_runs, parse_run_reference, replacing, write_json, write_text
+
+
+def test_paths_are_those_of_the_layout():
+    run = RunDir(Path("runs"), "demo", "VGG16", 3, "wide")
+    assert run.root == Path("runs/demo@wide/VGG16/seed3")
+    assert run.best_weights("tl") == run.root / "tl" / "best.weights.h5"
+    assert run.predictions("ft", "test") == run.root / "ft" / "predictions-test.npz"
+    assert RunDir(Path("runs"), "demo", "VGG16", 0).root == Path("runs/demo/VGG16/seed0")
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "folder" / "file.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError, match="power cut"), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("power cut")
+    assert path.read_text() == "old"
+    write_text(path, "new")
+    assert path.read_text() == "new"
+    assert [entry.name for entry in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_nan_never_reaches_a_json_file(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "result.json", {"top1": float("nan")})
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_run_references_name_a_run_folder():
+    run = parse_run_reference("run:demo@wide/VGG16/seed12", Path("runs"))
+    assert run.root == Path("runs/demo@wide/VGG16/seed12")
+    for bad in ("run:demo", "run:demo/VGG16/0x", "run:../VGG16/seed0/..", "run:a/b/c/seed0", "run:../../seed0"):
+        with pytest.raises(UserError, match="expected run:<experiment>/<model>/seed<k>, received"):
+            parse_run_reference(bad, Path("runs"))
+
+
+def test_a_run_in_use_is_refused(tmp_path):
+    code = (
+        "import sys, pathlib; from keras_bench.rundir import RunDir\n"
+        "with RunDir(pathlib.Path(sys.argv[1]), 'demo', 'VGG16', 0).lock():\n"
+        "    print('locked', flush=True); sys.stdin.readline()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], **pipes) as holder:
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(UserError, match="in use by another process"), RunDir(tmp_path, "demo", "VGG16", 0).lock():
+            pass
+        holder.communicate("go\n")
+    with RunDir(tmp_path, "demo", "VGG16", 0).lock():
+        pass
+
+
+def test_runs_are_listed_by_model_and_seed(tmp_path):
+    for model, seed in (("VGG16", 10), ("VGG16", 2), ("ResNet50", 0)):
+        write_text(RunDir(tmp_path, "demo", model, seed).config, "")
+    (tmp_path / "demo" / "stray").mkdir()
+    assert list_runs(tmp_path, "demo") == [("ResNet50", 0), ("VGG16", 2), ("VGG16", 10)]

@@ -1,0 +1,153 @@
+"""One phase, fitted for real on a small MobileNet: what is kept, what stops it, what an interruption costs."""
+
+import json
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_bench.backbones import BACKBONES
+from keras_bench.config import load_experiment, parse_setting
+from keras_bench.console import Log
+from keras_bench.errors import RunError
+from keras_bench.models.build import ModelSpec, build_model
+from keras_bench.rundir import RunDir
+from keras_bench.training.callbacks import AtomicCheckpoint, DivergedError, StopOnNonFinite, read_history
+from keras_bench.training.fit import Phase, fit_phase
+from keras_bench.training.resume import find_state
+
+ROW = BACKBONES["MobileNet"]
+RNG = np.random.default_rng(0)
+IMAGES = RNG.uniform(0, 255, (24, 32, 32, 3)).astype(np.float32)
+LABELS = np.eye(3, dtype=np.float32)[np.arange(24) % 3]
+IMAGES[LABELS[:, 1] == 1] *= 0.3  # something to learn
+
+
+class InterruptedLog(Log):
+    """Presses Ctrl-C when a certain epoch begins."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def progress(self, title, total, unit, done=0):
+        if f"epoch {self.epoch}/" in title:
+            raise KeyboardInterrupt
+        return super().progress(title, total, unit, done)
+
+
+def make_phase(*settings):
+    texts = [
+        "model.alpha=0.25",
+        "training.batch_size=8",
+        "tl.epochs=4",
+        "tl.learning_rate=1e-3",
+        "runtime.tensorboard=false",
+    ]
+    config = load_experiment("digits").resolve("MobileNet", [parse_setting(text) for text in (*texts, *settings)])
+    return Phase("tl", config, ROW, steps=3, class_weights=None, inputs={"seed": 0})
+
+
+def make_model():
+    keras.utils.set_random_seed(0)
+    return build_model(ModelSpec(ROW, 32, 3, make_phase().config.model))
+
+
+def stream(start):
+    """Endless epochs whose images depend on the epoch, as the pipeline's do."""
+
+    def epoch(number):
+        factor = 1 - tf.cast(number, tf.float32) / 100
+        return tf.data.Dataset.from_tensor_slices((IMAGES * factor, LABELS)).batch(8)
+
+    return tf.data.Dataset.range(start, 99).flat_map(epoch)
+
+
+VALIDATION = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(8)
+
+
+def run_phase(folder, phase, log=None):
+    run = RunDir(folder, "test", "MobileNet", 0)
+    run.phase("tl").mkdir(parents=True, exist_ok=True)
+    return run, fit_phase(make_model(), phase, run, stream, VALIDATION, log or Log())
+
+
+def test_the_best_epoch_is_kept_and_history_tells_why(tmp_path):
+    run, outcome = run_phase(tmp_path, make_phase())
+    rows = read_history(run.history("tl"))
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    best = max(rows, key=lambda row: row["val_top1"])
+    assert outcome.best_epoch == best["epoch"]
+    assert outcome.epochs == 4
+    assert outcome.seconds == pytest.approx(sum(row["seconds"] for row in rows))
+    assert outcome.resolved == {"xla": False, "mixed_precision": "none"}
+    model = make_model()
+    model.load_weights(run.best_weights("tl"))
+    answers = model.predict(IMAGES, verbose=0)
+    assert (answers.argmax(axis=1) == LABELS.argmax(axis=1)).mean() == pytest.approx(best["val_top1"])
+    of_true = answers[np.arange(24), LABELS.argmax(axis=1)]
+    assert -np.log(of_true).mean() == pytest.approx(best["val_cross_entropy"], rel=1e-4)
+    # loss holds the L2 penalty as well, cross_entropy does not
+    assert best["val_loss"] > best["val_cross_entropy"]
+
+
+def test_an_interrupted_phase_goes_on_as_if_nothing_had_happened(tmp_path):
+    phase = make_phase("training.early_stopping_patience=2")
+    whole, expected = run_phase(tmp_path / "whole", phase)
+    with pytest.raises(KeyboardInterrupt):
+        run_phase(tmp_path / "cut", phase, InterruptedLog(3))
+    run = RunDir(tmp_path / "cut", "test", "MobileNet", 0)
+    state = find_state(run.state("tl"))
+    assert state.epochs == 2
+    assert set(state.counters) == {"AtomicCheckpoint", "EarlyStopping", "ReduceLROnPlateau"}
+    with run.history("tl").open("a") as history:
+        history.write("3,1,1,0.1,1,1,0.1,,1,1,0.1,\n")  # the cut epoch's row, had it come that far
+    _, outcome = run_phase(tmp_path / "cut", phase)
+    assert (outcome.best_epoch, outcome.epochs) == (expected.best_epoch, expected.epochs)
+    for ours, theirs in zip(read_history(run.history("tl")), read_history(whole.history("tl")), strict=True):
+        for name in ("loss", "val_cross_entropy", "val_top1", "learning_rate"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-4)
+
+
+def test_a_phase_that_had_stopped_early_does_not_train_again(tmp_path):
+    phase = make_phase()
+    run, outcome = run_phase(tmp_path, phase)
+    (path,) = run.state("tl").glob("epoch*.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "stopped": True}))
+    longer = replace(phase, config=make_phase("tl.epochs=9").config)
+    _, again = run_phase(tmp_path, longer, InterruptedLog(5))
+    assert (again.epochs, again.best_epoch) == (outcome.epochs, outcome.best_epoch)
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_says_where(tmp_path):
+    poisoned = IMAGES.copy()
+    poisoned[17] = np.nan  # the third batch
+    run = RunDir(tmp_path, "test", "MobileNet", 0)
+    run.phase("tl").mkdir(parents=True)
+    data = tf.data.Dataset.from_tensor_slices((poisoned, LABELS)).batch(8).repeat()
+    with pytest.raises(DivergedError, match=r"became nan in phase tl, epoch 1, step 3; .*--set tl.learning_rate=1e-5"):
+        fit_phase(make_model(), make_phase(), run, lambda start: data, VALIDATION, Log())
+    watcher = StopOnNonFinite("ft")
+    watcher.on_epoch_begin(1)
+    with pytest.raises(DivergedError, match="became inf in phase ft, epoch 2, validation"):
+        watcher.on_epoch_end(1, {"val_loss": np.inf})
+
+
+def test_a_missing_monitor_is_an_error_and_not_a_checkpoint_every_epoch(tmp_path):
+    checkpoint = AtomicCheckpoint(tmp_path / "best.weights.h5", "val_top1")
+    checkpoint.set_model(make_model())
+    with pytest.raises(RunError, match="the metric val_top1 is missing; received loss"):
+        checkpoint.on_epoch_end(0, {"loss": 1.0})
+
+
+def test_a_checkpoint_is_replaced_only_by_a_better_epoch(tmp_path):
+    checkpoint = AtomicCheckpoint(tmp_path / "best.weights.h5", "val_top1")
+    checkpoint.set_model(make_model())
+    saved = []
+    for epoch, value in enumerate([0.2, 0.5, 0.5, 0.1]):
+        checkpoint.on_epoch_end(epoch, {"val_top1": value})
+        saved.append(checkpoint.final.stat().st_mtime_ns)
+    assert saved[0] < saved[1] == saved[2] == saved[3]
+    assert [path.name for path in tmp_path.iterdir()] == ["best.weights.h5"]

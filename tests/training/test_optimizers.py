@@ -1,0 +1,52 @@
+import keras
+import pytest
+
+from keras_bench.config import PhaseConfig, TrainingConfig
+from keras_bench.training.monitors import build_metrics, mode_of
+from keras_bench.training.optimizers import build_optimizer, build_schedule, scheduled_rate
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("adam", keras.optimizers.Adam),
+        ("adamw", keras.optimizers.AdamW),
+        ("sgd", keras.optimizers.SGD),
+        ("rmsprop", keras.optimizers.RMSprop),
+    ],
+)
+def test_each_optimizer_takes_its_settings(name, kind):
+    optimizer = build_optimizer(PhaseConfig(optimizer=name, learning_rate=0.25, momentum=0.8, weight_decay=0.01))
+    assert type(optimizer) is kind
+    assert float(optimizer.learning_rate.value) == 0.25
+    assert optimizer.weight_decay == 0.01
+    if name in ("sgd", "rmsprop"):
+        assert optimizer.momentum == 0.8
+    if name == "adam":
+        assert (optimizer.beta_1, optimizer.beta_2) == (0.9, 0.999)
+
+
+def test_cosine_falls_from_the_start_to_zero_over_the_epochs():
+    config = PhaseConfig(learning_rate=0.2, learning_rate_schedule="cosine", epochs=4)
+    assert [scheduled_rate(config, epoch) for epoch in (0, 2, 4)] == pytest.approx([0.2, 0.1, 0.0])
+
+
+def test_step_multiplies_every_few_epochs():
+    config = PhaseConfig(learning_rate=1.0, learning_rate_schedule="step", step_epochs=3, step_factor=0.5)
+    assert [scheduled_rate(config, epoch) for epoch in range(7)] == [1, 1, 1, 0.5, 0.5, 0.5, 0.25]
+
+
+def test_one_key_chooses_the_schedule():
+    training = TrainingConfig(early_stopping_monitor="val_top1")
+    plateau = build_schedule(PhaseConfig(plateau_factor=0.3, plateau_patience=4), training)
+    assert (plateau.monitor, plateau.factor, plateau.patience, plateau.mode) == ("val_top1", 0.3, 4, "max")
+    assert build_schedule(PhaseConfig(learning_rate_schedule="constant"), training) is None
+    cosine = build_schedule(PhaseConfig(learning_rate_schedule="cosine"), training)
+    assert isinstance(cosine, keras.callbacks.LearningRateScheduler)
+
+
+def test_directions_and_metrics():
+    assert mode_of("val_top1") == "max"
+    assert mode_of("val_cross_entropy") == "min"
+    assert [metric.name for metric in build_metrics(5)] == ["cross_entropy", "top1"]
+    assert [metric.name for metric in build_metrics(6)] == ["cross_entropy", "top1", "top5"]
