@@ -1,7 +1,6 @@
 """What a person reads: lines on the screen and in run.log, tables, and progress of long work."""
 
 import io
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -89,8 +88,3 @@ def duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
-
-
-def error_line(message: str) -> None:
-    """Print one line that starts with "error:" on standard error."""
-    print("error: " + " ".join(message.split()), file=sys.stderr)

@@ -10,7 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("keras-bench", "tensorflow", "keras", "numpy", "scikit-learn", "pillow", "tensorflow-datasets")
+from keras_bench import __version__
+
+PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "pillow", "tensorflow-datasets")
 
 
 def describe_environment(devices: list[str]) -> dict[str, Any]:
@@ -21,7 +23,7 @@ def describe_environment(devices: list[str]) -> dict[str, Any]:
     """
     return {
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {"keras-bench": __version__, **{name: _version(name) for name in PACKAGES}},
         "platform": platform.platform(),
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

@@ -3,8 +3,6 @@
 from keras_bench.config.dump import describe, to_yaml
 from keras_bench.config.load import Experiment, Layer, load_experiment, parse_setting
 from keras_bench.config.schema import (
-    PHASES,
-    SOURCES,
     AugmentationConfig,
     Config,
     DatasetConfig,
@@ -15,8 +13,6 @@ from keras_bench.config.schema import (
 )
 
 __all__ = [
-    "PHASES",
-    "SOURCES",
     "AugmentationConfig",
     "Config",
     "DatasetConfig",

@@ -15,9 +15,6 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 # YAML has no tuples: a two-element list is accepted for a range, everything else is strict.
 Range = Annotated[tuple[float, float], Strict(False)]
 
-SOURCES = ("tiny-imagenet", "folder", "tfds", "digits")
-PHASES = ("scratch", "tl", "ft")
-
 
 class Section(BaseModel):
     """A frozen group of keys; unknown keys and loose types are refused."""

@@ -60,7 +60,7 @@ def print_plan(job: Job, log: Log) -> None:
         return
     from keras_bench.jobs.stages import start_tensorflow
 
-    start_tensorflow(job, log)
+    start_tensorflow(log)
     log.line(f"timing {PROBE_STEPS} steps a phase …")
     probes = {phase: probe_phase(job, phase, data) for phase in todo}
     total = sum(_print_phase(job, phase, probe, data, log) for phase, probe in probes.items())

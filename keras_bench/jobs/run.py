@@ -39,9 +39,10 @@ def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
             data = load_data(job, index, store, fingerprint, log)
             for line in describe_data(data):
                 log.line(line)
-            from keras_bench.jobs.stages import finish_run, start_tensorflow, train_phase
+            from keras_bench.jobs.finish import finish_run
+            from keras_bench.jobs.stages import start_tensorflow, train_phase
 
-            devices = start_tensorflow(job, log)
+            devices = start_tensorflow(log)
             _write_provenance(job, data, weights, devices)
             for phase in job.phases:
                 if phase in done:

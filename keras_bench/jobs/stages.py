@@ -1,14 +1,11 @@
-"""The stages of a run that need TensorFlow: train a phase, evaluate it, draw the first figures."""
+"""The stages of a run that need TensorFlow: start it, train a phase, evaluate its best epoch."""
 
 import logging
 import os
-import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-
-import numpy as np
 
 from keras_bench.console import Log
 from keras_bench.environment import describe_environment, peak_memory_mb
@@ -18,14 +15,11 @@ from keras_bench.jobs.request import Job
 from keras_bench.jobs.weights import InitialWeights
 from keras_bench.records.predictions import Predictions
 from keras_bench.records.results import FitOutcome, PhaseResult
-from keras_bench.reporting.figures import confusion_matrix, learning_curves, sample_predictions
 from keras_bench.rundir import replacing, write_bytes, write_json
 
-SAMPLES = 18  # images in the grid of sample predictions
 
-
-def start_tensorflow(job: Job, log: Log) -> list[str]:
-    """Import TensorFlow quietly, set seeds and precision; returns the names of the accelerators it sees."""
+def start_tensorflow(log: Log) -> list[str]:
+    """Import TensorFlow quietly; returns the names of the accelerators it sees."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with _without_native_stderr():
@@ -34,8 +28,6 @@ def start_tensorflow(job: Job, log: Log) -> list[str]:
 
         gpus = tf.config.list_physical_devices("GPU")
     keras.backend.clear_session()
-    half = job.config.training.mixed_precision
-    keras.mixed_precision.set_global_policy("float32" if half == "none" else f"mixed_{half}")
     devices = []
     for device in gpus:
         tf.config.experimental.set_memory_growth(device, True)
@@ -59,59 +51,79 @@ def _without_native_stderr() -> Iterator[None]:
 
 
 def train_phase(
-    job: Job,
-    phase: str,
-    inputs: dict[str, Any],
-    data: Data,
-    weights: InitialWeights,
-    devices: list[str],
-    log: Log,
+    job: Job, phase: str, inputs: dict[str, Any], data: Data, weights: InitialWeights, devices: list[str], log: Log
 ) -> None:
     """Fit one phase, evaluate its best epoch on val and test, and write its folder; result.json comes last."""
-    import keras
-
-    from keras_bench.models.build import ModelSpec, build_model
     from keras_bench.models.phases import count_parameters
-    from keras_bench.models.weights import initial_model
-    from keras_bench.training.fit import Phase, fit_phase, set_phase_of
+    from keras_bench.training.fit import Phase
     from keras_bench.training.resume import discard_state
 
-    # Each phase starts from its own seed, so that ft is the same whether tl ran just before or last week.
-    keras.utils.set_random_seed(job.request.seed)
     job.run.phase(phase).mkdir(parents=True, exist_ok=True)
-    spec = ModelSpec(job.backbone, job.image_size, len(data.index.class_names), job.config.model)
     pipeline = _pipeline(job, data)
-    train, val = positions_of(data, "train"), positions_of(data, "val")
+    train_images = len(positions_of(data, "train"))
     settings = Phase(
         name=phase,
         config=job.config,
         backbone=job.backbone,
-        steps=pipeline.steps(len(train)),
+        steps=pipeline.steps(train_images),
         class_weights=class_weights(data, job.config.training.class_weights),
         inputs=inputs,
     )
-    model = initial_model(spec, weights.path)
-    if phase == "ft":
-        model.load_weights(job.run.best_weights("tl"))
-    epochs = job.config.phase(phase).epochs
-    outcome = fit_phase(
-        model,
-        settings,
-        job.run,
-        lambda start: pipeline.training(train, job.config.augmentation, epochs, start),
-        pipeline.evaluation(val),
-        log,
-    )
-    del model
-    keras.mixed_precision.set_global_policy("float32")
-    best = build_model(spec)
-    best.load_weights(job.run.best_weights(phase))
-    set_phase_of(best, settings)
+    outcome = _fit(job, settings, data, weights, pipeline, log)
+    best = _best_model(job, settings, data)
     _evaluate(job, phase, best, data, pipeline, log)
     with replacing(job.run.model(phase)) as path:
         best.save(path)
-    _write_result(job, phase, outcome, count_parameters(best), inputs, len(train), devices)
+    _write_result(job, phase, outcome, count_parameters(best), inputs, train_images, devices)
     discard_state(job.run.state(phase))
+
+
+def _fit(job: Job, phase: Any, data: Data, weights: InitialWeights, pipeline: Any, log: Log) -> FitOutcome:
+    """Train the phase from the initial weights, or, in ft, from the best epoch of tl."""
+    import keras
+
+    from keras_bench.models.weights import initial_model
+    from keras_bench.training.fit import fit_phase
+
+    # Each phase starts from its own seed, so that ft is the same whether tl ran just before or last week.
+    keras.utils.set_random_seed(job.request.seed)
+    _set_precision(job.config.training.mixed_precision)
+    model = initial_model(_spec(job, data), weights.path)
+    if phase.name == "ft":
+        model.load_weights(job.run.best_weights("tl"))
+    train, epochs = positions_of(data, "train"), job.config.phase(phase.name).epochs
+    return fit_phase(
+        model,
+        phase,
+        job.run,
+        lambda start: pipeline.training(train, job.config.augmentation, epochs, start),
+        pipeline.evaluation(positions_of(data, "val")),
+        log,
+    )
+
+
+def _best_model(job: Job, phase: Any, data: Data) -> Any:
+    """Return a fresh float32 model with the phase's best weights, whatever precision it was trained in."""
+    from keras_bench.models.build import build_model
+    from keras_bench.training.fit import set_phase_of
+
+    _set_precision("none")
+    model = build_model(_spec(job, data))
+    model.load_weights(job.run.best_weights(phase.name))
+    set_phase_of(model, phase)
+    return model
+
+
+def _set_precision(half: str) -> None:
+    import keras
+
+    keras.mixed_precision.set_global_policy("float32" if half == "none" else f"mixed_{half}")
+
+
+def _spec(job: Job, data: Data) -> Any:
+    from keras_bench.models.build import ModelSpec
+
+    return ModelSpec(job.backbone, job.image_size, len(data.index.class_names), job.config.model)
 
 
 def _pipeline(job: Job, data: Data) -> Any:
@@ -165,54 +177,3 @@ def _write_result(
         environment=describe_environment(devices),
     )
     write_json(job.run.result(phase), result.to_json())
-
-
-def finish_run(job: Job, data: Data, log: Log) -> None:
-    """Choose the final phase on val, draw its figures, and write run.json, which marks the run finished."""
-    from keras_bench.training.callbacks import read_history
-
-    results = {phase: result for phase in ("scratch", "tl", "ft") if (result := job.run.read_result(phase))}
-    results = {phase: result for phase, result in results.items() if phase in job.phases}
-    # max keeps the first of equals: the phase that cost less.
-    final = max(results, key=lambda phase: results[phase].metrics["val"].top1)
-    test = Predictions.from_npz(job.run.predictions(final, "test"))
-    where = f"{job.backbone.name} {final}, test of {job.config.name}"
-    titles = data.index.class_titles
-    chosen = sorted(random.Random(job.request.seed).sample(range(len(test.ids)), min(SAMPLES, len(test.ids))))
-    test_positions = positions_of(data, "test")
-    images = [data.store.image(int(test_positions[i])) for i in chosen]
-    figures = {
-        "learning_curves": learning_curves(
-            {phase: read_history(job.run.history(phase)) for phase in results},
-            f"{job.backbone.name}, {job.config.name}",
-        ),
-        "confusion_matrix": confusion_matrix(test, titles, where),
-        "sample_predictions": sample_predictions(images, _rows(test, chosen), titles, where),
-    }
-    for name, figure in figures.items():
-        with replacing(job.run.figures / f"{name}.png") as path:
-            figure.savefig(path, dpi=130)
-    write_json(
-        job.run.run,
-        {
-            "experiment": job.config.name,
-            "model": job.backbone.name,
-            "seed": job.request.seed,
-            "phases": list(results),
-            "final_phase": final,
-            "chosen_by": "val top1",
-            "figures": [f"figures/{name}.png" for name in figures],
-        },
-    )
-    chosen_of = " and ".join(results)
-    log.line(f"final phase: {final}, chosen on val among {chosen_of}" if len(results) > 1 else f"final phase: {final}")
-
-
-def _rows(predictions: Predictions, rows: list[int]) -> Predictions:
-    which = np.array(rows)
-    return Predictions(
-        predictions.ids[which],
-        predictions.labels[which],
-        predictions.probabilities[which],
-        predictions.class_names,
-    )

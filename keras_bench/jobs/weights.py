@@ -92,7 +92,7 @@ def _imagenet(job: Job, log: Log) -> Path:
     except (DownloadError, OSError) as error:
         raise UserError(
             f"ImageNet weights of {job.backbone.name} are missing: {error}. "
-            f"Put {path.name} from {url} in {path.parent}/, or use {OPTIONS}"
+            f"Put {path.name} in {path.parent}/, or use {OPTIONS}"
         ) from error
 
 

@@ -35,6 +35,10 @@ class Predictions:
         )
         return stream.getvalue()
 
+    def rows(self, which: np.ndarray) -> "Predictions":
+        """Return the predictions at some positions, int64, (M,)."""
+        return Predictions(self.ids[which], self.labels[which], self.probabilities[which], self.class_names)
+
     @staticmethod
     def from_npz(path: Path) -> "Predictions":
         """Read a predictions-*.npz file."""

@@ -96,6 +96,7 @@ def _flat(row: Row) -> dict[str, object]:
     for name in ("best_epoch", "epochs", "seconds", "seconds_per_epoch", "images_per_second", "parameters"):
         line[name] = getattr(result, name)
     line |= {"trainable_parameters": result.trainable_parameters, "peak_memory_mb": result.peak_memory_mb}
+    line |= {"image_size": result.inputs.get("dataset.image_size"), "alpha": result.inputs.get("model.alpha")}
     line |= {"data": result.inputs.get("data"), "weights": result.inputs.get("weights"), **result.resolved}
     environment = result.environment
     line |= {name: environment.get(name) for name in ("commit", "cpu", "cores", "python", "time")}

@@ -13,12 +13,8 @@ import keras
 
 from keras_bench.console import Log, duration
 from keras_bench.errors import RunError
+from keras_bench.records.history import HISTORY_COLUMNS
 from keras_bench.training.monitors import mode_of
-
-HISTORY_COLUMNS = (
-    "epoch", "seconds", "train_seconds", "learning_rate", "loss", "cross_entropy", "top1", "top5",
-    "val_loss", "val_cross_entropy", "val_top1", "val_top5",
-)  # fmt: skip
 
 
 class DivergedError(RunError):
@@ -148,9 +144,3 @@ class History(keras.callbacks.Callback):
             "best so far" if better else "",
         ]
         self.log.line("  ".join(part for part in parts if part))
-
-
-def read_history(path: Path) -> list[dict[str, float]]:
-    """Return history.csv as one mapping of numbers an epoch; metrics that were not measured are left out."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]

@@ -11,9 +11,10 @@ from keras_bench.backbones import Backbone
 from keras_bench.config import Config, FineTuneConfig
 from keras_bench.console import Log, duration
 from keras_bench.models.phases import count_parameters, set_phase
+from keras_bench.records.history import read_history
 from keras_bench.records.results import FitOutcome
 from keras_bench.rundir import RunDir
-from keras_bench.training.callbacks import AtomicCheckpoint, History, StopOnNonFinite, read_history
+from keras_bench.training.callbacks import AtomicCheckpoint, History, StopOnNonFinite
 from keras_bench.training.monitors import build_metrics, mode_of
 from keras_bench.training.optimizers import build_optimizer, build_schedule
 from keras_bench.training.resume import SavedState, SaveState, drop_later_rows, find_state

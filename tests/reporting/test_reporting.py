@@ -28,7 +28,7 @@ def metrics(top1):
 def result(phase, val, test=0.5):
     return PhaseResult(
         phase, 1, 2, 20.0, 10.0, 100.0, 4_000_000, 300_000, 2048.0, {"val": metrics(val), "test": metrics(test)},
-        {"data": "abc", "weights": "none"}, {"xla": False}, {"commit": "123", "cpu": "a CPU", "packages": {"keras": "3"}},
+        {"data": "abc", "weights": "none"}, {"xla": False}, {"commit": "123", "packages": {"keras": "3"}},
     )  # fmt: skip
 
 
