@@ -61,6 +61,9 @@ def compile_for_phase(model: keras.Model, phase: Phase) -> bool:
         metrics=build_metrics(model.output_shape[-1]),
         jit_compile=xla,
     )
+    # Otherwise `fit` makes the optimizer's variables while it traces the step, and so traces it twice: EfficientNetB0's
+    # first epoch of two steps then takes 43 s instead of 23 s on two cores.
+    model.optimizer.build(model.trainable_variables)
     return xla
 
 
