@@ -285,6 +285,35 @@ def test_scratch_on_a_folder_of_real_scans(image_folder, tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_a_killed_run_is_finished_by_the_same_command(tmp_path, capsys):
+    words = ["run", *SMALL, "--phase", "tl", "--out", str(tmp_path), "--set", "tl.epochs=30"]
+    words += ["--set", "training.early_stopping_patience=30"]
+    run = RunDir(tmp_path, "digits", "MobileNet", 0)
+    with subprocess.Popen([sys.executable, "-m", "keras_bench", *words], stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if "tl epoch  3/30" in line:
+                process.kill()
+                break
+    assert not run.result("tl").exists()
+    assert main(words) == 0
+    assert "continuing after epoch" in capsys.readouterr().out
+    with run.history("tl").open() as stream:
+        assert [int(row["epoch"]) for row in csv.DictReader(stream)] == list(range(1, 31))
+    assert run.run.is_file()
+
+
+@pytest.mark.slow
+def test_half_precision_trains_and_leaves_a_float32_model(tmp_path):
+    import keras
+
+    words = ["run", *SMALL, "--phase", "ft", "--out", str(tmp_path), "--set", "training.mixed_precision=bfloat16"]
+    assert main(words) == 0
+    run = RunDir(tmp_path, "digits", "MobileNet", 0)
+    assert {layer.dtype_policy.name for layer in keras.models.load_model(run.model("ft")).layers} == {"float32"}
+    assert json.loads(run.result("ft").read_text())["resolved"]["mixed_precision"] == "bfloat16"
+
+
+@pytest.mark.slow
 def test_real_transfer_learning_on_real_images(shared_mini, shared_keras_home, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("KERAS_HOME", str(shared_keras_home))
     words = [
