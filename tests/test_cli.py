@@ -287,7 +287,7 @@ def test_scratch_on_a_folder_of_real_scans(image_folder, tmp_path, capsys):
 @pytest.mark.slow
 def test_a_killed_run_is_finished_by_the_same_command(tmp_path, capsys):
     words = ["run", *SMALL, "--phase", "tl", "--out", str(tmp_path), "--set", "tl.epochs=30"]
-    words += ["--set", "training.early_stopping_patience=30"]
+    words += ["--set", "training.early_stopping_patience=30", "--set", "runtime.save_state_seconds=0"]
     run = RunDir(tmp_path, "digits", "MobileNet", 0)
     with subprocess.Popen([sys.executable, "-m", "keras_bench", *words], stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:

@@ -141,6 +141,9 @@ class RuntimeConfig(Section):
     """Settings that cannot change a result, so they are not part of a run's fingerprint."""
 
     cache_memory_mb: int = Field(4096, ge=0, description="decoded images kept in memory, at most")
+    save_state_seconds: float = Field(
+        30.0, ge=0, description="keep what an interrupted phase continues from at most this often, after an epoch"
+    )
     tensorboard: bool = Field(True, description="write TensorBoard logs beside history.csv")
 
 

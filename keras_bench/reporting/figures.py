@@ -112,7 +112,7 @@ def sample_predictions(
         axes.imshow(images[number])
         answer = int(predictions.probabilities[number].argmax())
         true = int(predictions.labels[number])
-        share = f"{predictions.probabilities[number, answer]:.0%}"
+        share = f"({predictions.probabilities[number, answer]:.0%})"
         right = answer == true
         text = f"{shorten(titles[answer])} {share}" + ("" if right else f"\ntrue: {shorten(titles[true])}")
         axes.set_title(text, fontsize=8, color=GREEN if right else RED)

@@ -124,7 +124,7 @@ def _callbacks(phase: Phase, run: RunDir, log: Log, state: SavedState | None) ->
     history = History(run.history(phase.name), phase.name, settings.epochs, phase.steps, log, checkpoint)
     schedule = build_schedule(settings, training)
     deciding = [checkpoint, stopping, *([schedule] if schedule else [])]
-    saver = SaveState(run.state(phase.name), deciding, phase.inputs, state)
+    saver = SaveState(run.state(phase.name), deciding, phase.inputs, state, phase.config.runtime.save_state_seconds)
     board = []
     if phase.config.runtime.tensorboard and importlib.util.find_spec("tensorboard"):
         board = [keras.callbacks.TensorBoard(str(run.tensorboard(phase.name)), write_graph=False)]

@@ -1,4 +1,4 @@
-"""Saves after each epoch all that a phase needs to go on: weights, optimizer, callback counters.
+"""Saves between epochs all that a phase needs to go on: weights, optimizer, callback counters.
 
 Keras's BackupAndRestore keeps neither the counters of EarlyStopping, ReduceLROnPlateau and ModelCheckpoint nor the
 history, so a resumed training would decide differently from an uninterrupted one.
@@ -8,6 +8,7 @@ import csv
 import json
 import os
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,17 @@ def drop_later_rows(history: Path, epochs: int) -> None:
 
 
 class SaveState(keras.callbacks.Callback):
-    """Saves the state after each epoch and restores callback counters at the start; must be the last callback.
+    """Saves the state between epochs and restores callback counters at the start; must be the last callback.
+
+    Saving takes about a second, which is long beside a short epoch: so not after each one, but at most every
+    `seconds`.
 
     Args:
         folder: the phase's state folder.
         watched: the callbacks whose counters decide something.
         inputs: what the phase was started with.
         restored: the state to continue from, or None.
+        seconds: at least so much time lies between two savings.
     """
 
     def __init__(
@@ -71,8 +76,10 @@ class SaveState(keras.callbacks.Callback):
         watched: list[keras.callbacks.Callback],
         inputs: dict[str, Any],
         restored: SavedState | None,
+        seconds: float,
     ) -> None:
         super().__init__()
+        self.seconds, self.saved = seconds, time.monotonic()
         self.folder, self.watched, self.inputs, self.restored = folder, watched, inputs, restored
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -85,6 +92,8 @@ class SaveState(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the model, then the JSON that makes it count, then remove the previous state."""
+        if time.monotonic() - self.saved < self.seconds:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"epoch{epoch + 1:04d}.json"
         unfinished = self.folder / ".writing.keras"
@@ -106,6 +115,7 @@ class SaveState(keras.callbacks.Callback):
         for old in self.folder.glob("epoch*"):
             if old.stem != path.stem:
                 old.unlink()
+        self.saved = time.monotonic()
 
 
 def discard_state(folder: Path) -> None:

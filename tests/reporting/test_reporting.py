@@ -66,7 +66,7 @@ def test_the_confusion_matrix_stays_drawable_at_200_classes():
 def test_sample_predictions_say_what_is_wrong():
     images = [np.zeros((4, 5, 3), np.uint8)] * 2
     figure = sample_predictions(images, predictions([0, 1], [[0.75, 0.25], [0.6, 0.4]]), ["cat", "dog"], "test")
-    assert [axes.get_title() for axes in figure.axes] == ["cat 75%", "cat 60%\ntrue: dog"]
+    assert [axes.get_title() for axes in figure.axes] == ["cat (75%)", "cat (60%)\ntrue: dog"]
     figure.savefig(io.BytesIO())
 
 

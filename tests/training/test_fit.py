@@ -46,6 +46,7 @@ def make_phase(*settings):
         "tl.epochs=4",
         "tl.learning_rate=1e-3",
         "runtime.tensorboard=false",
+        "runtime.save_state_seconds=0",
     ]
     config = load_experiment("digits").resolve("MobileNet", [parse_setting(text) for text in (*texts, *settings)])
     return Phase("tl", config, ROW, steps=3, class_weights=None, inputs={"seed": 0})
@@ -120,6 +121,11 @@ def test_a_phase_that_had_stopped_early_does_not_train_again(tmp_path):
     longer = replace(phase, config=make_phase("tl.epochs=9").config)
     _, again = run_phase(tmp_path, longer, InterruptedLog(5))
     assert (again.epochs, again.best_epoch) == (outcome.epochs, outcome.best_epoch)
+
+
+def test_the_state_is_not_saved_after_every_short_epoch(tmp_path):
+    run, _ = run_phase(tmp_path, make_phase("runtime.save_state_seconds=3600"))
+    assert find_state(run.state("tl")) is None
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run_and_says_where(tmp_path):
