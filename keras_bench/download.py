@@ -32,6 +32,11 @@ def digest_file(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(stream, algorithm).hexdigest()
 
 
+def checksum_algorithm(checksum: str) -> str:
+    """Return "sha256" or "md5", told by the length of the hexadecimal digest."""
+    return "sha256" if len(checksum) == 64 else "md5"
+
+
 def download(url: str, destination: Path, checksum: str, log: Log) -> Path:
     """Fetch `url` to `destination`, continuing an earlier attempt's `.part` file where the server allows it.
 
@@ -55,7 +60,7 @@ def download(url: str, destination: Path, checksum: str, log: Log) -> Path:
             _fetch(url, part, log)
         except requests.RequestException as error:
             raise DownloadError(f"could not download {url}: {_reason(error)}") from error
-        algorithm = "sha256" if len(checksum) == 64 else "md5"
+        algorithm = checksum_algorithm(checksum)
         received = digest_file(part, algorithm)
         if checksum and received != checksum:
             part.unlink()

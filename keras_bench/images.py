@@ -19,6 +19,11 @@ class UnreadableImageError(ValueError):
     """The bytes are not a whole image of a format we read; the message says why in one line."""
 
 
+def is_image_name(name: str) -> bool:
+    """Return whether a file is named like an image we read; hidden files are not."""
+    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+
+
 def decode(data: bytes) -> np.ndarray:
     """Decode one image file.
 

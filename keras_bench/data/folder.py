@@ -9,7 +9,7 @@ import numpy as np
 from keras_bench.console import Log
 from keras_bench.data.archive import extracted
 from keras_bench.errors import UserError
-from keras_bench.images import EXTENSIONS
+from keras_bench.images import is_image_name
 from keras_bench.records.dataset import ImageIndex
 
 # Folder names that mean a split; `seg_` is how the Intel set writes them.
@@ -93,7 +93,7 @@ def _labelled_images(root: Path, split_root: Path, warnings: list[str]) -> Itera
         for where, folders, files in os.walk(folder):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(files):
-                if _is_image_name(name):
+                if is_image_name(name):
                     yield folder.name, (Path(where) / name).relative_to(root).as_posix()
 
 
@@ -120,8 +120,4 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    return _is_image_name(path.name) and path.is_file()
-
-
-def _is_image_name(name: str) -> bool:
-    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+    return is_image_name(path.name) and path.is_file()

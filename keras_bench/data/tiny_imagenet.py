@@ -13,7 +13,7 @@ from keras_bench.console import Log
 from keras_bench.data.archive import extracted
 from keras_bench.download import DownloadError, cache_folder, download
 from keras_bench.errors import UserError
-from keras_bench.images import EXTENSIONS
+from keras_bench.images import is_image_name
 from keras_bench.records.dataset import ImageIndex
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
@@ -94,11 +94,7 @@ def _class_names(root: Path, location: Path) -> list[str]:
 
 def _images(root: Path, name: str) -> list[str]:
     folder = root / "train" / name / "images"
-    return sorted(file for file in os.listdir(folder) if _is_image(file)) if folder.is_dir() else []
-
-
-def _is_image(file: str) -> bool:
-    return file.lower().endswith(EXTENSIONS) and not file.startswith(".")
+    return sorted(file for file in os.listdir(folder) if is_image_name(file)) if folder.is_dir() else []
 
 
 def _validation(root: Path, number: dict[str, int]) -> tuple[list[tuple[str, int, str]], list[str]]:
@@ -107,7 +103,7 @@ def _validation(root: Path, number: dict[str, int]) -> tuple[list[tuple[str, int
     for line in (root / "val" / "val_annotations.txt").read_text().splitlines():
         file, _, rest = line.partition("\t")
         labels[file] = rest.partition("\t")[0]
-    present = {file for file in os.listdir(root / "val" / "images") if _is_image(file)}
+    present = {file for file in os.listdir(root / "val" / "images") if is_image_name(file)}
     unlabelled = sorted(present - set(labels))
     if unlabelled:
         raise UserError(

@@ -87,16 +87,14 @@ def _print_done(job: Job, data: Data, missing: list[str], log: Log) -> list[str]
 
 def probe_phase(job: Job, phase: str, data: Data) -> Probe:
     """Time a few training and evaluation steps of a phase on the run's own images, with random weights."""
-    from keras_bench.data.pipeline import Pipeline
-    from keras_bench.models.build import ModelSpec, build_model
+    from keras_bench.jobs.stages import build_pipeline, model_spec
+    from keras_bench.models.build import build_model
     from keras_bench.models.phases import count_parameters
     from keras_bench.training.fit import Phase, compile_for_phase
 
-    classes = len(data.index.class_names)
-    model = build_model(ModelSpec(job.backbone, job.image_size, classes, job.config.model))
+    model = build_model(model_spec(job, data))
     compile_for_phase(model, Phase(phase, job.config, job.backbone, 0, None, {}))
-    pipeline = Pipeline(data.store, job.image_size, job.config.training.batch_size, classes, job.request.seed)
-    stream = iter(pipeline.training(positions_of(data, "train"), job.config.augmentation, 1000))
+    stream = iter(build_pipeline(job, data).training(positions_of(data, "train"), job.config.augmentation, 1000))
     first = _seconds(lambda: model.train_on_batch(*next(stream)))
     steps = _median_seconds(lambda: model.train_on_batch(*next(stream)))
     images, _ = next(stream)

@@ -59,7 +59,7 @@ def train_phase(
     from keras_bench.training.resume import discard_state
 
     job.run.phase(phase).mkdir(parents=True, exist_ok=True)
-    pipeline = _pipeline(job, data)
+    pipeline = build_pipeline(job, data)
     train_images = len(positions_of(data, "train"))
     settings = Phase(
         name=phase,
@@ -88,7 +88,7 @@ def _fit(job: Job, phase: Any, data: Data, weights: InitialWeights, pipeline: An
     # Each phase starts from its own seed, so that ft is the same whether tl ran just before or last week.
     keras.utils.set_random_seed(job.request.seed)
     _set_precision(job.config.training.mixed_precision)
-    model = initial_model(_spec(job, data), weights.path)
+    model = initial_model(model_spec(job, data), weights.path)
     if phase.name == "ft":
         model.load_weights(job.run.best_weights("tl"))
     train, epochs = positions_of(data, "train"), job.config.phase(phase.name).epochs
@@ -108,7 +108,7 @@ def _best_model(job: Job, phase: Any, data: Data) -> Any:
     from keras_bench.training.fit import set_phase_of
 
     _set_precision("none")
-    model = build_model(_spec(job, data))
+    model = build_model(model_spec(job, data))
     model.load_weights(job.run.best_weights(phase.name))
     set_phase_of(model, phase)
     return model
@@ -120,13 +120,15 @@ def _set_precision(half: str) -> None:
     keras.mixed_precision.set_global_policy("float32" if half == "none" else f"mixed_{half}")
 
 
-def _spec(job: Job, data: Data) -> Any:
+def model_spec(job: Job, data: Data) -> Any:
+    """Return what decides the graph of a run's model."""
     from keras_bench.models.build import ModelSpec
 
     return ModelSpec(job.backbone, job.image_size, len(data.index.class_names), job.config.model)
 
 
-def _pipeline(job: Job, data: Data) -> Any:
+def build_pipeline(job: Job, data: Data) -> Any:
+    """Return the tf.data pipeline of a run."""
     from keras_bench.data.pipeline import Pipeline
 
     return Pipeline(

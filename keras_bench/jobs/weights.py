@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_bench.console import Log
-from keras_bench.download import DownloadError, digest_file, download
+from keras_bench.download import DownloadError, checksum_algorithm, digest_file, download
 from keras_bench.errors import UserError
 from keras_bench.jobs.request import Job
 from keras_bench.rundir import RunDir, parse_run_reference
@@ -79,7 +79,7 @@ def _imagenet_place(job: Job) -> tuple[str, Path, str]:
 def _imagenet(job: Job, log: Log) -> Path:
     url, path, checksum = _imagenet_place(job)
     if path.is_file():
-        algorithm = "sha256" if len(checksum) == 64 else "md5"
+        algorithm = checksum_algorithm(checksum)
         if checksum and digest_file(path, algorithm) != checksum:
             raise UserError(
                 f"{path} is not the published file ({algorithm} should be {checksum}); delete it to download it "

@@ -6,7 +6,6 @@ history, so a resumed training would decide differently from an uninterrupted on
 
 import csv
 import json
-import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 import keras
 
-from keras_bench.rundir import write_json, write_text
+from keras_bench.rundir import replacing, write_json, write_text
 
 COUNTERS = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
 
@@ -94,11 +93,9 @@ class SaveState(keras.callbacks.Callback):
         """Write the model, then the JSON that makes it count, then remove the previous state."""
         if time.monotonic() - self.saved < self.seconds:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"epoch{epoch + 1:04d}.json"
-        unfinished = self.folder / ".writing.keras"
-        self.model.save(unfinished)
-        os.replace(unfinished, path.with_suffix(".keras"))
+        with replacing(path.with_suffix(".keras")) as unfinished:
+            self.model.save(unfinished)
         counters = {
             type(callback).__name__: {name: getattr(callback, name) for name in COUNTERS if hasattr(callback, name)}
             for callback in self.watched
