@@ -36,6 +36,12 @@ class RunDir:
     log = property(lambda self: self.root / "run.log")
     run = property(lambda self: self.root / "run.json")
     figures = property(lambda self: self.root / "figures")
+    cost = property(lambda self: self.root / "cost.json")
+    latency = property(lambda self: self.root / "latency.json")
+    explanations = property(lambda self: self.root / "explain" / "explanations.npz")
+    explanation_checks = property(lambda self: self.root / "explain" / "checks.json")
+    thumbnails = property(lambda self: self.root / "thumbnails")
+    model_card = property(lambda self: self.root / "MODEL_CARD.md")
 
     def phase(self, phase: str) -> Path:
         """Return the folder of one phase."""

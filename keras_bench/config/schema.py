@@ -137,6 +137,33 @@ class FineTuneConfig(PhaseConfig):
     )
 
 
+class ExplainConfig(Section):
+    """Where the models look and how that is checked, after training; no result of training depends on it."""
+
+    enabled: bool = Field(True, description="compute explanations of the final phase")
+    images: int = Field(100, ge=4, le=2000, description="test images explained and checked, drawn by `seed`")
+    seed: int = Field(0, ge=0, description="of that draw and of random maps, the same for every model")
+    smooth_samples: int = Field(16, ge=2, le=200, description="noisy copies SmoothGrad averages")
+    smooth_noise: float = Field(0.2, gt=0, le=1, description="their noise, as a share of the image's value range")
+    cells: int = Field(14, ge=4, le=56, description="deletion and insertion work on cells × cells squares")
+    steps: int = Field(14, ge=4, le=100, description="in how many equal portions cells are removed and added")
+    randomized_images: int = Field(
+        24, ge=4, description="images of the weight-randomisation check, the first of `images`"
+    )
+
+
+class LatencyConfig(Section):
+    """How latency is measured, each figure in a fresh process; no result of training depends on it."""
+
+    enabled: bool = Field(True, description="measure latency and the memory of inference")
+    batch_sizes: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Strict(False)] = Field(
+        (1, 8, 32), min_length=1, description="images a call"
+    )
+    calls: int = Field(200, ge=5, description="timed calls of each measurement, unless `seconds` end it sooner")
+    seconds: float = Field(10.0, gt=0, description="time budget of each measurement, without start and warm-up")
+    warm_up: int = Field(10, ge=1, description="calls made first and not counted")
+
+
 class RuntimeConfig(Section):
     """Settings that cannot change a result, so they are not part of a run's fingerprint."""
 
@@ -160,6 +187,8 @@ class Config(Section):
     scratch: PhaseConfig = PhaseConfig(epochs=30)
     tl: PhaseConfig = PhaseConfig()
     ft: FineTuneConfig = FineTuneConfig()
+    explain: ExplainConfig = ExplainConfig()
+    latency: LatencyConfig = LatencyConfig()
     runtime: RuntimeConfig = RuntimeConfig()
 
     def phase(self, phase: str) -> PhaseConfig:

@@ -55,6 +55,7 @@ def _select_classes(index: ImageIndex, wanted: tuple[str, ...] | None) -> ImageI
         labels=np.searchsorted(old, index.labels[keep]),
         official=tuple(index.official[i] for i in keep),
         read=lambda i: read(int(keep[i])),
+        boxes=None if index.boxes is None else index.boxes[keep],
     )
 
 

@@ -38,8 +38,9 @@ def open_tiny_imagenet(path: Path | None, log: Log) -> ImageIndex:
     class_names = _class_names(root, location)
     number = {name: k for k, name in enumerate(class_names)}
     train = [(f"train/{name}/images/{file}", k, "train") for name, k in number.items() for file in _images(root, name)]
-    val, warnings = _validation(root, number)
+    val, boxes, warnings = _validation(root, number)
     entries = sorted(train + val)
+    unknown = (np.nan,) * 4
     files = [root / entry[0] for entry in entries]
     return ImageIndex(
         source="tiny-imagenet",
@@ -51,6 +52,7 @@ def open_tiny_imagenet(path: Path | None, log: Log) -> ImageIndex:
         official=tuple(entry[2] for entry in entries),
         read=lambda i: files[i].read_bytes(),
         warnings=tuple(warnings),
+        boxes=np.array([boxes.get(entry[0], unknown) for entry in entries], dtype=np.float32),
     )
 
 
@@ -97,23 +99,33 @@ def _images(root: Path, name: str) -> list[str]:
     return sorted(file for file in os.listdir(folder) if is_image_name(file)) if folder.is_dir() else []
 
 
-def _validation(root: Path, number: dict[str, int]) -> tuple[list[tuple[str, int, str]], list[str]]:
-    """Read the labels of val/; lines of classes that train/ lacks are passed over, as a subset may keep them."""
-    labels = {}
-    for line in (root / "val" / "val_annotations.txt").read_text().splitlines():
-        file, _, rest = line.partition("\t")
-        labels[file] = rest.partition("\t")[0]
+def _validation(
+    root: Path, number: dict[str, int]
+) -> tuple[list[tuple[str, int, str]], dict[str, tuple[float, ...]], list[str]]:
+    """Read labels and boxes of val/; lines of classes that train/ lacks are passed over, as a subset may keep them."""
+    lines = (root / "val" / "val_annotations.txt").read_text().splitlines()
+    labels = {file: rest for file, *rest in (line.split("\t") for line in lines)}
     present = {file for file in os.listdir(root / "val" / "images") if is_image_name(file)}
     unlabelled = sorted(present - set(labels))
     if unlabelled:
         raise UserError(
             f"{root}: val/val_annotations.txt has no label for {len(unlabelled)} images, e.g. {unlabelled[0]}"
         )
-    wanted = {file: name for file, name in labels.items() if name in number}
+    wanted = {file: rest for file, rest in labels.items() if rest and rest[0] in number}
     absent = sorted(set(wanted) - present)
     warnings = [f"{len(absent)} images of val_annotations.txt are absent, e.g. {absent[0]}"] if absent else []
-    entries = [(f"val/images/{file}", number[wanted[file]], "val") for file in sorted(set(wanted) & present)]
-    return entries, warnings
+    found = sorted(set(wanted) & present)
+    entries = [(f"val/images/{file}", number[wanted[file][0]], "val") for file in found]
+    boxes = {f"val/images/{file}": _box(wanted[file][1:]) for file in found}
+    return entries, {name: box for name, box in boxes.items() if box}, warnings
+
+
+def _box(fields: list[str]) -> tuple[float, ...]:
+    """Return left, top, right, bottom with the last two exclusive; the files count the last pixel in."""
+    if len(fields) != 4 or not all(field.strip().isdigit() for field in fields):
+        return ()
+    left, top, right, bottom = map(float, fields)
+    return left, top, right + 1, bottom + 1
 
 
 def _titles(root: Path, class_names: list[str]) -> list[str]:

@@ -23,6 +23,8 @@ class ImageIndex:
         official: N of "train", "val", "test" or "" where the source places the image in no split.
         read: returns the encoded bytes of the image at a position.
         warnings: what a person should know about the data, one line each.
+        boxes: float32, (N, 4), the labelled object's left, top, right and bottom in pixels of the image, right and
+            bottom exclusive; NaN where unknown. None where the source has no boxes.
     """
 
     source: str
@@ -34,6 +36,7 @@ class ImageIndex:
     official: tuple[str, ...]
     read: Callable[[int], bytes]
     warnings: tuple[str, ...] = ()
+    boxes: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

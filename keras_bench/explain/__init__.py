@@ -1,0 +1,1 @@
+"""Where a model looks: maps through tf-keras-vis, and checks that say whether to believe them."""

@@ -1,0 +1,101 @@
+"""Where a model looks, and how that was checked, image by image."""
+
+import io
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+METHODS = ("saliency", "smoothgrad", "gradcam", "gradcam++")
+RANDOM = "random"  # the map every method has to beat: the cells in random order
+
+
+@dataclass(frozen=True)
+class Explanations:
+    """Maps of N test images by each method, small enough to keep, for drawing.
+
+    Attributes:
+        ids: str, (N,), the image's path inside the data set.
+        images: uint8, (N, side, side, 3), RGB as the model saw it, reduced for display.
+        maps: for each method uint8, (N, map side, map side), 0 where nothing, 255 where most evidence.
+        explained: int64, (N,), the class each map explains: the model's answer.
+    """
+
+    ids: np.ndarray
+    images: np.ndarray
+    maps: dict[str, np.ndarray]
+    explained: np.ndarray
+
+    def to_npz(self) -> bytes:
+        """Return the content of explanations.npz; it holds no pickled objects."""
+        stream = io.BytesIO()
+        arrays: dict[str, Any] = {f"map:{method}": values for method, values in self.maps.items()}
+        arrays |= {"ids": self.ids.astype(np.str_), "images": self.images, "explained": self.explained}
+        np.savez_compressed(stream, **arrays)
+        return stream.getvalue()
+
+    @staticmethod
+    def from_npz(path: Path) -> "Explanations":
+        """Read an explanations.npz file."""
+        with np.load(path, allow_pickle=False) as arrays:
+            maps = {name.removeprefix("map:"): arrays[name] for name in arrays.files if name.startswith("map:")}
+            return Explanations(arrays["ids"], arrays["images"], maps, arrays["explained"])
+
+
+@dataclass(frozen=True)
+class MethodScores:
+    """How one method (or the random map) fared on each of the N images.
+
+    Attributes:
+        deletion: area under the answer's probability while the most important cells are removed first; low is good.
+        insertion: the same while they are added to a blurred image; high is good.
+        pointing: 1.0 where the map's maximum lies in the object's box, else 0.0; None without a box.
+        mass_in_box: share of the map's sum inside the box; None without a box.
+        similarity_head: rank correlation with the map after the head was randomised; None where not computed.
+        similarity_backbone: the same after head and backbone were randomised.
+    """
+
+    deletion: tuple[float, ...]
+    insertion: tuple[float, ...]
+    pointing: tuple[float | None, ...]
+    mass_in_box: tuple[float | None, ...]
+    similarity_head: tuple[float | None, ...]
+    similarity_backbone: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class ExplanationChecks:
+    """Everything checks.json holds.
+
+    Attributes:
+        phase: the phase explained, the run's final one.
+        layer: whose activations the class-activation maps use.
+        settings: what the numbers depend on: number of images, cells, smoothing, seed.
+        ids: the N images.
+        right: whether the model's answer is right.
+        box_share: the box's share of the image's area; None without a box.
+        scores: for each method, and for "random".
+    """
+
+    phase: str
+    layer: str
+    settings: dict[str, Any]
+    ids: tuple[str, ...]
+    right: tuple[bool, ...]
+    box_share: tuple[float | None, ...]
+    scores: dict[str, MethodScores]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for checks.json."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(tree: dict[str, Any]) -> "ExplanationChecks":
+        """Rebuild the value from checks.json's content."""
+        scores = {
+            method: MethodScores(**{name: tuple(values) for name, values in one.items()})
+            for method, one in tree["scores"].items()
+        }
+        lists = {name: tuple(tree[name]) for name in ("ids", "right", "box_share")}
+        return ExplanationChecks(**{**tree, **lists, "scores": scores})
