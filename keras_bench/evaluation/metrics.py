@@ -23,15 +23,15 @@ def compute_metrics(predictions: Predictions) -> SplitMetrics:
         images=len(labels),
         cross_entropy=float(-np.log(np.maximum(of_true, SMALLEST)).sum() / len(labels)),
         top1=float((answers == labels).sum() / len(labels)),
-        top5=top_k(labels, probabilities, 5) if len(classes) > 5 else None,
+        top5=float(in_top_k(labels, probabilities, 5).sum() / len(labels)) if len(classes) > 5 else None,
         balanced_accuracy=float(balanced_accuracy_score(labels, answers)),
         macro_f1=float(f1_score(labels, answers, labels=classes, average="macro", zero_division=0)),
         macro_auc=macro_auc(labels, probabilities),
     )
 
 
-def top_k(labels: np.ndarray, probabilities: np.ndarray, k: int) -> float:
-    """Return the share of images whose class is among the k most probable; ties go to the lower class number.
+def in_top_k(labels: np.ndarray, probabilities: np.ndarray, k: int) -> np.ndarray:
+    """Return whether each image's class is among the k most probable, bool, (N,); ties go to the lower class number.
 
     Args:
         labels: int64, (N,).
@@ -42,7 +42,7 @@ def top_k(labels: np.ndarray, probabilities: np.ndarray, k: int) -> float:
     ahead = (probabilities > of_true).sum(axis=1)
     lower = np.arange(probabilities.shape[1])[None, :] < labels[:, None]
     ahead += ((probabilities == of_true) & lower).sum(axis=1)
-    return float((ahead < k).sum() / len(labels))
+    return ahead < k
 
 
 def macro_auc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:

@@ -23,6 +23,21 @@ class Predictions:
     probabilities: np.ndarray
     class_names: np.ndarray
 
+    @property
+    def answers(self) -> np.ndarray:
+        """The most probable class of each image, int64, (N,); the lower number of equals."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def right(self) -> np.ndarray:
+        """Whether each answer is the label, bool, (N,)."""
+        return self.answers == self.labels
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """The probability of each answer, float32, (N,)."""
+        return self.probabilities.max(axis=1)
+
     def to_npz(self) -> bytes:
         """Return the content of a predictions-*.npz file; it holds no pickled objects."""
         stream = io.BytesIO()

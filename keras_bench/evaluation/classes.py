@@ -1,0 +1,65 @@
+"""Class by class: precision, recall, F1, and which classes are taken for which."""
+
+import numpy as np
+from scipy.cluster import hierarchy
+from scipy.spatial.distance import squareform
+from sklearn.metrics import precision_recall_fscore_support
+
+from keras_bench.records.predictions import Predictions
+from keras_bench.records.statistics import ClassScores, ConfusedPair
+
+
+def class_scores(predictions: Predictions) -> list[ClassScores]:
+    """Return precision, recall, F1 and support of every class, in class order."""
+    numbers = np.arange(len(predictions.class_names))
+    columns = precision_recall_fscore_support(
+        predictions.labels, predictions.answers, labels=numbers, average=None, zero_division=0
+    )
+    rows = zip(predictions.class_names, *columns, strict=True)
+    return [ClassScores(str(name), float(p), float(r), float(f), int(n)) for name, p, r, f, n in rows]
+
+
+def confusion_counts(predictions: Predictions) -> np.ndarray:
+    """Return how many images of each class (row) got each answer (column), int64, (K, K)."""
+    classes = len(predictions.class_names)
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, (predictions.labels, predictions.answers), 1)
+    return counts
+
+
+def most_confused(counts: np.ndarray, limit: int) -> list[ConfusedPair]:
+    """Return the pairs (true class, wrong answer) with most images, most first.
+
+    Args:
+        counts: int64, (K, K), from `confusion_counts`.
+        limit: how many pairs at most.
+    """
+    wrong = counts - np.diag(np.diag(counts))
+    places = np.argsort(-wrong, axis=None, kind="stable")[:limit]
+    support = counts.sum(axis=1)
+    pairs = [(int(place) // len(counts), int(place) % len(counts)) for place in places]
+    return [
+        ConfusedPair(true, answer, int(wrong[true, answer]), float(wrong[true, answer] / support[true]))
+        for true, answer in pairs
+        if wrong[true, answer]
+    ]
+
+
+def confusion_order(counts: np.ndarray) -> np.ndarray:
+    """Return an order of the classes that puts those taken for one another side by side, int64, (K,).
+
+    Average-linkage clustering with 1 − the mean of both confusion shares as the distance.
+    """
+    if len(counts) < 3:
+        return np.arange(len(counts))
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    distance = 1 - (shares + shares.T) / 2
+    np.fill_diagonal(distance, 0)
+    tree = hierarchy.linkage(squareform(distance, checks=False), method="average", optimal_ordering=len(counts) <= 400)
+    return np.asarray(hierarchy.leaves_list(tree), dtype=np.int64)
+
+
+def most_confident_mistakes(predictions: Predictions, limit: int) -> np.ndarray:
+    """Return the positions of the wrong answers with the highest probability, highest first, int64."""
+    wrong = np.flatnonzero(~predictions.right)
+    return wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:limit]

@@ -1,0 +1,161 @@
+"""Numbers with their error bars, computed from saved predictions."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and the interval around it.
+
+    Attributes:
+        value: the estimate on the images as they are.
+        low: lower end of the 95 % interval.
+        high: upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def clear_of_zero(self) -> bool:
+        """Whether zero lies outside the interval."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Two models (or two phases of one model) on the same images.
+
+    Attributes:
+        first: label of the one.
+        second: label of the other.
+        only_first: images only the first gets right.
+        only_second: images only the second gets right.
+        difference: top-1 of the first less that of the second, from a paired bootstrap.
+        p_value: exact McNemar test, two-sided.
+        p_holm: the same after Holm's correction over all pairs of its table.
+    """
+
+    first: str
+    second: str
+    only_first: int
+    only_second: int
+    difference: Interval
+    p_value: float
+    p_holm: float
+
+    def words(self, level: float = 0.05) -> str:
+        """Return the verdict on the second in words: "better", "worse" or "no difference shown"."""
+        if self.p_holm >= level:
+            return "no difference shown"
+        return "worse" if self.only_first > self.only_second else "better"
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """One class of one split.
+
+    Attributes:
+        name: the class name.
+        precision: share of right answers among answers of this class; 0 where it was never answered.
+        recall: share of its images answered right; 0 where it has none.
+        f1: harmonic mean of both.
+        support: its images in the split.
+    """
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class ConfusedPair:
+    """Images of one class taken for another.
+
+    Attributes:
+        true: class number of the label.
+        answer: class number of the answer.
+        count: how many.
+        share: of the images of `true`.
+    """
+
+    true: int
+    answer: int
+    count: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Confidence against accuracy in bins of equally many images.
+
+    Attributes:
+        confidence: mean probability of the answer, (bins,).
+        accuracy: share of right answers, (bins,).
+        images: number of images, (bins,).
+        error: expected calibration error: mean absolute gap, weighted by images.
+    """
+
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    images: np.ndarray
+    error: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far the probabilities of one phase can be believed, before and after temperature scaling.
+
+    Attributes:
+        temperature: fitted on val; above 1 the model was over-confident.
+        before: on test, as the model answers.
+        after: on test, with that temperature.
+        cross_entropy_after: mean negative log probability of the true class on test, with that temperature, nats.
+        coverage: share of the test images answered, most confident first, (points,), ascending.
+        covered_accuracy: top-1 among those, (points,).
+    """
+
+    temperature: float
+    before: Reliability
+    after: Reliability
+    cross_entropy_after: float
+    coverage: np.ndarray
+    covered_accuracy: np.ndarray
+
+
+@dataclass(frozen=True)
+class MethodVerdict:
+    """What the checks say of one explanation method.
+
+    Attributes:
+        method: its name.
+        deletion: area under the deletion curve.
+        insertion: area under the insertion curve.
+        gain: insertion less deletion, less the same of a random map on the same images.
+        pointing: hit rate on right answers less the box's share, on images with a box; None without boxes.
+        hits: that hit rate itself; None without boxes.
+        mass: share of the map inside the box; None without boxes.
+        box_share: mean share of the image inside the box, on the same images; None without boxes.
+        similarity_head: rank correlation with the map after the head was randomised.
+        similarity_backbone: the same after head and backbone.
+        beats_random: whether `gain` is above zero with its interval.
+        changes: whether both similarities stay below the limit with their intervals.
+    """
+
+    method: str
+    deletion: Interval
+    insertion: Interval
+    gain: Interval
+    hits: Interval | None
+    pointing: Interval | None
+    mass: Interval | None
+    box_share: float | None
+    similarity_head: Interval | None
+    similarity_backbone: Interval | None
+    beats_random: bool
+    changes: bool | None
