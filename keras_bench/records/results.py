@@ -89,3 +89,8 @@ class PhaseResult:
         """Rebuild the value from result.json's content."""
         metrics = {split: SplitMetrics(**values) for split, values in tree["metrics"].items()}
         return PhaseResult(**{**tree, "metrics": metrics})
+
+
+def run_label(model: str, seed: int) -> str:
+    """Return a run's name for people: the model, and the seed where it is not 0."""
+    return model + (f" seed {seed}" if seed else "")

@@ -1,0 +1,93 @@
+"""The answer in words: who was chosen on val, who is tied with it, and what the choice is worth on test."""
+
+from collections.abc import Sequence
+
+from keras_bench.records.comparison import RunView
+from keras_bench.records.statistics import Interval, PairedTest
+
+
+def verdict_lines(runs: Sequence[RunView], pairs: Sequence[PairedTest], val_pairs: Sequence[PairedTest]) -> list[str]:
+    """Return the verdict, a sentence or two a line; every choice in it was made on val.
+
+    Args:
+        runs: one for each model, best on val first.
+        pairs: the final phases of every two of them on test.
+        val_pairs: the winner against each other one on val.
+    """
+    winner = runs[0]
+    test = winner.final.test["top1"]
+    assert test is not None
+    images = winner.final.result.metrics["test"].images
+    lines = [
+        f"Best: {winner.label} ({winner.final_phase}), chosen on val with top-1 {percent(winner.final.val_top1)}. "
+        f"On {images:,} test images no decision has seen, its top-1 is {percent(test)}."
+    ]
+    against = [oriented(pair, winner.label) for pair in pairs if winner.label in (pair.first, pair.second)]
+    lines += [_of_other(pair) for pair in against]
+    if against:
+        lines.append(_worth(winner, against))
+    cheaper = _cheaper_tie(runs, val_pairs)
+    return lines + ([cheaper] if cheaper else [])
+
+
+def oriented(pair: PairedTest, first: str) -> PairedTest:
+    """Return the pair with the given label first."""
+    if pair.first == first:
+        return pair
+    gap = pair.difference
+    flipped = Interval(-gap.value, -gap.high, -gap.low)
+    return PairedTest(pair.second, pair.first, pair.only_second, pair.only_first, flipped, pair.p_value, pair.p_holm)
+
+
+def _of_other(pair: PairedTest) -> str:
+    words = {"worse": "worse than the best", "better": "better than the best on test", "no difference shown": "tied"}
+    gap = pair.difference
+    return (
+        f"{pair.second}: {words[pair.words()]}. Its test top-1 is {abs(gap.value) * 100:.1f} points "
+        f"{'lower' if gap.value >= 0 else 'higher'} (95 % interval of the difference {-gap.high * 100:+.1f} to "
+        f"{-gap.low * 100:+.1f} points; {p_words(pair.p_holm)})."
+    )
+
+
+def _worth(winner: RunView, against: list[PairedTest]) -> str:
+    better = [pair for pair in against if pair.words() == "better"]
+    if better:
+        best = min(better, key=lambda pair: pair.difference.value)
+        return (
+            f"What the choice on val is worth: {best.second} turned out better on test; "
+            f"choosing {winner.label} costs {-best.difference.value * 100:.1f} points there."
+        )
+    worse = sum(pair.words() == "worse" for pair in against)
+    if worse == len(against):
+        return "What the choice on val is worth: test confirms it against every other model."
+    if worse:
+        return f"What the choice on val is worth: test confirms it against {worse} of {len(against)} other models."
+    return "What the choice on val is worth: test shows no difference between the models; choose by cost."
+
+
+def _cheaper_tie(runs: Sequence[RunView], val_pairs: Sequence[PairedTest]) -> str | None:
+    """Name the cheapest model for which val shows no difference from the winner, where it is cheaper."""
+    winner = runs[0]
+    tied = {pair.second for pair in val_pairs if pair.words() == "no difference shown"}
+    costed = [run for run in runs[1:] if run.label in tied and run.cost is not None]
+    if winner.cost is None or not costed:
+        return None
+    cheapest = min(costed, key=lambda run: run.cost.multiply_adds if run.cost else 0)
+    assert cheapest.cost is not None
+    if cheapest.cost.multiply_adds >= winner.cost.multiply_adds:
+        return None
+    share = winner.cost.multiply_adds / max(1, cheapest.cost.multiply_adds)
+    return (
+        f"Cheaper: val shows no difference between {winner.label} and {cheapest.label}, "
+        f"which needs {share:.1f} times fewer multiply-adds an image."
+    )
+
+
+def percent(interval: Interval) -> str:
+    """Return "72.7 % (70.8 to 74.6)"."""
+    return f"{interval.value * 100:.1f} % ({interval.low * 100:.1f} to {interval.high * 100:.1f})"
+
+
+def p_words(p_value: float) -> str:
+    """Return "p = 0.012" or "p < 0.001"."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"

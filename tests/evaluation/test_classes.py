@@ -1,0 +1,70 @@
+"""Class scores against scikit-learn; confusion worked by hand."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import classification_report, confusion_matrix
+
+from keras_bench.evaluation.classes import (
+    class_scores,
+    confusion_counts,
+    confusion_order,
+    most_confident_mistakes,
+    most_confused,
+)
+from keras_bench.evaluation.efficiency import pareto_front
+from keras_bench.records.predictions import Predictions
+
+
+def answering(labels, answers, classes, confidence=None):
+    """Predictions with given answers; the rest of the probability is spread evenly."""
+    confidence = np.full(len(labels), 0.6) if confidence is None else np.asarray(confidence)
+    probabilities = np.repeat(((1 - confidence) / (classes - 1))[:, None], classes, axis=1)
+    probabilities[np.arange(len(labels)), answers] = confidence
+    names = np.array([f"class{k}" for k in range(classes)])
+    return Predictions(np.arange(len(labels)).astype(str), np.array(labels), probabilities, names)
+
+
+def test_scores_are_those_of_scikit_learn_also_for_classes_without_images_or_answers():
+    labels, answers = [0, 0, 1, 1, 1, 3], [0, 1, 1, 1, 2, 1]
+    predictions = answering(labels, answers, 5)
+    report = classification_report(labels, answers, labels=range(5), output_dict=True, zero_division=0)
+    for k, row in enumerate(class_scores(predictions)):
+        expected = report[str(k)]
+        assert (row.name, row.support) == (f"class{k}", expected["support"])
+        assert (row.precision, row.recall, row.f1) == pytest.approx(
+            (expected["precision"], expected["recall"], expected["f1-score"])
+        )
+    assert np.array_equal(confusion_counts(predictions), confusion_matrix(labels, answers, labels=range(5)))
+
+
+def test_most_confused_pairs_come_first_and_right_answers_never():
+    counts = np.array([[8, 2, 0], [0, 5, 5], [1, 0, 9]])
+    pairs = most_confused(counts, 10)
+    assert [(pair.true, pair.answer, pair.count, pair.share) for pair in pairs] == [
+        (1, 2, 5, 0.5),
+        (0, 1, 2, 0.2),
+        (2, 0, 1, 0.1),
+    ]
+    assert len(most_confused(counts, 1)) == 1
+    assert most_confused(np.diag([3, 4]), 5) == []
+
+
+def test_classes_taken_for_one_another_stand_side_by_side():
+    counts = 10 * np.eye(6, dtype=np.int64)
+    for one, other in ((0, 3), (1, 5), (2, 4)):
+        counts[one, other] = counts[other, one] = 6
+    place = {int(k): i for i, k in enumerate(confusion_order(counts))}
+    assert sorted(place) == list(range(6))
+    assert all(abs(place[one] - place[other]) == 1 for one, other in ((0, 3), (1, 5), (2, 4)))
+    assert confusion_order(counts[:2, :2]).tolist() == [0, 1]
+
+
+def test_most_confident_mistakes():
+    predictions = answering([0, 0, 1, 1], [1, 0, 0, 0], 2, [0.7, 0.99, 0.9, 0.8])
+    assert most_confident_mistakes(predictions, 2).tolist() == [2, 3]
+
+
+def test_the_pareto_front_keeps_what_nothing_beats_in_both():
+    costs, accuracies = [1.0, 2.0, 3.0, 3.0, 0.5], [0.7, 0.9, 0.8, 0.95, 0.7]
+    assert pareto_front(costs, accuracies) == [False, True, False, True, True]
+    assert pareto_front([1.0, 1.0], [0.5, 0.5]) == [True, True]

@@ -1,0 +1,139 @@
+"""Intervals and paired tests against SciPy, statsmodels and scikit-learn on the same arrays, and by hand."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics as sk
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from keras_bench.evaluation.statistics import (
+    auc_distribution,
+    compare,
+    draw_counts,
+    holm,
+    mcnemar,
+    mean_interval,
+    metric_intervals,
+)
+from keras_bench.records.predictions import Predictions
+from keras_bench.records.statistics import Interval, PairedTest
+
+
+def made(images=300, classes=7, seed=0, skill=1.5, ties=False):
+    """Predictions of a model that is right more often than not, with every class present."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(images) % classes
+    logits = generator.normal(size=(images, classes))
+    logits[np.arange(images), labels] += skill
+    if ties:
+        logits = logits.round()
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    ids = np.array([f"image{i}" for i in range(images)])
+    return Predictions(ids, labels, probabilities.astype(np.float32), np.array([f"class{k}" for k in range(classes)]))
+
+
+def resample(predictions, counts):
+    """The images of one resample, each as often as it was drawn."""
+    return predictions.rows(np.repeat(np.arange(len(counts)), counts.astype(int)))
+
+
+def test_counts_are_resamples_of_all_images_and_depend_on_the_seed_only():
+    counts = draw_counts(50, resamples=600, seed=3)
+    assert counts.shape == (600, 50)
+    assert (counts.sum(axis=1) == 50).all()
+    # Each image is drawn Binomial(50, 1/50) times: mean 1, variance 0.98, in each of 600 resamples.
+    assert counts.mean() == 1
+    assert counts.var() == pytest.approx(0.98, rel=0.05)
+    assert np.array_equal(counts, draw_counts(50, resamples=600, seed=3))
+    assert not np.array_equal(counts, draw_counts(50, resamples=600, seed=4))
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_every_resample_has_the_metrics_scikit_learn_gives_it(ties):
+    predictions = made(ties=ties)
+    counts = draw_counts(300, resamples=5, seed=1)
+    found = metric_intervals(predictions, counts)
+    rows = [resample(predictions, row) for row in counts]
+    expected = {
+        "top1": [sk.accuracy_score(r.labels, r.answers) for r in rows],
+        "balanced_accuracy": [sk.balanced_accuracy_score(r.labels, r.answers) for r in rows],
+        "macro_f1": [sk.f1_score(r.labels, r.answers, average="macro") for r in rows],
+        "cross_entropy": [-np.log(r.probabilities[np.arange(300), r.labels].astype(np.float64)).mean() for r in rows],
+        "macro_auc": [
+            np.mean([sk.roc_auc_score(r.labels == k, r.probabilities[:, k]) for k in range(7)]) for r in rows
+        ],
+    }
+    if not ties:
+        expected["top5"] = [sk.top_k_accuracy_score(r.labels, r.probabilities, k=5) for r in rows]
+    for name, values in expected.items():
+        low, high = np.quantile(values, (0.025, 0.975))
+        assert (found[name].low, found[name].high) == pytest.approx((low, high), abs=1e-6), name
+
+
+def test_the_area_under_the_curve_of_a_resample_skips_classes_it_lacks():
+    labels = np.array([0, 0, 1, 1, 2, 2])
+    probabilities = np.array(
+        [[0.8, 0.1, 0.1], [0.4, 0.5, 0.1], [0.5, 0.4, 0.1], [0.1, 0.8, 0.1]] + [[0.2, 0.2, 0.6]] * 2
+    )
+    without_class_2 = np.array([[1, 2, 1, 2, 0, 0]], dtype=np.float32)
+    chosen = np.repeat(np.arange(6), without_class_2[0].astype(int))
+    areas = [sk.roc_auc_score(labels[chosen] == k, probabilities[chosen, k]) for k in (0, 1)]
+    assert auc_distribution(labels, probabilities, without_class_2)[0] == pytest.approx(np.mean(areas))
+
+
+def test_intervals_agree_with_scipy_bootstrap():
+    predictions = made(images=400)
+    found = metric_intervals(predictions, draw_counts(400, seed=0))["top1"]
+    right = predictions.right.astype(float)
+    other = stats.bootstrap((right,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(9))
+    # Two draws of 2,000 resamples place the ends of an interval 9 points wide to about a third of a point.
+    assert found.value == right.mean()
+    assert found.low == pytest.approx(other.confidence_interval.low, abs=0.006)
+    assert found.high == pytest.approx(other.confidence_interval.high, abs=0.006)
+    assert mean_interval(right) == Interval(found.value, pytest.approx(found.low), pytest.approx(found.high))
+
+
+def test_a_metric_that_is_not_defined_has_no_interval():
+    found = metric_intervals(made(images=60, classes=4), draw_counts(60, resamples=50))
+    assert found["top5"] is None
+    assert found["top1"] is not None
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 0), (1, 0), (3, 9), (40, 17), (200, 260)])
+def test_mcnemar_is_that_of_statsmodels(first, second):
+    expected = statsmodels_mcnemar([[50, first], [second, 7]], exact=True).pvalue
+    assert mcnemar(first, second) == pytest.approx(expected)
+
+
+def test_mcnemar_by_hand():
+    # Five images differ, all won by one model: twice the chance of five heads.
+    assert mcnemar(5, 0) == pytest.approx(2 / 2**5)
+
+
+def test_holm_is_that_of_statsmodels_and_keeps_the_order():
+    p_values = [0.04, 0.001, 0.03, 0.5, 0.03]
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
+    assert holm([]) == []
+
+
+def test_models_are_compared_on_the_same_images():
+    good, poor = made(skill=2.0), made(skill=0.4, seed=1)
+    counts = draw_counts(300)
+    (pair, same) = compare([("good", good, "poor", poor), ("good", good, "twin", good)], counts)
+    assert pair.only_first == int((good.right & ~poor.right).sum())
+    assert pair.difference.value == pytest.approx(good.right.mean() - poor.right.mean())
+    differences = good.right.astype(float) - poor.right
+    spread = stats.bootstrap(
+        (differences,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(1)
+    )
+    assert pair.difference.low == pytest.approx(spread.confidence_interval.low, abs=0.01)
+    assert pair.p_holm == pytest.approx(min(1, 2 * pair.p_value))
+    assert pair.words() == "worse"
+    assert (same.only_first, same.p_holm, same.words()) == (0, 1.0, "no difference shown")
+
+
+def test_the_verdict_needs_the_corrected_p_value():
+    gap = Interval(-0.02, -0.04, 0.0)
+    assert PairedTest("a", "b", 10, 30, gap, 0.01, 0.03).words() == "better"
+    assert PairedTest("a", "b", 10, 30, gap, 0.03, 0.09).words() == "no difference shown"
