@@ -5,7 +5,7 @@ KERAS_BENCH := $(BIN)/keras-bench
 SUITE = $(KERAS_BENCH) suite $(if $(DATA),--data "$(DATA)")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint bench tiny-imagenet-all
+.PHONY: help setup demo test test-all lint bench report tiny-imagenet-all
 
 help: ## list the targets
 	@echo "make TARGET [DATA=folder-or-zip] [ARGS='options of keras-bench suite']"
@@ -38,6 +38,9 @@ lint: .venv/.installed ## format check, lint, types, layering
 
 bench: .venv/.installed ## speed and memory beside plain Keras, as ratios
 	$(BIN)/python -m benchmarks.compare_tl $(if $(DATA),--data "$(DATA)") $(ARGS)
+
+report: .venv/.installed ## make the report of an experiment again: make report NAME=demo
+	$(KERAS_BENCH) report $(or $(NAME),demo) $(ARGS)
 
 tiny-imagenet-all: .venv/.installed ## study 1: VGG16, ResNet50, EfficientNetB0 on Tiny ImageNet
 	$(SUITE) --experiment tiny-imagenet $(ARGS)

@@ -20,7 +20,7 @@ from keras_bench.console import Log
 from keras_bench.data.archive import extracted
 from keras_bench.data.digits import open_digits
 from keras_bench.environment import describe_environment
-from keras_bench.rundir import RunDir
+from keras_bench.rundir import run_folder
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def run_ours(folder: Path, out: Path, epochs: int) -> tuple[float, float]:
     words += ["--data", str(folder), "--out", str(out), "--set", "dataset.source=folder", "--set", "model.alpha=0.75"]
     words += ["--set", "dataset.image_size=128", "--set", f"tl.epochs={epochs}", "--set", "dataset.test_fraction=0.01"]
     subprocess.run([sys.executable, "-m", "keras_bench", *words], check=True, stdout=subprocess.DEVNULL)
-    run = RunDir(out, "tiny-imagenet", "MobileNet", 0)
+    run = run_folder(out, "tiny-imagenet", "MobileNet", 0)
     with run.history("tl").open() as stream:
         seconds = [float(row["train_seconds"]) for row in csv.DictReader(stream)][1:]
     images = json.loads(run.dataset.read_text())["images"]["train"]

@@ -65,6 +65,34 @@ def _parse(words: list[str]) -> argparse.Namespace:
     suite.add_argument("--model", action="append", dest="models", help="only this model; may be given several times")
     suite.add_argument("--seed", type=int, default=0, help="as in run (default: 0)")
     suite.set_defaults(handler=_suite, parser=suite)
+    report = verbs.add_parser(
+        "report",
+        help="rebuild tables, figures and the HTML page of an experiment",
+        description="Rebuild the comparison of an experiment's finished runs from their files, without training.",
+        epilog="Example: keras-bench report demo --measure",
+    )
+    report.add_argument("experiment", help="an experiment's name, or its folder below the folder of all runs")
+    report.add_argument("--model", action="append", dest="models", help="only this model; may be given several times")
+    report.add_argument("--out", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
+    report.add_argument("--variant", help="of the experiment: runs/<experiment>@<variant>")
+    report.add_argument("--measure", action="store_true", help="time all models again first, in turn")
+    report.add_argument("--debug", action="store_true", help="show tracebacks")
+    report.set_defaults(handler=_report, parser=report)
+    audit = verbs.add_parser(
+        "audit",
+        help="look through a data set before training: damage, duplicates, balance",
+        description="Find unreadable images, duplicates within and across splits, thin and outsized classes.",
+        epilog="Exit code 0: clean. 1: problems found. 2: the input was at fault. Example: keras-bench audit photos/",
+    )
+    audit.add_argument("data", nargs="?", type=Path, help="folder or zip of images; none for bundled sources")
+    audit.add_argument("--experiment", help="whose data settings apply (default: none's)")
+    audit.add_argument("--source", help="tiny-imagenet | folder | tfds | digits (default: by the layout)")
+    audit.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE", help="as in run")
+    audit.add_argument("--json", type=Path, metavar="FILE", help="write the findings as JSON")
+    audit.add_argument("--html", type=Path, metavar="FILE", help="write the findings as one HTML page")
+    audit.add_argument("--force", action="store_true", help="replace those files if they exist")
+    audit.add_argument("--debug", action="store_true", help="show tracebacks")
+    audit.set_defaults(handler=_audit, parser=audit)
     models = verbs.add_parser("models", help="list the backbones", description="List the table of backbones.")
     models.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
     models.set_defaults(handler=_models, parser=models)
@@ -151,6 +179,27 @@ def _suite(arguments: argparse.Namespace) -> int:
     from keras_bench.jobs.suite import run_suite
 
     return run_suite(_request(arguments, None), arguments.models, arguments.dry_run, Log())
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from keras_bench.console import Log
+    from keras_bench.jobs.report import report
+    from keras_bench.rundir import ExperimentDir, experiment_folder
+
+    named = Path(arguments.experiment)
+    is_folder = len(named.parts) > 1 and named.is_dir()
+    folder = ExperimentDir(named) if is_folder else experiment_folder(arguments.out, str(named), arguments.variant)
+    report(folder, arguments.models, arguments.measure, Log())
+    return 0
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from keras_bench.console import Log
+    from keras_bench.jobs.audit import AuditRequest, run_audit
+
+    names = ("data", "experiment", "source", "json", "html", "force")
+    words = {name: getattr(arguments, name) for name in names}
+    return run_audit(AuditRequest(settings=tuple(arguments.settings), **words), Log())
 
 
 def _models(arguments: argparse.Namespace) -> int:

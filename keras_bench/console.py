@@ -36,15 +36,17 @@ class Log:
 
     def table(self, table: Table) -> None:
         """Print a rich table at its full width, so that a piped table is not cut to 80 columns."""
-        wide = Console(width=200, record=True, file=io.StringIO(), highlight=False)
-        wide.print(table)
-        plain = wide.export_text()
+        plain = table_text(table)
         fits = self.console.is_terminal and max(map(len, plain.splitlines())) <= self.console.width
         if fits:
             self.console.print(table)
         else:
-            self.console.print(plain.rstrip("\n"), markup=False, emoji=False)
+            self.console.print(plain, markup=False, emoji=False)
         self._keep(plain)
+
+    def keep(self, table: Table) -> None:
+        """Write a table to run.log only."""
+        self._keep(table_text(table))
 
     @contextmanager
     def progress(self, title: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[int], None]]:
@@ -79,6 +81,13 @@ class Log:
             with self.path.open("a", encoding="utf-8") as stream:
                 for part in text.splitlines() or [""]:
                     stream.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {part}".rstrip() + "\n")
+
+
+def table_text(table: Table) -> str:
+    """Return a rich table as plain text at its full width."""
+    wide = Console(width=240, record=True, file=io.StringIO(), highlight=False)
+    wide.print(table)
+    return wide.export_text().rstrip("\n")
 
 
 def duration(seconds: float) -> str:

@@ -34,7 +34,17 @@ def describe_environment(devices: list[str]) -> dict[str, Any]:
 
 
 def peak_memory_mb() -> float:
-    """Return the highest resident memory of this process so far, in MiB."""
+    """Return the highest resident memory of this process so far, in MiB.
+
+    Read from /proc where there is one: Linux's `ru_maxrss` also remembers the process that started this one, so a
+    small child of a large process would report its parent's memory (getrusage(2) keeps it across execve).
+    """
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / (1 << 10)
+    except OSError:
+        pass
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 

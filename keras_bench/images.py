@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 MAX_PIXELS = 178_956_970  # Pillow's own decompression-bomb limit (2 × Image.MAX_IMAGE_PIXELS), refused, not warned
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -44,7 +45,7 @@ def decode(data: bytes) -> np.ndarray:
     if not data:
         raise UnreadableImageError("the file is empty")
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "BMP", "GIF", "WEBP")) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise UnreadableImageError(f"{image.width}×{image.height} pixels are more than {MAX_PIXELS:,}")
             return np.asarray(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
@@ -57,6 +58,19 @@ def decode(data: bytes) -> np.ndarray:
         if isinstance(error, UnreadableImageError):
             raise
         raise UnreadableImageError(f"damaged or truncated ({error})") from error
+
+
+def read_header(data: bytes) -> tuple[str, str]:
+    """Return a file's format and colour mode, e.g. ("JPEG", "L"), without decoding its pixels.
+
+    Raises:
+        UnreadableImageError: the bytes are of no format we read.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return str(image.format), image.mode
+    except (Image.UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        raise UnreadableImageError("not a JPEG, PNG, BMP, GIF or WebP image") from error
 
 
 def encode_png(image: np.ndarray) -> bytes:

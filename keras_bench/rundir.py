@@ -1,5 +1,6 @@
 """The only module that knows a path inside a run folder; files appear whole or not at all."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from keras_bench.errors import UserError
-from keras_bench.records.results import PhaseResult
+from keras_bench.records.results import PhaseResult, run_label
 
 PHASE_ORDER = ("scratch", "tl", "ft")
 
@@ -19,15 +20,15 @@ class RunDir:
     """`runs/<experiment>[@<variant>]/<model>/seed<k>/`.
 
     Args:
-        out: the folder of all runs, usually "runs".
-        experiment: the experiment's name.
-        model: the backbone's name.
-        seed: the run's seed.
-        variant: keeps a changed recipe apart.
+        root: that folder.
     """
 
-    def __init__(self, out: Path, experiment: str, model: str, seed: int, variant: str | None = None) -> None:
-        self.root = experiment_folder(out, experiment, variant) / model / f"seed{seed}"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    model_name = property(lambda self: self.root.parent.name)
+    seed = property(lambda self: int(self.root.name.removeprefix("seed")))
+    label = property(lambda self: run_label(self.model_name, self.seed))
 
     config = property(lambda self: self.root / "config.yaml")
     environment = property(lambda self: self.root / "environment.json")
@@ -40,7 +41,6 @@ class RunDir:
     latency = property(lambda self: self.root / "latency.json")
     explanations = property(lambda self: self.root / "explain" / "explanations.npz")
     explanation_checks = property(lambda self: self.root / "explain" / "checks.json")
-    thumbnails = property(lambda self: self.root / "thumbnails")
     model_card = property(lambda self: self.root / "MODEL_CARD.md")
 
     def phase(self, phase: str) -> Path:
@@ -75,6 +75,14 @@ class RunDir:
         """Return the folder of the phase's TensorBoard logs."""
         return self.phase(phase) / "tensorboard"
 
+    def class_report(self, phase: str) -> Path:
+        """Return the CSV of precision, recall, F1 and support of every class on test."""
+        return self.phase(phase) / "classes.csv"
+
+    def thumbnail(self, image_id: str) -> Path:
+        """Return the small JPEG of one test image; ids are hashed, since they may hold any character."""
+        return self.root / "thumbnails" / f"{hashlib.blake2b(image_id.encode(), digest_size=10).hexdigest()}.jpg"
+
     def read_result(self, phase: str) -> PhaseResult | None:
         """Return the finished phase's result, or None."""
         path = self.result(phase)
@@ -99,15 +107,46 @@ class RunDir:
             raise UserError(f"{self.root} is in use by another process; wait for it or choose another --out") from error
 
 
-def experiment_folder(out: Path, experiment: str, variant: str | None = None) -> Path:
-    """Return `runs/<experiment>[@<variant>]`, which holds the comparison of its models."""
-    return out / (experiment + (f"@{variant}" if variant else ""))
+def run_folder(out: Path, experiment: str, model: str, seed: int, variant: str | None = None) -> RunDir:
+    """Return the run folder of a model.
+
+    Args:
+        out: the folder of all runs, usually "runs".
+        experiment: the experiment's name.
+        model: the backbone's name.
+        seed: the run's seed.
+        variant: keeps a changed recipe apart.
+    """
+    return RunDir(experiment_folder(out, experiment, variant).root / model / f"seed{seed}")
 
 
-def list_runs(out: Path, experiment: str, variant: str | None = None) -> list[tuple[str, int]]:
-    """Return (model, seed) of every run of an experiment, finished or not."""
-    found = experiment_folder(out, experiment, variant).glob("*/seed*/config.yaml")
-    return sorted((path.parts[-3], int(path.parts[-2].removeprefix("seed"))) for path in found)
+class ExperimentDir:
+    """What lies beside the runs of an experiment, in `runs/<experiment>[@<variant>]/`.
+
+    Args:
+        root: that folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    results = property(lambda self: self.root / "results.csv")
+    summary = property(lambda self: self.root / "summary.txt")
+    page = property(lambda self: self.root / "index.html")
+    audit = property(lambda self: self.root / "audit.json")
+    explained = property(lambda self: self.root / "explained.json")
+    figures = property(lambda self: self.root / "figures")
+
+
+def experiment_folder(out: Path, experiment: str, variant: str | None = None) -> ExperimentDir:
+    """Return `runs/<experiment>[@<variant>]`, which holds the runs of an experiment and their comparison."""
+    return ExperimentDir(out / (experiment + (f"@{variant}" if variant else "")))
+
+
+def runs_of(root: Path) -> list[RunDir]:
+    """Return every run below an experiment's folder, finished or not, by model and seed."""
+    found = [RunDir(path.parent) for path in root.glob("*/seed*/config.yaml")]
+    return sorted(found, key=lambda run: (run.model_name, run.seed))
 
 
 def parse_run_reference(reference: str, out: Path) -> RunDir:
@@ -119,7 +158,7 @@ def parse_run_reference(reference: str, out: Path) -> RunDir:
     parts = reference.removeprefix("run:").split("/")
     if len(parts) != 3 or not parts[2].removeprefix("seed").isdigit() or ".." in parts:
         raise UserError(f"weights: expected run:<experiment>/<model>/seed<k>, received {reference!r}")
-    return RunDir(out, parts[0], parts[1], int(parts[2].removeprefix("seed")))
+    return run_folder(out, parts[0], parts[1], int(parts[2].removeprefix("seed")))
 
 
 @contextmanager
@@ -153,3 +192,11 @@ def write_text(path: Path, content: str) -> None:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write an indented JSON file whole or not at all; NaN is refused, since it is not JSON."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Save a matplotlib Figure as PNG and as SVG under a path without suffix, each whole or not at all."""
+    for suffix in (".png", ".svg"):
+        with replacing(path.with_name(path.name + suffix)) as temporary:
+            figure.savefig(temporary, dpi=130)
+        figure.set_layout_engine("none")  # keeps the layout found in the first drawing: finding it takes as long again

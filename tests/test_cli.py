@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 
 from keras_bench.cli import main
+from keras_bench.evaluation.explanations import judge_methods
 from keras_bench.evaluation.metrics import compute_metrics
+from keras_bench.records.explanations import ExplanationChecks
 from keras_bench.records.predictions import Predictions
-from keras_bench.rundir import RunDir
+from keras_bench.rundir import run_folder
 
 SMALL = [
     "--experiment", "digits", "--model", "MobileNet", "--weights", "none", "--set", "model.alpha=0.25",
     "--set", "dataset.limit_per_class=12", "--set", "tl.epochs=2", "--set", "ft.epochs=1", "--set", "scratch.epochs=1",
+    "--set", "latency.enabled=false", "--set", "explain.images=8", "--set", "explain.smooth_samples=2",
 ]  # fmt: skip
 
 
@@ -133,7 +136,7 @@ def finished(tmp_path_factory):
 
 
 def test_a_run_writes_every_file_of_its_folder(finished):
-    run = RunDir(finished, "digits", "MobileNet", 0)
+    run = run_folder(finished, "digits", "MobileNet", 0)
     for name in ("config.yaml", "environment.json", "dataset.json", "splits.csv", "run.log", "run.json"):
         assert (run.root / name).is_file(), name
     for phase in ("tl", "ft"):
@@ -148,14 +151,39 @@ def test_a_run_writes_every_file_of_its_folder(finished):
             assert (run.phase(phase) / name).is_file(), name
         assert not run.state(phase).exists()
         assert list(run.tensorboard(phase).rglob("events.*"))
+        assert run.class_report(phase).is_file()
     for name in ("learning_curves", "confusion_matrix", "sample_predictions"):
         assert (run.figures / f"{name}.png").stat().st_size > 10_000
-    assert (finished / "digits" / "results.csv").is_file()
+        assert (run.figures / f"{name}.svg").is_file()
+    for path in (run.cost, run.explanations, run.explanation_checks, run.model_card):
+        assert path.is_file(), path
+    assert list((run.root / "thumbnails").glob("*.jpg"))
+    for name in ("results.csv", "summary.txt", "index.html", "audit.json", "explained.json"):
+        assert (finished / "digits" / name).is_file(), name
     assert not list(finished.rglob(".writing*"))
 
 
+def test_the_log_keeps_the_score_of_every_class(finished):
+    log = run_folder(finished, "digits", "MobileNet", 0).log.read_text()
+    for phase in ("tl", "ft"):
+        table = log[log.index(f"{phase}: every class on test") :]
+        assert all(name in table for name in ("precision", "recall", "F1", "images"))
+
+
+def test_changed_settings_of_the_post_stage_are_done_anew_without_training(finished, capsys):
+    run = run_folder(finished, "digits", "MobileNet", 0)
+    trained = run.result("ft").stat().st_mtime_ns
+    words = ["run", *SMALL, "--phase", "ft", "--out", str(finished)]
+    assert len(json.loads(run.explanation_checks.read_text())["ids"]) == 8
+    assert main([*words, "--set", "explain.images=6"]) == 0
+    assert "explanations of" in capsys.readouterr().out
+    assert len(json.loads(run.explanation_checks.read_text())["ids"]) == 6
+    assert main(words) == 0
+    assert run.result("ft").stat().st_mtime_ns == trained
+
+
 def test_splits_predictions_and_metrics_agree(finished):
-    run = RunDir(finished, "digits", "MobileNet", 0)
+    run = run_folder(finished, "digits", "MobileNet", 0)
     with run.splits.open() as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 1797
@@ -174,7 +202,7 @@ def test_splits_predictions_and_metrics_agree(finished):
 
 
 def test_the_final_phase_is_chosen_on_val_and_the_result_carries_its_provenance(finished):
-    run = RunDir(finished, "digits", "MobileNet", 0)
+    run = run_folder(finished, "digits", "MobileNet", 0)
     results = {phase: json.loads(run.result(phase).read_text()) for phase in ("tl", "ft")}
     best = "ft" if results["ft"]["metrics"]["val"]["top1"] > results["tl"]["metrics"]["val"]["top1"] else "tl"
     assert json.loads(run.run.read_text())["final_phase"] == best
@@ -195,7 +223,7 @@ def test_the_saved_model_gives_the_saved_predictions(finished):
     from keras_bench.data.sources import open_source
     from keras_bench.images import decode
 
-    run = RunDir(finished, "digits", "MobileNet", 0)
+    run = run_folder(finished, "digits", "MobileNet", 0)
     model = keras.models.load_model(run.model("ft"))
     predictions = Predictions.from_npz(run.predictions("ft", "test"))
     index = open_source(DatasetConfig(source="digits"), None, Log())
@@ -205,7 +233,7 @@ def test_the_saved_model_gives_the_saved_predictions(finished):
 
 
 def test_the_same_command_does_no_work_and_says_so(finished, capsys):
-    run = RunDir(finished, "digits", "MobileNet", 0)
+    run = run_folder(finished, "digits", "MobileNet", 0)
     before = {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.name not in ("run.log", ".lock")}
     code = (
         f"from keras_bench.cli import main; main({['run', *SMALL, '--phase', 'ft', '--out', str(finished)]})" + LOADED
@@ -226,7 +254,7 @@ def test_changed_settings_are_named_and_nothing_is_overwritten(finished, capsys)
 
 
 def test_ft_reuses_a_finished_tl_and_says_so(finished, capsys):
-    run = RunDir(finished, "digits", "MobileNet", 0)
+    run = run_folder(finished, "digits", "MobileNet", 0)
     kept = {path: path.read_bytes() for path in (run.result("tl"), run.best_weights("tl"), run.result("ft"))}
     run.result("ft").unlink()
     run.run.unlink()
@@ -245,6 +273,7 @@ def test_a_suite_lends_weights_from_another_run_and_ends_with_the_table(finished
     study.write_text(
         "dataset: {source: digits, image_size: 32, limit_per_class: 12, classes: ['8', '9']}\n"
         "tl: {epochs: 1}\nmodel: {alpha: 0.25}\nfinal_phase: tl\n"
+        "latency: {batch_sizes: [1], calls: 5, seconds: 1}\nexplain: {images: 8, smooth_samples: 2}\n"
         "models:\n  MobileNet: {model: {weights: 'run:digits/MobileNet/seed0'}}\n"
         "  MobileNetV2: {model: {weights: none, alpha: 0.35}}\n"
     )
@@ -253,7 +282,16 @@ def test_a_suite_lends_weights_from_another_run_and_ends_with_the_table(finished
     assert "weights: the backbone of digits/MobileNet/seed0" in output
     assert output.count("tl *") == 2
     with (finished / "transfer" / "results.csv").open() as stream:
-        assert {row["model"] for row in csv.DictReader(stream)} == {"MobileNet", "MobileNetV2"}
+        rows = list(csv.DictReader(stream))
+    assert {row["model"] for row in rows} == {"MobileNet", "MobileNetV2"}
+    assert all(float(row["compiled_cpu_batch1_p50_ms"]) > 0 for row in rows)
+    runs = [run_folder(finished, "transfer", model, 0) for model in ("MobileNet", "MobileNetV2")]
+    timed = [json.loads(run.latency.read_text())["measurements"] for run in runs]
+    assert {one["call"] for one in timed[0]} == {"predict", "compiled"}
+    assert len({one["session"] for measurements in timed for one in measurements}) == 1
+    explained = [json.loads(run.explanation_checks.read_text())["ids"] for run in runs]
+    assert explained[0] == explained[1]
+    assert "Best: " in output
 
 
 def test_a_dry_run_plans_and_writes_nothing(tmp_path, capsys):
@@ -266,6 +304,7 @@ def test_a_dry_run_plans_and_writes_nothing(tmp_path, capsys):
     val, test = 10, 179
     assert f"trains 68,362 of 286,906 parameters; at most 2 epochs, {2 * 120 + val + test:,} images" in output
     assert "on disk" in output
+    assert "after training: explanations of 8 test images; the report" in output
     assert not out.exists()
 
 
@@ -275,6 +314,7 @@ def test_scratch_on_a_folder_of_real_scans(image_folder, tmp_path, capsys):
         "run", "--experiment", "digits", "--phase", "scratch", "--model", "MobileNet", "--data", str(image_folder),
         "--out", str(tmp_path / "runs"), "--set", "dataset.source=folder", "--set", "model.alpha=0.25",
         "--set", "scratch.epochs=1", "--set", "training.class_weights=balanced", "--set", "training.batch_size=16",
+        "--set", "latency.enabled=false", "--set", "explain.enabled=false",
     ]  # fmt: skip
     assert main(words) == 0
     output = capsys.readouterr().out
@@ -288,7 +328,7 @@ def test_scratch_on_a_folder_of_real_scans(image_folder, tmp_path, capsys):
 def test_a_killed_run_is_finished_by_the_same_command(tmp_path, capsys):
     words = ["run", *SMALL, "--phase", "tl", "--out", str(tmp_path), "--set", "tl.epochs=30"]
     words += ["--set", "training.early_stopping_patience=30", "--set", "runtime.save_state_seconds=0"]
-    run = RunDir(tmp_path, "digits", "MobileNet", 0)
+    run = run_folder(tmp_path, "digits", "MobileNet", 0)
     with subprocess.Popen([sys.executable, "-m", "keras_bench", *words], stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if "tl epoch  3/30" in line:
@@ -308,7 +348,7 @@ def test_half_precision_trains_and_leaves_a_float32_model(tmp_path):
 
     words = ["run", *SMALL, "--phase", "ft", "--out", str(tmp_path), "--set", "training.mixed_precision=bfloat16"]
     assert main(words) == 0
-    run = RunDir(tmp_path, "digits", "MobileNet", 0)
+    run = run_folder(tmp_path, "digits", "MobileNet", 0)
     assert {layer.dtype_policy.name for layer in keras.models.load_model(run.model("ft")).layers} == {"float32"}
     assert json.loads(run.result("ft").read_text())["resolved"]["mixed_precision"] == "bfloat16"
 
@@ -319,10 +359,17 @@ def test_real_transfer_learning_on_real_images(shared_mini, shared_keras_home, t
     words = [
         "run", "--experiment", "tiny-imagenet", "--data", str(shared_mini), "--model", "MobileNet", "--phase", "ft",
         "--set", "model.alpha=0.75", "--set", "tl.epochs=5", "--set", "ft.epochs=1", "--set", "dataset.image_size=128",
-        "--out", str(tmp_path),
+        "--out", str(tmp_path), "--set", "explain.images=200", "--set", "latency.enabled=false",
     ]  # fmt: skip
     assert main(words) == 0
-    run = RunDir(tmp_path, "tiny-imagenet", "MobileNet", 0)
+    run = run_folder(tmp_path, "tiny-imagenet", "MobileNet", 0)
+    checks = ExplanationChecks.from_json(json.loads(run.explanation_checks.read_text()))
+    gradcam = next(one for one in judge_methods(checks) if one.method == "gradcam")
+    assert gradcam.hits.low > gradcam.box_share
+    assert gradcam.pointing.low > 0
+    assert gradcam.beats_random
+    assert gradcam.changes_with_head
+    assert gradcam.changes_with_backbone
     final = json.loads(run.run.read_text())["final_phase"]
     assert json.loads(run.result(final).read_text())["metrics"]["test"]["top1"] >= 0.60
     assert "goldfish" in json.loads(run.dataset.read_text())["class_titles"][0]

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from keras_bench.errors import UserError
-from keras_bench.rundir import RunDir, list_runs, parse_run_reference, replacing, write_json, write_text
+from keras_bench.rundir import parse_run_reference, replacing, run_folder, runs_of, write_json, write_text
 
 
 def test_paths_are_those_of_the_layout():
-    run = RunDir(Path("runs"), "demo", "VGG16", 3, "wide")
+    run = run_folder(Path("runs"), "demo", "VGG16", 3, "wide")
     assert run.root == Path("runs/demo@wide/VGG16/seed3")
     assert run.best_weights("tl") == run.root / "tl" / "best.weights.h5"
     assert run.predictions("ft", "test") == run.root / "ft" / "predictions-test.npz"
-    assert RunDir(Path("runs"), "demo", "VGG16", 0).root == Path("runs/demo/VGG16/seed0")
+    assert run_folder(Path("runs"), "demo", "VGG16", 0).root == Path("runs/demo/VGG16/seed0")
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
@@ -44,22 +44,33 @@ def test_run_references_name_a_run_folder():
 
 def test_a_run_in_use_is_refused(tmp_path):
     code = (
-        "import sys, pathlib; from keras_bench.rundir import RunDir\n"
-        "with RunDir(pathlib.Path(sys.argv[1]), 'demo', 'VGG16', 0).lock():\n"
+        "import sys, pathlib; from keras_bench.rundir import run_folder\n"
+        "with run_folder(pathlib.Path(sys.argv[1]), 'demo', 'VGG16', 0).lock():\n"
         "    print('locked', flush=True); sys.stdin.readline()"
     )
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], **pipes) as holder:
         assert holder.stdout.readline() == "locked\n"
-        with pytest.raises(UserError, match="in use by another process"), RunDir(tmp_path, "demo", "VGG16", 0).lock():
+        with (
+            pytest.raises(UserError, match="in use by another process"),
+            run_folder(tmp_path, "demo", "VGG16", 0).lock(),
+        ):
             pass
         holder.communicate("go\n")
-    with RunDir(tmp_path, "demo", "VGG16", 0).lock():
+    with run_folder(tmp_path, "demo", "VGG16", 0).lock():
         pass
 
 
 def test_runs_are_listed_by_model_and_seed(tmp_path):
     for model, seed in (("VGG16", 10), ("VGG16", 2), ("ResNet50", 0)):
-        write_text(RunDir(tmp_path, "demo", model, seed).config, "")
+        write_text(run_folder(tmp_path, "demo", model, seed).config, "")
     (tmp_path / "demo" / "stray").mkdir()
-    assert list_runs(tmp_path, "demo") == [("ResNet50", 0), ("VGG16", 2), ("VGG16", 10)]
+    found = [(run.model_name, run.seed) for run in runs_of(tmp_path / "demo")]
+    assert found == [("ResNet50", 0), ("VGG16", 2), ("VGG16", 10)]
+
+
+def test_thumbnails_of_any_id_stay_inside_the_run_folder():
+    run = run_folder(Path("runs"), "demo", "VGG16", 0)
+    names = {run.thumbnail(name) for name in ("a.jpg", "../../a.jpg", "class 🦔/<b>.jpg", "x" * 5000)}
+    assert len(names) == 4
+    assert {path.parent for path in names} == {run.root / "thumbnails"}

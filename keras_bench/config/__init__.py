@@ -1,7 +1,7 @@
 """Frozen, validated configuration: YAML in, YAML out, did-you-mean on the way."""
 
 from keras_bench.config.dump import describe, to_yaml
-from keras_bench.config.load import Experiment, Layer, load_experiment, parse_setting
+from keras_bench.config.load import Experiment, Layer, load_experiment, load_run_config, parse_setting
 from keras_bench.config.schema import (
     AugmentationConfig,
     Config,
@@ -24,6 +24,7 @@ __all__ = [
     "TrainingConfig",
     "describe",
     "load_experiment",
+    "load_run_config",
     "parse_setting",
     "to_yaml",
 ]

@@ -80,7 +80,7 @@ def find_experiment(name: str) -> Path:
         if Path(name).is_file():
             return Path(name)
         raise UserError(f"--experiment: no file {name!r}. Give an existing YAML file or a name.")
-    folders = _experiment_folders()
+    folders = experiment_folders()
     for folder in folders:
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
@@ -95,7 +95,7 @@ def load_experiment(name: str) -> Experiment:
         UserError: the file is missing, is not YAML, or its `models` block is not a mapping of known models.
     """
     path = find_experiment(name)
-    tree = _read_yaml(path)
+    tree = read_yaml(path)
     tree.setdefault("name", path.stem)
     models = tree.pop("models", None) or {}
     if not isinstance(models, dict) or not all(isinstance(block or {}, dict) for block in models.values()):
@@ -142,13 +142,24 @@ def check_keys(layer: Layer, tree: Mapping[Any, Any], section: type[BaseModel], 
             check_keys(layer, value, inner, f"{prefix}{key}.")
 
 
-def _experiment_folders() -> list[Path]:
+def experiment_folders() -> list[Path]:
+    """Return where experiments are looked for, first place first."""
     beside_package = Path(__file__).resolve().parents[2] / "experiments"
     installed = Path(sysconfig.get_path("data", vars={"base": sys.prefix})) / "share/keras-bench/experiments"
     return [Path("experiments"), beside_package, installed]
 
 
-def _read_yaml(path: Path) -> Tree:
+def load_run_config(path: Path) -> Config:
+    """Return the resolved configuration that a run wrote to its folder; keys it did not know yet get defaults."""
+    return _validate(read_yaml(path), [Layer(str(path), {})])
+
+
+def read_yaml(path: Path) -> Tree:
+    """Return the keys and values of a YAML file, {} for an empty one.
+
+    Raises:
+        UserError: the file is not YAML, or holds something else than keys and values.
+    """
     try:
         tree = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError) as error:

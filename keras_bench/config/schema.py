@@ -141,15 +141,14 @@ class ExplainConfig(Section):
     """Where the models look and how that is checked, after training; no result of training depends on it."""
 
     enabled: bool = Field(True, description="compute explanations of the final phase")
-    images: int = Field(100, ge=4, le=2000, description="test images explained and checked, drawn by `seed`")
-    seed: int = Field(0, ge=0, description="of that draw and of random maps, the same for every model")
-    smooth_samples: int = Field(16, ge=2, le=200, description="noisy copies SmoothGrad averages")
+    images: int = Field(100, ge=4, le=5000, description="test images explained, drawn by `seed`")
+    curve_images: int = Field(60, ge=4, le=5000, description="of them, how many the deletion and insertion curves use")
+    randomized_images: int = Field(24, ge=4, le=5000, description="of them, how many the randomisation check uses")
+    seed: int = Field(0, ge=0, description="of the draw and of random maps, the same for every model")
+    smooth_samples: int = Field(10, ge=2, le=200, description="noisy copies SmoothGrad averages")
     smooth_noise: float = Field(0.2, gt=0, le=1, description="their noise, as a share of the image's value range")
     cells: int = Field(14, ge=4, le=56, description="deletion and insertion work on cells × cells squares")
-    steps: int = Field(14, ge=4, le=100, description="in how many equal portions cells are removed and added")
-    randomized_images: int = Field(
-        24, ge=4, description="images of the weight-randomisation check, the first of `images`"
-    )
+    steps: int = Field(7, ge=4, le=100, description="in how many equal portions cells are removed and added")
 
 
 class LatencyConfig(Section):

@@ -1,5 +1,6 @@
 """Opens the source an experiment names; the only place that knows which module reads which source."""
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,25 @@ def open_source(config: DatasetConfig, path: Path | None, log: Log) -> ImageInde
     else:
         index = digits.open_digits()
     return _check_classes(_select_classes(index, config.classes))
+
+
+def guess_source(path: Path) -> str:
+    """Return "tiny-imagenet" for a folder or zip of its layout, else "folder".
+
+    Raises:
+        UserError: there is nothing at `path`, or it is a damaged archive.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    if path.is_dir():
+        found = any(path.glob("val/val_annotations.txt")) or any(path.glob("*/val/val_annotations.txt"))
+    else:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                found = any(name.endswith("val/val_annotations.txt") for name in archive.namelist())
+        except zipfile.BadZipFile as error:
+            raise UserError(f"{path}: expected a folder or a zip of images, received neither ({error})") from error
+    return "tiny-imagenet" if found else "folder"
 
 
 def _select_classes(index: ImageIndex, wanted: tuple[str, ...] | None) -> ImageIndex:

@@ -1,7 +1,7 @@
 """Metrics from saved predictions; each image counts once, sums are divided once. No TensorFlow."""
 
 import numpy as np
-from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
+from sklearn.metrics import f1_score, recall_score, roc_auc_score
 
 from keras_bench.records.predictions import Predictions
 from keras_bench.records.results import SplitMetrics
@@ -24,7 +24,7 @@ def compute_metrics(predictions: Predictions) -> SplitMetrics:
         cross_entropy=float(-np.log(np.maximum(of_true, SMALLEST)).sum() / len(labels)),
         top1=float((answers == labels).sum() / len(labels)),
         top5=float(in_top_k(labels, probabilities, 5).sum() / len(labels)) if len(classes) > 5 else None,
-        balanced_accuracy=float(balanced_accuracy_score(labels, answers)),
+        balanced_accuracy=float(recall_score(labels, answers, labels=np.unique(labels), average="macro")),
         macro_f1=float(f1_score(labels, answers, labels=classes, average="macro", zero_division=0)),
         macro_auc=macro_auc(labels, probabilities),
     )

@@ -86,7 +86,13 @@ def _class_averages(
     with np.errstate(invalid="ignore"):
         recall = np.where(support > 0, hits / support, np.nan)
         f1 = np.where(support + answered > 0, 2 * hits / (support + answered), np.nan)
-    return np.nanmean(recall, axis=0), np.nanmean(f1, axis=0)
+    return _mean_of_defined(recall), _mean_of_defined(f1)
+
+
+def _mean_of_defined(values: np.ndarray) -> np.ndarray:
+    """Return each resample's mean over the classes defined in it, float64; NaN where none is."""
+    count = np.isfinite(values).sum(axis=0)
+    return np.asarray(np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1), np.nan))
 
 
 def _sum_by(group: np.ndarray, weights: np.ndarray, groups: int, counts: np.ndarray) -> np.ndarray:
@@ -125,7 +131,7 @@ def auc_distribution(labels: np.ndarray, probabilities: np.ndarray, counts: np.n
     positives = _sum_by(labels, np.ones(images), classes, counts)
     pairs = positives * (images - positives)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.nanmean(np.where(pairs > 0, wins / pairs, np.nan), axis=0)
+        return _mean_of_defined(np.where(pairs > 0, wins / pairs, np.nan))
 
 
 def compare(pairs: Sequence[tuple[str, Predictions, str, Predictions]], counts: np.ndarray) -> list[PairedTest]:

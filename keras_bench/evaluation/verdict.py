@@ -26,7 +26,7 @@ def verdict_lines(runs: Sequence[RunView], pairs: Sequence[PairedTest], val_pair
     lines += [_of_other(pair) for pair in against]
     if against:
         lines.append(_worth(winner, against))
-    cheaper = _cheaper_tie(runs, val_pairs)
+    cheaper = _cheaper_tie(runs, val_pairs, against)
     return lines + ([cheaper] if cheaper else [])
 
 
@@ -65,7 +65,7 @@ def _worth(winner: RunView, against: list[PairedTest]) -> str:
     return "What the choice on val is worth: test shows no difference between the models; choose by cost."
 
 
-def _cheaper_tie(runs: Sequence[RunView], val_pairs: Sequence[PairedTest]) -> str | None:
+def _cheaper_tie(runs: Sequence[RunView], val_pairs: Sequence[PairedTest], against: Sequence[PairedTest]) -> str | None:
     """Name the cheapest model for which val shows no difference from the winner, where it is cheaper."""
     winner = runs[0]
     tied = {pair.second for pair in val_pairs if pair.words() == "no difference shown"}
@@ -77,9 +77,10 @@ def _cheaper_tie(runs: Sequence[RunView], val_pairs: Sequence[PairedTest]) -> st
     if cheapest.cost.multiply_adds >= winner.cost.multiply_adds:
         return None
     share = winner.cost.multiply_adds / max(1, cheapest.cost.multiply_adds)
+    worse = any(pair.second == cheapest.label and pair.words() == "worse" for pair in against)
     return (
         f"Cheaper: val shows no difference between {winner.label} and {cheapest.label}, "
-        f"which needs {share:.1f} times fewer multiply-adds an image."
+        f"which needs {share:.1f} times fewer multiply-adds an image{'; but test shows it worse' if worse else ''}."
     )
 
 

@@ -1,31 +1,32 @@
-"""The end of a run: chooses the final phase on val, draws the first figures, writes run.json."""
+"""The end of training: chooses the final phase on val, and keeps small pictures of what the report will show."""
 
+import io
 import random
 
 import numpy as np
-from matplotlib.figure import Figure
+from PIL import Image
 
 from keras_bench.console import Log
+from keras_bench.jobs.gather import shown_positions
 from keras_bench.jobs.prepare import Data, positions_of
 from keras_bench.jobs.request import Job
-from keras_bench.records.history import read_history
+from keras_bench.jobs.weights import final_phase
 from keras_bench.records.predictions import Predictions
-from keras_bench.reporting.figures import confusion_matrix, learning_curves, sample_predictions
-from keras_bench.rundir import PHASE_ORDER, replacing, write_json
+from keras_bench.reporting.figures import sample_predictions
+from keras_bench.rundir import PHASE_ORDER, save_figure, write_bytes, write_json
 
 SAMPLES = 18  # images in the grid of sample predictions
+THUMBNAIL = 128  # longer side at most, pixels
 
 
 def finish_run(job: Job, data: Data, log: Log) -> None:
-    """Choose the final phase, draw its figures, and write run.json, which marks the run finished."""
+    """Choose the final phase on val, draw sample predictions, and write run.json: training is finished."""
     found = {phase: job.run.read_result(phase) for phase in PHASE_ORDER if phase in job.phases}
     results = {phase: result for phase, result in found.items() if result is not None}
     # max keeps the first of equals: the phase that cost less.
     final = max(results, key=lambda phase: results[phase].metrics["val"].top1)
-    figures = _draw(job, data, list(results), final)
-    for name, figure in figures.items():
-        with replacing(job.run.figures / f"{name}.png") as path:
-            figure.savefig(path, dpi=130)
+    test = Predictions.from_npz(job.run.predictions(final, "test"))
+    _draw_samples(job, data, test, final)
     write_json(
         job.run.run,
         {
@@ -35,22 +36,27 @@ def finish_run(job: Job, data: Data, log: Log) -> None:
             "phases": list(results),
             "final_phase": final,
             "chosen_by": "val top1",
-            "figures": [f"figures/{name}.png" for name in figures],
         },
     )
     among = f", chosen on val among {' and '.join(results)}" if len(results) > 1 else ""
     log.line(f"final phase: {final}{among}")
 
 
-def _draw(job: Job, data: Data, phases: list[str], final: str) -> dict[str, Figure]:
-    test = Predictions.from_npz(job.run.predictions(final, "test"))
-    where = f"{job.backbone.name} {final}, test of {job.config.name}"
-    titles = data.index.class_titles
+def keep_thumbnails(job: Job, data: Data) -> None:
+    """Write small JPEGs of the test images that the report shows: mistakes and confused pairs."""
+    test = Predictions.from_npz(job.run.predictions(str(final_phase(job.run)), "test"))
+    positions = positions_of(data, "test")
+    for row in shown_positions(test):
+        picture = Image.fromarray(data.store.image(int(positions[row])))
+        picture.thumbnail((THUMBNAIL, THUMBNAIL))
+        stream = io.BytesIO()
+        picture.save(stream, format="JPEG", quality=85)
+        write_bytes(job.run.thumbnail(str(test.ids[row])), stream.getvalue())
+
+
+def _draw_samples(job: Job, data: Data, test: Predictions, final: str) -> None:
     chosen = np.array(sorted(random.Random(job.request.seed).sample(range(len(test.ids)), min(SAMPLES, len(test.ids)))))
     images = [data.store.image(int(position)) for position in positions_of(data, "test")[chosen]]
-    histories = {phase: read_history(job.run.history(phase)) for phase in phases}
-    return {
-        "learning_curves": learning_curves(histories, f"{job.backbone.name}, {job.config.name}"),
-        "confusion_matrix": confusion_matrix(test, titles, where),
-        "sample_predictions": sample_predictions(images, test.rows(chosen), titles, where),
-    }
+    where = f"{job.backbone.name} {final}, test of {job.config.name}"
+    figure = sample_predictions(images, test.rows(chosen), data.index.class_titles, where)
+    save_figure(figure, job.run.figures / "sample_predictions")

@@ -70,7 +70,20 @@ def print_plan(job: Job, log: Log) -> None:
         f"in all: at most {duration(total)} (early stopping may end sooner), {disk / 1e6:.0f} MB on disk, "
         f"about {peak_memory_mb() / 1024:.1f} GB of memory"
     )
+    log.line(f"after training: {_after_training(job)}")
     log.line(f"results would go to {job.run.root}; the same command without --dry-run starts")
+
+
+def _after_training(job: Job) -> str:
+    """Return what the post-stage would do; how long it takes depends on the model and is not estimated."""
+    explain, latency = job.config.explain, job.config.latency
+    parts = [f"explanations of {explain.images} test images"] if explain.enabled else []
+    if latency.enabled:
+        count = 2 * len(latency.batch_sizes)
+        parts.append(
+            f"{count} latency measurements of at most {latency.seconds:g} s each, every one in a fresh process"
+        )
+    return "; ".join([*parts, "the report"])
 
 
 def _print_done(job: Job, data: Data, missing: list[str], log: Log) -> list[str]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from keras_bench.data.sources import open_source
 from keras_bench.data.splits import split_images
 from keras_bench.data.store import ImageStore
 from keras_bench.jobs.request import Job
+from keras_bench.records.audit import Audit
 from keras_bench.records.dataset import SPLITS, ImageIndex, SplitTable
-from keras_bench.rundir import RunDir, write_json, write_text
+from keras_bench.rundir import ExperimentDir, RunDir, write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,26 @@ def load_data(job: Job, index: ImageIndex, store: ImageStore, fingerprint: str, 
     for warning in splits.warnings:
         log.warn(warning)
     return Data(index, store, splits, fingerprint)
+
+
+def audit_data(job: Job, data: Data, log: Log) -> None:
+    """Look for duplicates, imbalance and the like once for each data set, and warn before hours of training."""
+    audit = read_audit(job.folder, data.fingerprint)
+    if audit is None:
+        from keras_bench.data.audit import audit_images  # the report reads audits and needs no hashing library
+
+        audit = audit_images(data.index, data.splits, data.store, data.fingerprint, log)
+        write_json(job.folder.audit, audit.to_json())
+    for problem in audit.problems:
+        log.warn(problem)
+
+
+def read_audit(folder: ExperimentDir, fingerprint: str) -> Audit | None:
+    """Return the audit of exactly this data, or None."""
+    if not folder.audit.is_file():
+        return None
+    audit = Audit.from_json(json.loads(folder.audit.read_text(encoding="utf-8")))
+    return audit if audit.fingerprint == fingerprint else None
 
 
 def describe_data(data: Data) -> list[str]:

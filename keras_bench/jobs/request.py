@@ -6,7 +6,7 @@ from pathlib import Path
 from keras_bench.backbones import BACKBONES, Backbone
 from keras_bench.config import Config, Experiment, Layer, load_experiment, parse_setting
 from keras_bench.errors import UserError
-from keras_bench.rundir import RunDir
+from keras_bench.rundir import ExperimentDir, RunDir, experiment_folder, run_folder
 
 DEFAULT_EXPERIMENT = "tiny-imagenet"
 
@@ -48,6 +48,7 @@ class Job:
         backbone: the row of the table.
         phases: what to train, in order.
         run: where it goes.
+        folder: its experiment's folder.
         image_size: side of the network's input, pixels.
     """
 
@@ -56,6 +57,7 @@ class Job:
     backbone: Backbone
     phases: tuple[str, ...]
     run: RunDir
+    folder: ExperimentDir
     image_size: int
 
 
@@ -87,7 +89,8 @@ def resolve(request: Request, experiment: Experiment | None = None) -> Job:
         config=config,
         backbone=backbone,
         phases=phases,
-        run=RunDir(request.out, config.name, model, request.seed, request.variant),
+        run=run_folder(request.out, config.name, model, request.seed, request.variant),
+        folder=experiment_folder(request.out, config.name, request.variant),
         image_size=config.dataset.image_size or backbone.image_size,
     )
     _check(job)

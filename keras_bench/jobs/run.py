@@ -6,10 +6,11 @@ from typing import Any
 from keras_bench.config import to_yaml
 from keras_bench.console import Log
 from keras_bench.environment import describe_environment
+from keras_bench.jobs.compare import compare_runs
 from keras_bench.jobs.fingerprint import finished_phases, phase_inputs
-from keras_bench.jobs.prepare import describe_data, load_data, open_data, write_data_files
+from keras_bench.jobs.post import finish_parts, missing_parts, time_models
+from keras_bench.jobs.prepare import Data, audit_data, describe_data, load_data, open_data, write_data_files
 from keras_bench.jobs.request import Job
-from keras_bench.jobs.results import print_comparison, write_comparison
 from keras_bench.jobs.weights import InitialWeights, find_weights
 from keras_bench.rundir import write_json, write_text
 
@@ -29,33 +30,56 @@ def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
     weights = find_weights(job, log)
     with job.run.lock():
         log.path = job.run.log
-        index, store, fingerprint = open_data(job, log)
-        inputs = {phase: phase_inputs(job, phase, fingerprint, weights.fingerprint) for phase in job.phases}
-        done = finished_phases(job, inputs)
-        if set(done) == set(job.phases) and job.run.run.is_file():
-            log.line(f"{job.run.root}: {' and '.join(done)} finished before with the same settings: nothing to do.")
-        else:
-            _introduce(job, weights, done, log)
-            data = load_data(job, index, store, fingerprint, log)
-            for line in describe_data(data):
-                log.line(line)
-            from keras_bench.jobs.finish import finish_run
-            from keras_bench.jobs.stages import start_tensorflow, train_phase
-
-            devices = start_tensorflow(log)
-            _write_provenance(job, data, weights, devices)
-            for phase in job.phases:
-                if phase in done:
-                    log.line(f"{phase}: finished before with the same settings, reused")
-                else:
-                    train_phase(job, phase, inputs[phase], data, weights, devices, log)
-            finish_run(job, data, log)
+        _work(job, weights, log)
+        if not in_suite:
+            time_models([job], log)
     log.line(f"results: {job.run.root}")
-    if in_suite:
-        write_comparison(job)
+    if not in_suite:
+        compare_runs(job.folder, log)
+        log.line(f"next:    {_next_command(job)}")
+
+
+def _work(job: Job, weights: InitialWeights, log: Log) -> None:
+    """Do what is missing, from data to explanations."""
+    index, store, fingerprint = open_data(job, log)
+    inputs = {phase: phase_inputs(job, phase, fingerprint, weights.fingerprint) for phase in job.phases}
+    done = finished_phases(job, inputs)
+    trained = set(done) == set(job.phases) and job.run.run.is_file()
+    if trained and not missing_parts(job):
+        log.line(f"{job.run.root}: {' and '.join(done)} finished before with the same settings: nothing to do.")
         return
-    print_comparison(job, log)
-    log.line(f"next:    {_next_command(job)}")
+    _introduce(job, weights, done, log)
+    data = load_data(job, index, store, fingerprint, log)
+    for line in describe_data(data):
+        log.line(line)
+    audit_data(job, data, log)
+    from keras_bench.jobs.stages import start_tensorflow
+
+    devices = start_tensorflow(log)
+    if not trained:
+        _train(job, weights, data, inputs, done, devices, log)
+    finish_parts(job, data, log)
+
+
+def _train(
+    job: Job,
+    weights: InitialWeights,
+    data: Data,
+    inputs: dict[str, dict[str, Any]],
+    done: list[str],
+    devices: list[str],
+    log: Log,
+) -> None:
+    from keras_bench.jobs.finish import finish_run
+    from keras_bench.jobs.stages import train_phase
+
+    _write_provenance(job, data, weights, devices)
+    for phase in job.phases:
+        if phase in done:
+            log.line(f"{phase}: finished before with the same settings, reused")
+        else:
+            train_phase(job, phase, inputs[phase], data, weights, devices, log)
+    finish_run(job, data, log)
 
 
 def _introduce(job: Job, weights: InitialWeights, done: list[str], log: Log) -> None:
@@ -68,7 +92,7 @@ def _introduce(job: Job, weights: InitialWeights, done: list[str], log: Log) -> 
         log.warn("phase tl trains a head on a frozen backbone of random weights; --phase scratch trains all of it")
 
 
-def _write_provenance(job: Job, data: Any, weights: InitialWeights, devices: list[str]) -> None:
+def _write_provenance(job: Job, data: Data, weights: InitialWeights, devices: list[str]) -> None:
     """Write what the run is, before any training."""
     write_text(job.run.config, to_yaml(job.config))
     write_data_files(job.run, data)

@@ -9,12 +9,14 @@ from typing import Any
 
 from keras_bench.console import Log
 from keras_bench.environment import describe_environment, peak_memory_mb
+from keras_bench.evaluation.classes import class_scores
 from keras_bench.evaluation.metrics import compute_metrics
 from keras_bench.jobs.prepare import Data, class_weights, positions_of
 from keras_bench.jobs.request import Job
 from keras_bench.jobs.weights import InitialWeights
 from keras_bench.records.predictions import Predictions
 from keras_bench.records.results import FitOutcome, PhaseResult
+from keras_bench.reporting.comparison import class_table
 from keras_bench.rundir import replacing, write_bytes, write_json
 
 
@@ -149,6 +151,8 @@ def _evaluate(job: Job, phase: str, model: Any, data: Data, pipeline: Any, log: 
         title = f"{phase}: evaluating {split}"
         predictions = predict_split(model, pipeline.evaluation(positions), data.index, positions, title, log)
         write_bytes(job.run.predictions(phase, split), predictions.to_npz())
+    heading = f"{phase}: every class on test"
+    log.keep(class_table(class_scores(predictions), list(data.index.class_titles), heading))
 
 
 def _write_result(

@@ -10,8 +10,9 @@ from dataclasses import replace
 from keras_bench.config import load_experiment
 from keras_bench.console import Log
 from keras_bench.errors import UserError
+from keras_bench.jobs.compare import compare_runs
+from keras_bench.jobs.post import time_models
 from keras_bench.jobs.request import Job, Request, resolve
-from keras_bench.jobs.results import print_comparison
 from keras_bench.jobs.weights import OPTIONS, find_weights, missing_weights
 
 USER_ERROR = UserError.exit_code
@@ -45,7 +46,8 @@ def run_suite(request: Request, models: list[str] | None, dry_run: bool, log: Lo
             failed.append(f"{job.backbone.name} (exit code {code})")
     if dry_run:
         return 1 if failed else 0
-    print_comparison(jobs[0], log)
+    time_models(jobs, log)
+    compare_runs(jobs[0].folder, log)
     if failed:
         log.line(f"not finished: {', '.join(failed)}; the same command runs what is missing")
         return 1

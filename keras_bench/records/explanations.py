@@ -49,6 +49,7 @@ class MethodScores:
 
     Attributes:
         deletion: area under the answer's probability while the most important cells are removed first; low is good.
+            None where not computed.
         insertion: the same while they are added to a blurred image; high is good.
         pointing: 1.0 where the map's maximum lies in the object's box, else 0.0; None without a box.
         mass_in_box: share of the map's sum inside the box; None without a box.
@@ -56,8 +57,8 @@ class MethodScores:
         similarity_backbone: the same after head and backbone were randomised.
     """
 
-    deletion: tuple[float, ...]
-    insertion: tuple[float, ...]
+    deletion: tuple[float | None, ...]
+    insertion: tuple[float | None, ...]
     pointing: tuple[float | None, ...]
     mass_in_box: tuple[float | None, ...]
     similarity_head: tuple[float | None, ...]

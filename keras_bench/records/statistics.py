@@ -144,7 +144,8 @@ class MethodVerdict:
         similarity_head: rank correlation with the map after the head was randomised.
         similarity_backbone: the same after head and backbone.
         beats_random: whether `gain` is above zero with its interval.
-        changes: whether both similarities stay below the limit with their intervals.
+        changes_with_head: whether `similarity_head` lies below the limit with its interval; None where not computed.
+        changes_with_backbone: the same of `similarity_backbone`.
     """
 
     method: str
@@ -158,4 +159,5 @@ class MethodVerdict:
     similarity_head: Interval | None
     similarity_backbone: Interval | None
     beats_random: bool
-    changes: bool | None
+    changes_with_head: bool | None
+    changes_with_backbone: bool | None

@@ -1,117 +1,139 @@
-"""The comparison of all runs of an experiment, for the terminal and for results.csv."""
+"""The comparison of all runs of an experiment, for the terminal and for CSV files."""
 
 import csv
 import io
-from dataclasses import dataclass
+from collections.abc import Iterable
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from keras_bench.console import duration
-from keras_bench.records.results import PhaseResult
+from keras_bench.records.comparison import Comparison, PhaseView, RunView
+from keras_bench.records.statistics import ClassScores, Interval
 
 METRICS = ("cross_entropy", "top1", "top5", "balanced_accuracy", "macro_f1", "macro_auc")
 
 
-@dataclass(frozen=True)
-class Row:
-    """One phase of one run.
-
-    Attributes:
-        model: the backbone's name.
-        seed: the run's seed.
-        result: the phase's result.
-        is_final: whether the run's final phase, chosen on val, is this one.
-    """
-
-    model: str
-    seed: int
-    result: PhaseResult
-    is_final: bool
-
-
-def comparison_table(rows: list[Row], title: str) -> Table:
+def comparison_table(comparison: Comparison) -> Table:
     """Return a table for the terminal, best final phase by val top-1 first; val chose, test only reports."""
-    table = Table(title=Text(title), caption="* the run's final phase, chosen on val. No decision used test.")
+    caption = "* final phase, chosen on val. No decision used test. [low, high]: 95 % interval over test images."
+    table = Table(title=Text(comparison.name), caption=Text(caption))
     for name in ("model", "phase"):
         table.add_column(name)
-    for name in ("val top-1", "test top-1", "top-5", "macro-F1", "AUC", "cross-entropy", "params", "trained"):
+    for name in ("val top-1", "test top-1", "top-5", "macro-F1", "AUC", "ECE", "params", "mult-adds", "ms", "s/epoch"):
         table.add_column(name, justify="right")
-    for name in ("s/epoch", "phase", "images/s", "memory"):
+    for name in ("training", "memory"):
         table.add_column(name, justify="right")
-    ordered = ranked(rows)
-    for number, row in enumerate(ordered):
-        result, test = row.result, row.result.metrics["test"]
-        last_of_run = number + 1 == len(ordered) or _run(ordered[number + 1]) != _run(row)
-        table.add_row(
-            Text(row.model + (f" seed {row.seed}" if row.seed else "")),
-            result.phase + (" *" if row.is_final else ""),
-            _percent(result.metrics["val"].top1),
-            _percent(test.top1),
-            _percent(test.top5),
-            _three(test.macro_f1),
-            _three(test.macro_auc),
-            _three(test.cross_entropy),
-            f"{result.parameters / 1e6:.2f} M",
-            f"{result.trainable_parameters / 1e6:.2f} M",
-            f"{result.seconds_per_epoch:.1f}",
-            duration(result.seconds),
-            f"{result.images_per_second:.0f}",
-            f"{result.peak_memory_mb / 1024:.2f} GB",
-            end_section=last_of_run,
-        )
+    for run in comparison.runs:
+        for phase, view in run.phases.items():
+            table.add_row(*_cells(run, phase, view), end_section=phase == list(run.phases)[-1])
     return table
 
 
-def ranked(rows: list[Row]) -> list[Row]:
-    """Return the rows run by run, runs ordered by val top-1 of their final phase, phases in order of training."""
-    best = {_run(row): row.result.metrics["val"].top1 for row in rows if row.is_final}
-    order = {"scratch": 0, "tl": 1, "ft": 2}
-    return sorted(rows, key=lambda row: (-best.get(_run(row), -1.0), _run(row), order[row.result.phase]))
+def _cells(run: RunView, phase: str, view: PhaseView) -> list[str | Text]:
+    result, test = view.result, view.test
+    latency = run.latency("compiled", 1)
+    is_final = phase == run.final_phase
+    return [
+        Text(run.label),
+        phase + (" *" if is_final else ""),
+        _percent(view.val_top1, False),
+        _percent(test["top1"]),
+        _percent(test["top5"], False),
+        _three(test["macro_f1"]),
+        _three(test["macro_auc"]),
+        f"{view.calibration.before.error:.1%}",
+        f"{result.parameters / 1e6:.2f} M",
+        f"{run.cost.multiply_adds / 1e9:.2f} G" if run.cost else "—",
+        f"{latency.p50_ms:.1f}" if latency and is_final else "—",
+        f"{result.seconds_per_epoch:.1f}",
+        duration(result.seconds),
+        f"{result.peak_memory_mb / 1024:.2f} GB",
+    ]
 
 
-def results_csv(rows: list[Row]) -> str:
+def class_table(scores: Iterable[ClassScores], titles: list[str], heading: str) -> Table:
+    """Return precision, recall, F1 and support of every class for the terminal or the log."""
+    table = Table(title=Text(heading))
+    table.add_column("class")
+    for name in ("precision", "recall", "F1", "images"):
+        table.add_column(name, justify="right")
+    for row, title in zip(scores, titles, strict=True):
+        table.add_row(Text(title), f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", str(row.support))
+    return table
+
+
+def classes_csv(scores: Iterable[ClassScores], titles: list[str]) -> str:
+    """Return precision, recall, F1 and support of every class as CSV."""
+    rows = [
+        {
+            "class": row.name,
+            "title": title,
+            "precision": row.precision,
+            "recall": row.recall,
+            "f1": row.f1,
+            "images": row.support,
+        }
+        for row, title in zip(scores, titles, strict=True)
+    ]
+    return _csv(rows)
+
+
+def results_csv(comparison: Comparison) -> str:
     """Return results.csv: every figure of every phase, unrounded, with versions, device, commit and fingerprints."""
-    table = [_flat(row) for row in ranked(rows)]
-    columns = list(dict.fromkeys(name for line in table for name in line))
+    return _csv([_flat(run, phase, view) for run in comparison.runs for phase, view in run.phases.items()])
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(table)
+    writer.writerows(rows)
     return stream.getvalue()
 
 
-def _flat(row: Row) -> dict[str, object]:
-    result = row.result
-    line: dict[str, object] = {
-        "model": row.model,
-        "seed": row.seed,
-        "phase": result.phase,
-        "final": row.is_final,
-    }
+def _flat(run: RunView, phase: str, view: PhaseView) -> dict[str, Any]:
+    result = view.result
+    line: dict[str, Any] = {"model": run.model, "seed": run.seed, "phase": phase, "final": phase == run.final_phase}
     for split in ("val", "test"):
         metrics = result.metrics[split]
         line[f"{split}_images"] = metrics.images
         line |= {f"{split}_{name}": getattr(metrics, name) for name in METRICS}
+    for name, found in view.test.items():
+        line[f"test_{name}_low"] = found.low if found else None
+        line[f"test_{name}_high"] = found.high if found else None
+    line |= {"test_ece": view.calibration.before.error, "test_ece_after_temperature": view.calibration.after.error}
+    line["temperature"] = view.calibration.temperature
     for name in ("best_epoch", "epochs", "seconds", "seconds_per_epoch", "images_per_second", "parameters"):
         line[name] = getattr(result, name)
     line |= {"trainable_parameters": result.trainable_parameters, "peak_memory_mb": result.peak_memory_mb}
+    line |= _cost(run)
     line |= {"image_size": result.inputs.get("dataset.image_size"), "alpha": result.inputs.get("model.alpha")}
     line |= {"data": result.inputs.get("data"), "weights": result.inputs.get("weights"), **result.resolved}
     environment = result.environment
     line |= {name: environment.get(name) for name in ("commit", "cpu", "cores", "python", "time")}
     line["accelerators"] = " ".join(environment.get("accelerators", [])) or "none"
-    line |= {name: environment.get("packages", {}).get(name) for name in ("keras-bench", "tensorflow", "keras")}
+    return line | {name: environment.get("packages", {}).get(name) for name in ("keras-bench", "tensorflow", "keras")}
+
+
+def _cost(run: RunView) -> dict[str, Any]:
+    """Return what the final model costs; every phase of a run has the same network."""
+    counted = run.cost.to_json() if run.cost else {}
+    names = ("multiply_adds", "flops", "weight_bytes", "file_bytes")
+    line: dict[str, Any] = {name: counted.get(name) for name in names}
+    for one in run.latencies:
+        line[f"{one.call}_{one.device}_batch{one.batch_size}_p50_ms"] = one.p50_ms
     return line
 
 
-def _run(row: Row) -> tuple[str, int]:
-    return row.model, row.seed
+def _percent(found: Interval | None, with_ends: bool = True) -> str:
+    if found is None:
+        return "—"
+    ends = f" [{100 * found.low:.1f}, {100 * found.high:.1f}]" if with_ends else ""
+    return f"{found.value:.1%}{ends}"
 
 
-def _percent(share: float | None) -> str:
-    return "—" if share is None else f"{share:.1%}"
-
-
-def _three(value: float | None) -> str:
-    return "—" if value is None else f"{value:.3f}"
+def _three(found: Interval | None) -> str:
+    return "—" if found is None else f"{found.value:.3f}"

@@ -1,4 +1,4 @@
-"""Figures from records: each function returns a matplotlib Figure and saves nothing."""
+"""Figures of one run: each function takes records, returns a matplotlib Figure and saves nothing."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from keras_bench.records.predictions import Predictions
+from keras_bench.reporting.text import plain, shorten
 
 History = list[dict[str, float]]
 
 # Okabe and Ito's palette, readable with the common colour-vision deficiencies.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-MAX_NAME = 22
+NUMBERED_CLASSES = 20  # up to so many, each cell of a confusion matrix carries its count
+INCHES_A_CLASS = 0.14  # beyond that, room for a label of 7 points
 
 
 def learning_curves(phases: dict[str, History], title: str) -> Figure:
@@ -30,14 +32,8 @@ def learning_curves(phases: dict[str, History], title: str) -> Figure:
             epochs = np.arange(len(rows)) + start + 1
             names = ("train", "val") if number == 0 else (None, None)
             axes.plot(epochs, [row[metric] for row in rows], "o-", color=BLUE, markersize=3, label=names[0])
-            axes.plot(
-                epochs,
-                [row[f"val_{metric}"] for row in rows],
-                "s-",
-                color=ORANGE,
-                markersize=3,
-                label=names[1],
-            )
+            val = [row[f"val_{metric}"] for row in rows]
+            axes.plot(epochs, val, "s-", color=ORANGE, markersize=3, label=names[1])
             if number:
                 axes.axvline(start + 0.5, color="0.4", linestyle="--", linewidth=1)
             axes.text((epochs[0] + epochs[-1]) / 2, 1.01, phase, transform=axes.get_xaxis_transform(), ha="center")
@@ -50,44 +46,45 @@ def learning_curves(phases: dict[str, History], title: str) -> Figure:
     return figure
 
 
-def confusion_matrix(predictions: Predictions, titles: Sequence[str], heading: str) -> Figure:
+def confusion_matrix(
+    counts: np.ndarray, order: np.ndarray, titles: Sequence[str], heading: str, labelled: bool = True
+) -> Figure:
     """Draw the share of each true class given each answer; cells are numbered up to 20 classes.
 
+    The figure grows with the number of classes, so that the names of 200 classes can still be read in it.
+
     Args:
-        predictions: of one split.
+        counts: int64, (K, K), label by answer.
+        order: int64, (K,), in which the classes are drawn; put similar ones side by side.
         titles: K class names for people.
         heading: heads the figure.
+        labelled: False leaves the names out and keeps the figure small.
     """
     count = len(titles)
-    matrix = np.zeros((count, count))
-    np.add.at(matrix, (predictions.labels, predictions.probabilities.argmax(axis=1)), 1)
-    shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
-    side = min(14.0, 3.5 + 0.35 * count)
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    side = 3.5 + 0.35 * count if count <= NUMBERED_CLASSES else max(10.5, INCHES_A_CLASS * count + 3)
+    side = side if labelled else min(side, 7.0)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
-    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    picture = axes.imshow(shares[np.ix_(order, order)], cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     figure.colorbar(picture, ax=axes, label="share of the true class", shrink=0.7)
-    size = 9 if count <= 20 else max(2.5, 260 / count / 1.3)
-    names = [shorten(title) for title in titles]
-    axes.set_xticks(range(count), names, rotation=90, fontsize=size)
-    axes.set_yticks(range(count), names, fontsize=size)
-    if count <= 20:
-        for row, column in np.ndindex(matrix.shape):
-            if matrix[row, column]:
-                color = "white" if shares[row, column] > 0.6 else "black"
-                axes.text(
-                    column,
-                    row,
-                    f"{matrix[row, column]:.0f}",
-                    ha="center",
-                    va="center",
-                    color=color,
-                    fontsize=8,
-                )
+    names = [shorten(titles[k]) for k in order] if labelled else []
+    size = 9 if count <= NUMBERED_CLASSES else 7
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
+    axes.set_yticks(range(len(names)), names, fontsize=size)
+    if labelled and count <= NUMBERED_CLASSES:
+        _number_cells(axes, counts[np.ix_(order, order)], shares[np.ix_(order, order)])
     axes.set_xlabel("answer")
     axes.set_ylabel("true class")
     axes.set_title(plain(heading))
     return figure
+
+
+def _number_cells(axes, counts: np.ndarray, shares: np.ndarray) -> None:  # type: ignore[no-untyped-def]
+    for row, column in np.ndindex(counts.shape):
+        if counts[row, column]:
+            color = "white" if shares[row, column] > 0.6 else "#08306b"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=color, fontsize=8)
 
 
 def sample_predictions(
@@ -110,21 +107,9 @@ def sample_predictions(
         if number >= len(images):
             continue
         axes.imshow(images[number])
-        answer = int(predictions.probabilities[number].argmax())
-        true = int(predictions.labels[number])
-        share = f"({predictions.probabilities[number, answer]:.0%})"
+        answer, true = int(predictions.answers[number]), int(predictions.labels[number])
+        share = f"({predictions.confidence[number]:.0%})"
         right = answer == true
         text = f"{shorten(titles[answer])} {share}" + ("" if right else f"\ntrue: {shorten(titles[true])}")
         axes.set_title(text, fontsize=8, color=GREEN if right else RED)
     return figure
-
-
-def shorten(name: str) -> str:
-    """Return a class name that fits a tick label: the first synonym, at most 22 characters, no math markup."""
-    name = plain(name.split(",")[0])
-    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
-
-
-def plain(text: str) -> str:
-    """Keep matplotlib from reading dollar signs in names as formulas."""
-    return text.replace("$", r"\$")

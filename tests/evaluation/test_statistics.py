@@ -82,6 +82,16 @@ def test_the_area_under_the_curve_of_a_resample_skips_classes_it_lacks():
     assert auc_distribution(labels, probabilities, without_class_2)[0] == pytest.approx(np.mean(areas))
 
 
+def test_resamples_of_one_class_only_have_no_area_and_do_not_count():
+    labels = np.array([0, 0, 1])
+    probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7]])
+    found = auc_distribution(labels, probabilities, np.array([[1, 1, 1], [2, 1, 0], [0, 0, 3]], dtype=np.float32))
+    assert found[0] == 1.0
+    assert np.isnan(found[1:]).all()
+    few = Predictions(np.array(list("abc")), labels, probabilities.astype(np.float32), np.array(["x", "y"]))
+    assert metric_intervals(few, draw_counts(3, resamples=200))["macro_auc"].low == 1.0
+
+
 def test_intervals_agree_with_scipy_bootstrap():
     predictions = made(images=400)
     found = metric_intervals(predictions, draw_counts(400, seed=0))["top1"]

@@ -85,7 +85,7 @@ def checks(insertion, similarity, boxes=True):
 def test_a_method_is_judged_against_random_maps_boxes_and_random_weights():
     (good,) = judge_methods(checks(insertion=0.7, similarity=0.1))
     assert good.gain.value == pytest.approx(0.3)
-    assert (good.beats_random, good.changes) == (True, True)
+    assert (good.beats_random, good.changes_with_head, good.changes_with_backbone) == (True, True, True)
     assert good.hits.value == 1.0  # right answers only: the first 20, all of which hit
     assert good.box_share == pytest.approx(0.3)
     assert good.pointing == Interval(pytest.approx(0.7), pytest.approx(0.7), pytest.approx(0.7))
@@ -93,5 +93,5 @@ def test_a_method_is_judged_against_random_maps_boxes_and_random_weights():
 
 def test_a_useless_method_is_called_so():
     (bad,) = judge_methods(checks(insertion=0.4, similarity=0.95, boxes=False))
-    assert (bad.beats_random, bad.changes) == (False, False)
+    assert (bad.beats_random, bad.changes_with_head, bad.changes_with_backbone) == (False, False, True)
     assert (bad.hits, bad.mass, bad.box_share) == (None, None, None)

@@ -1,15 +1,26 @@
 import csv
 import io
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from keras_bench.console import Log
+from keras_bench.evaluation.classes import confusion_counts
+from keras_bench.evaluation.efficiency import pareto_front
+from keras_bench.jobs.gather import gather
 from keras_bench.records.predictions import Predictions
 from keras_bench.records.results import PhaseResult, SplitMetrics
-from keras_bench.reporting.comparison import Row, comparison_table, ranked, results_csv
-from keras_bench.reporting.figures import confusion_matrix, learning_curves, sample_predictions, shorten
+from keras_bench.reporting.comparison import comparison_table, results_csv
+from keras_bench.reporting.comparison_figures import accuracy_for_cost, all_learning_curves
+from keras_bench.reporting.figures import confusion_matrix, learning_curves, sample_predictions
+from keras_bench.reporting.overlays import overlay
+from keras_bench.reporting.svg import inline_svg
+from keras_bench.reporting.text import plain, shorten
+from keras_bench.rundir import experiment_folder
+from tests.made import make_run
 
 
 def history(*values):
@@ -47,7 +58,7 @@ def test_learning_curves_run_on_through_the_phases_with_a_border_between():
 
 def test_the_confusion_matrix_holds_shares_of_the_true_class():
     given = predictions([0, 0, 0, 1, 2], [[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0], [1, 0, 0]])
-    figure = confusion_matrix(given, ["cat, Felis", "dog", "<b>$x_1"], "test")
+    figure = confusion_matrix(confusion_counts(given), np.arange(3), ["cat, Felis", "dog", "<b>$x_1"], "test")
     axes = figure.axes[0]
     np.testing.assert_allclose(axes.images[0].get_array(), [[2 / 3, 1 / 3, 0], [0, 1, 0], [1, 0, 0]])
     assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog", r"<b>\$x_1"]
@@ -55,12 +66,27 @@ def test_the_confusion_matrix_holds_shares_of_the_true_class():
     figure.savefig(io.BytesIO())
 
 
-def test_the_confusion_matrix_stays_drawable_at_200_classes():
-    labels = np.arange(200)
-    figure = confusion_matrix(predictions(labels, np.eye(200)), [f"class {k}" for k in labels], "many")
-    assert len(figure.axes[0].texts) == 0
-    assert figure.get_size_inches().max() <= 15
-    figure.savefig(io.BytesIO(), dpi=50)
+def test_the_confusion_matrix_puts_the_classes_in_the_order_given():
+    counts = np.array([[5, 0, 1], [0, 6, 0], [2, 0, 4]])
+    figure = confusion_matrix(counts, np.array([1, 0, 2]), ["a", "b", "c"], "test")
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["b", "a", "c"]
+    np.testing.assert_allclose(axes.images[0].get_array(), [[1, 0, 0], [0, 5 / 6, 1 / 6], [0, 1 / 3, 2 / 3]])
+
+
+def test_the_confusion_matrix_has_room_for_200_names_and_a_small_form():
+    counts, order = np.eye(200, dtype=int), np.arange(200)
+    titles = [f"class {k}" for k in order]
+    figure = confusion_matrix(counts, order, titles, "many")
+    axes = figure.axes[0]
+    assert len(axes.texts) == 0
+    assert len(axes.get_yticklabels()) == 200
+    # Labels of 7 points stand 72 · height / 200 points apart: they must not overlap.
+    assert 72 * figure.get_size_inches()[1] * 0.8 / 200 > 7
+    small = confusion_matrix(counts, order, titles, "many", labelled=False)
+    assert small.get_size_inches().max() <= 8
+    assert len(small.axes[0].get_yticklabels()) == 0
+    small.savefig(io.BytesIO(), dpi=50)
 
 
 def test_sample_predictions_say_what_is_wrong():
@@ -75,45 +101,81 @@ def test_long_names_are_cut():
     assert shorten("a" * 200) == "a" * 21 + "…"
 
 
-@pytest.fixture
-def rows():
-    return [
-        Row("A", 0, result("tl", 0.6), False),
-        Row("A", 0, result("ft", 0.7, test=0.1), True),
-        Row("B", 0, result("tl", 0.9, test=0.2), True),
-        Row("B", 0, result("ft", 0.8), False),
-    ]
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    """Two models; the better on test is the worse on val. Names try to be markup."""
+    out = tmp_path_factory.mktemp("runs")
+    runs = [make_run(out, "MobileNet", skills=(("tl", 3.0),)), make_run(out, "VGG16", seed=1, images=200)]
+    return gather(experiment_folder(out, "made"), runs, Log(Console(file=io.StringIO())))
 
 
-def test_runs_are_ranked_by_val_of_their_final_phase_never_by_test(rows):
-    assert [(row.model, row.result.phase) for row in ranked(rows)] == [
-        ("B", "tl"),
-        ("B", "ft"),
-        ("A", "tl"),
-        ("A", "ft"),
-    ]
+def test_runs_are_ranked_by_val_of_their_final_phase_never_by_test(comparison):
+    assert [run.final.val_top1.value for run in comparison.runs] == sorted(
+        (run.final.result.metrics["val"].top1 for run in comparison.runs), reverse=True
+    )
 
 
-def test_the_table_rounds_and_marks_the_final_phase_and_shows_names_as_they_are(rows):
-    table = comparison_table([*rows, Row("[red]C[/red]", 1, result("tl", 0.1), True)], "demo [bold]")
-    console = Console(width=200, file=io.StringIO(), record=True)
-    log = Log(console)
-    log.table(table)
+def test_the_table_rounds_marks_the_final_phase_and_shows_names_as_they_are(comparison):
+    console = Console(width=250, file=io.StringIO(), record=True)
+    Log(console).table(comparison_table(replace(comparison, name="made [bold]")))
     text = console.export_text()
     assert "tl *" in text
-    assert "90.0%" in text
-    assert "—" in text  # top-5 of five classes
-    assert "[red]C[/red] seed 1" in text
-    assert "demo [bold]" in text
+    assert "ft *" in text
+    assert "VGG16 seed 1" in text
+    assert "made [bold]" in text
+    best = comparison.runs[0].final
+    assert f"{best.test['top1'].value:.1%} [{100 * best.test['top1'].low:.1f}" in text
 
 
-def test_results_csv_is_unrounded_and_carries_provenance(rows):
-    lines = list(csv.DictReader(io.StringIO(results_csv(rows))))
-    assert len(lines) == 4
-    assert lines[0]["model"] == "B"
-    assert lines[0]["test_top1"] == "0.2"
-    assert lines[0]["test_top5"] == ""
-    assert (lines[0]["commit"], lines[0]["data"], lines[0]["keras"], lines[0]["xla"]) == ("123", "abc", "3", "False")
+def test_results_csv_is_unrounded_and_carries_provenance(comparison):
+    lines = list(csv.DictReader(io.StringIO(results_csv(comparison))))
+    assert len(lines) == 3
+    run = comparison.runs[0]
+    assert lines[0]["model"] == run.model
+    assert float(lines[0]["test_top1"]) == next(iter(run.phases.values())).result.metrics["test"].top1
+    assert (lines[0]["commit"], lines[0]["data"], lines[0]["keras"], lines[0]["xla"]) == (
+        "0123456789ab", "f" * 32, "3.15.1", "False",
+    )  # fmt: skip
+
+
+def test_the_scatter_draws_every_model_with_its_interval_and_the_front(comparison):
+    figure = accuracy_for_cost(comparison.runs, pareto_front)
+    for axes in figure.axes:
+        assert len(axes.containers) == 2
+        assert {text.get_text() for text in axes.texts} == {run.label for run in comparison.runs}
+    parameters = figure.axes[1].containers[0].lines[0].get_xdata()
+    assert parameters == [4.0]
+    without = accuracy_for_cost([replace(run, cost=None, latencies=[]) for run in comparison.runs], pareto_front)
+    assert [axes.texts[0].get_text() for axes in without.axes] == ["not measured", "MobileNet", "not measured"]
+
+
+def test_all_learning_curves_run_on_through_the_phases(comparison):
+    figure = all_learning_curves(comparison.runs)
+    ends = {float(np.max(line.get_xdata())) for line in figure.axes[0].lines}
+    assert ends >= {4.0, 8.0}
+    figure.savefig(io.BytesIO())
+
+
+def test_an_overlay_is_gray_where_there_is_no_evidence_and_coloured_where_there_is():
+    image = np.full((8, 8, 3), (200, 0, 0), np.uint8)
+    heat = np.zeros((4, 4), np.uint8)
+    heat[:, 2:] = 255
+    mixed = overlay(image, heat).astype(int)
+    assert np.ptp(mixed[:, 0], axis=-1).max() <= 3  # inferno begins at black
+    assert (mixed[:, 7, 0] > mixed[:, 7, 2]).all()  # and ends in light yellow
+    assert mixed[:, 7].mean() > mixed[:, 0].mean() + 60
+
+
+def test_a_figure_inside_a_page_follows_its_colours_and_refers_to_nothing_outside(comparison):
+    svg = inline_svg(all_learning_curves(comparison.runs))
+    assert svg.startswith("<svg")
+    assert "currentColor" in svg
+    assert "<metadata" not in svg
+    assert not re.findall(r'href="(?!#|data:)', svg)
+
+
+def test_text_the_font_lacks_is_boxed_and_formulas_stay_text():
+    assert plain("$x_1$ 🦔") == r"\$x_1\$ □"
 
 
 def test_a_result_survives_json():

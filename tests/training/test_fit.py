@@ -14,7 +14,7 @@ from keras_bench.console import Log
 from keras_bench.errors import RunError
 from keras_bench.models.build import ModelSpec, build_model
 from keras_bench.records.history import read_history
-from keras_bench.rundir import RunDir
+from keras_bench.rundir import run_folder
 from keras_bench.training.callbacks import AtomicCheckpoint, DivergedError, StopOnNonFinite
 from keras_bench.training.fit import Phase, fit_phase
 from keras_bench.training.resume import find_state
@@ -71,7 +71,7 @@ VALIDATION = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(8)
 
 
 def run_phase(folder, phase, log=None):
-    run = RunDir(folder, "test", "MobileNet", 0)
+    run = run_folder(folder, "test", "MobileNet", 0)
     run.phase("tl").mkdir(parents=True, exist_ok=True)
     return run, fit_phase(make_model(), phase, run, stream, VALIDATION, log or Log())
 
@@ -100,7 +100,7 @@ def test_an_interrupted_phase_goes_on_as_if_nothing_had_happened(tmp_path):
     whole, expected = run_phase(tmp_path / "whole", phase)
     with pytest.raises(KeyboardInterrupt):
         run_phase(tmp_path / "cut", phase, InterruptedLog(3))
-    run = RunDir(tmp_path / "cut", "test", "MobileNet", 0)
+    run = run_folder(tmp_path / "cut", "test", "MobileNet", 0)
     state = find_state(run.state("tl"))
     assert state.epochs == 2
     assert set(state.counters) == {"AtomicCheckpoint", "EarlyStopping", "ReduceLROnPlateau"}
@@ -131,7 +131,7 @@ def test_the_state_is_not_saved_after_every_short_epoch(tmp_path):
 def test_a_loss_that_is_not_a_number_stops_the_run_and_says_where(tmp_path):
     poisoned = IMAGES.copy()
     poisoned[17] = np.nan  # the third batch
-    run = RunDir(tmp_path, "test", "MobileNet", 0)
+    run = run_folder(tmp_path, "test", "MobileNet", 0)
     run.phase("tl").mkdir(parents=True)
     data = tf.data.Dataset.from_tensor_slices((poisoned, LABELS)).batch(8).repeat()
     with pytest.raises(DivergedError, match=r"became nan in phase tl, epoch 1, step 3; .*--set tl.learning_rate=1e-5"):

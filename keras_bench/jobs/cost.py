@@ -1,0 +1,57 @@
+"""Counts the cost of a finished run's final model and keeps it in the run folder."""
+
+import json
+from dataclasses import fields
+
+from keras_bench.download import digest_file
+from keras_bench.errors import RunError
+from keras_bench.jobs.request import Job
+from keras_bench.jobs.weights import final_phase
+from keras_bench.records.cost import Cost
+from keras_bench.rundir import RunDir, write_json
+
+
+def measure_cost(job: Job) -> None:
+    """Write cost.json of the final phase's model, unless it is there already for that very model.
+
+    Raises:
+        RunError: the run is not finished, or its model cannot be counted.
+    """
+    if cost_finished(job):
+        return
+    from keras_bench.evaluation.cost import count_cost
+    from keras_bench.models.weights import load_model
+
+    identity = model_identity(job.run)
+    file = job.run.model(identity["phase"])
+    counted = count_cost(load_model(file), job.image_size, file)
+    write_json(job.run.cost, {**identity, **counted.to_json()})
+
+
+def cost_finished(job: Job) -> bool:
+    """Return whether cost.json is there and counts the final phase's model as it is now."""
+    if not job.run.cost.is_file() or final_phase(job.run) is None:
+        return False
+    content = json.loads(job.run.cost.read_text())
+    identity = model_identity(job.run)
+    return {key: content.get(key) for key in identity} == identity
+
+
+def read_cost(run: RunDir) -> Cost | None:
+    """Return what cost.json holds, or None where there is none."""
+    if not run.cost.is_file():
+        return None
+    content = json.loads(run.cost.read_text())
+    return Cost(**{field.name: content[field.name] for field in fields(Cost)})
+
+
+def model_identity(run: RunDir) -> dict[str, str]:
+    """Return which model a finished run hands on: its `phase`, and `model_sha256`, the digest of its file.
+
+    Raises:
+        RunError: the run is not finished.
+    """
+    phase = final_phase(run)
+    if phase is None:
+        raise RunError(f"{run.root} holds no finished run; finish it first")
+    return {"phase": phase, "model_sha256": digest_file(run.model(phase))}

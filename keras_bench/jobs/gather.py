@@ -1,0 +1,237 @@
+"""Reads the finished runs of an experiment and computes everything its report shows. No TensorFlow."""
+
+import json
+from collections import defaultdict
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_bench.config.load import read_yaml
+from keras_bench.config.published import load_study
+from keras_bench.console import Log
+from keras_bench.errors import UserError
+from keras_bench.evaluation.calibration import calibrate
+from keras_bench.evaluation.classes import class_scores, confusion_counts, most_confident_mistakes, most_confused
+from keras_bench.evaluation.explanations import judge_methods
+from keras_bench.evaluation.statistics import compare, draw_counts, interval, metric_intervals
+from keras_bench.evaluation.verdict import verdict_lines
+from keras_bench.jobs.cost import read_cost
+from keras_bench.jobs.explained import explained_images
+from keras_bench.jobs.prepare import read_audit
+from keras_bench.records.comparison import Comparison, Example, PhaseView, RunView, SeedSpread
+from keras_bench.records.cost import latencies_from_json
+from keras_bench.records.explanations import ExplanationChecks
+from keras_bench.records.history import read_history
+from keras_bench.records.predictions import Predictions
+from keras_bench.records.statistics import PairedTest
+from keras_bench.rundir import PHASE_ORDER, ExperimentDir, RunDir
+
+MISTAKES = 24  # most confident wrong answers shown of each run
+PAIRS = 12  # most confused pairs shown of each run
+EXAMPLES = 2  # images of each such pair
+
+Counts = dict[str, np.ndarray]
+
+
+def gather(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comparison:
+    """Return the comparison of finished runs.
+
+    Args:
+        folder: the experiment's folder.
+        runs: finished runs, at least one.
+        log: shows progress.
+
+    Raises:
+        UserError: the runs were tested on different images.
+    """
+    refuse_different_tests(runs)
+    counts = {split: draw_counts(len(_predictions(runs[0], split).ids)) for split in ("val", "test")}
+    with log.progress("statistics", sum(len(_phases(run)) for run in runs), "phases") as advance:
+        views = {run.root: _view(run, counts, advance) for run in runs}
+    order = _ranking(views)
+    runs = sorted(runs, key=lambda run: order[run.root])
+    ranked = [views[run.root] for run in runs]
+    chosen = _one_a_model(runs)
+    pairs = compare([_pair(one, other, "test") for one, other in combinations(chosen, 2)], counts["test"])
+    val_pairs = _val_pairs(chosen)
+    dataset = json.loads(runs[0].dataset.read_text(encoding="utf-8"))
+    return Comparison(
+        name=folder.root.name,
+        title=_title(runs[0]),
+        dataset=dataset,
+        audit=read_audit(folder, dataset["fingerprint"]),
+        runs=ranked,
+        pairs=pairs,
+        val_pairs=val_pairs,
+        fine_tuning=compare([_tuning_pair(run) for run in runs if {"tl", "ft"} <= set(_phases(run))], counts["test"]),
+        seeds=_seed_spreads(ranked),
+        study=load_study(folder.root.name.partition("@")[0], dataset),
+        explained=explained_images(runs, [view.label for view in ranked]),
+        verdict=verdict_lines([views[run.root] for run in chosen], pairs, val_pairs),
+    )
+
+
+def refuse_different_tests(runs: list[RunDir]) -> None:
+    """Stop where runs were not tested on the same images with the same labels, and name them."""
+    groups: dict[tuple[bytes, bytes, bytes], list[RunDir]] = defaultdict(list)
+    for run in runs:
+        test = _predictions(run, "test")
+        key = (test.ids.tobytes(), test.labels.tobytes(), test.class_names.tobytes())
+        groups[key].append(run)
+    if len(groups) < 2:
+        return
+    parts = [", ".join(_name(run) for run in group) for group in groups.values()]
+    sizes = [len(_predictions(group[0], "test").ids) for group in groups.values()]
+    told = " | ".join(f"{part} ({size:,} images)" for part, size in zip(parts, sizes, strict=True))
+    raise UserError(
+        f"these runs were tested on different images or classes and cannot be compared: {told}. "
+        "Compare some of them with --model, or train the others again on the same data"
+    )
+
+
+def _name(run: RunDir) -> str:
+    return f"{run.model_name}/seed{run.seed}"
+
+
+def _title(run: RunDir) -> str:
+    return str(read_yaml(run.config).get("title") or "")
+
+
+def _phases(run: RunDir) -> list[str]:
+    return [phase for phase in PHASE_ORDER if run.result(phase).is_file()]
+
+
+def _final(run: RunDir) -> str:
+    content = run.read_run()
+    assert content is not None  # only finished runs are gathered
+    return str(content["final_phase"])
+
+
+def _predictions(run: RunDir, split: str, phase: str | None = None) -> Predictions:
+    return Predictions.from_npz(run.predictions(phase or _final(run), split))
+
+
+def _view(run: RunDir, counts: Counts, advance: Any) -> RunView:
+    phases = {}
+    for phase in _phases(run):
+        phases[phase] = _phase_view(run, phase, counts)
+        advance(1)
+    final = _final(run)
+    test = _predictions(run, "test")
+    checks = _checks(run, final)
+    pairs = [(pair.true, pair.answer) for pair in phases[final].confused]
+    return RunView(
+        model=run.model_name,
+        seed=run.seed,
+        final_phase=final,
+        phases=phases,
+        cost=read_cost(run),
+        latencies=latencies_from_json(json.loads(run.latency.read_text())) if run.latency.is_file() else [],
+        mistakes=[_example(run, test, int(i)) for i in most_confident_mistakes(test, MISTAKES)],
+        confused_examples={
+            pair: [_example(run, test, i) for i in pair_positions(test, *pair)[:EXAMPLES]] for pair in pairs
+        },
+        explanations=judge_methods(checks) if checks else [],
+        config=run.config.read_text(encoding="utf-8"),
+        environment=json.loads(run.environment.read_text(encoding="utf-8")),
+    )
+
+
+def _phase_view(run: RunDir, phase: str, counts: Counts) -> PhaseView:
+    result = run.read_result(phase)
+    assert result is not None
+    val, test = _predictions(run, "val", phase), _predictions(run, "test", phase)
+    confusion = confusion_counts(test)
+    val_counts = counts["val"] if len(val.ids) == counts["val"].shape[1] else draw_counts(len(val.ids))
+    return PhaseView(
+        result=result,
+        history=read_history(run.history(phase)),
+        val_top1=interval(float(val.right.mean()), val_counts @ val.right.astype(np.float32) / len(val.ids)),
+        test=metric_intervals(test, counts["test"]),
+        classes=class_scores(test),
+        confusion=confusion,
+        confused=most_confused(confusion, PAIRS),
+        calibration=calibrate(val, test),
+    )
+
+
+def shown_positions(test: Predictions) -> list[int]:
+    """Return the positions whose thumbnails the report shows: worst mistakes, and examples of confused pairs."""
+    pairs = most_confused(confusion_counts(test), PAIRS)
+    examples = [i for pair in pairs for i in pair_positions(test, pair.true, pair.answer)[:EXAMPLES]]
+    return sorted({*most_confident_mistakes(test, MISTAKES).tolist(), *examples})
+
+
+def pair_positions(test: Predictions, true: int, answer: int) -> list[int]:
+    """Return the positions of one class taken for another, most confident first."""
+    where = np.flatnonzero((test.labels == true) & (test.answers == answer))
+    return [int(i) for i in where[np.argsort(-test.confidence[where], kind="stable")]]
+
+
+def _example(run: RunDir, test: Predictions, i: int) -> Example:
+    thumbnail = run.thumbnail(str(test.ids[i]))
+    return Example(
+        id=str(test.ids[i]),
+        true=int(test.labels[i]),
+        answer=int(test.answers[i]),
+        probability=float(test.confidence[i]),
+        thumbnail=thumbnail.read_bytes() if thumbnail.is_file() else None,
+    )
+
+
+def _checks(run: RunDir, final: str) -> ExplanationChecks | None:
+    if not run.explanation_checks.is_file():
+        return None
+    checks = ExplanationChecks.from_json(json.loads(run.explanation_checks.read_text(encoding="utf-8")))
+    return checks if checks.phase == final else None
+
+
+def _ranking(views: dict[Path, RunView]) -> dict[Path, tuple[float, str, int]]:
+    """Return a sort key for each run: models by the mean val top-1 of their final phases, then seeds."""
+    of_model: dict[str, list[float]] = defaultdict(list)
+    for view in views.values():
+        of_model[view.model].append(view.final.val_top1.value)
+    return {root: (-float(np.mean(of_model[view.model])), view.model, view.seed) for root, view in views.items()}
+
+
+def _one_a_model(runs: list[RunDir]) -> list[RunDir]:
+    """Return for each model, in the order of the ranking, the run of the lowest seed they share, else its lowest."""
+    seeds: dict[str, dict[int, RunDir]] = defaultdict(dict)
+    for run in runs:
+        seeds[run.model_name][run.seed] = run
+    shared = set.intersection(*(set(found) for found in seeds.values()))
+    return [found[min(shared or found)] for found in seeds.values()]
+
+
+def _pair(one: RunDir, other: RunDir, split: str) -> tuple[str, Predictions, str, Predictions]:
+    return one.label, _predictions(one, split), other.label, _predictions(other, split)
+
+
+def _tuning_pair(run: RunDir) -> tuple[str, Predictions, str, Predictions]:
+    test = {phase: _predictions(run, "test", phase) for phase in ("ft", "tl")}
+    return f"{run.label} ft", test["ft"], f"{run.label} tl", test["tl"]
+
+
+def _val_pairs(chosen: list[RunDir]) -> list[PairedTest]:
+    """Compare the winner with every other model on val, where their val images are the same."""
+    winner = _predictions(chosen[0], "val")
+    others = [run for run in chosen[1:] if np.array_equal(_predictions(run, "val").ids, winner.ids)]
+    return compare([_pair(chosen[0], other, "val") for other in others], draw_counts(len(winner.ids)))
+
+
+def _seed_spreads(ranked: list[RunView]) -> list[SeedSpread]:
+    by_model: dict[str, list[RunView]] = defaultdict(list)
+    for view in ranked:
+        by_model[view.model].append(view)
+    return [
+        SeedSpread(
+            model,
+            tuple(view.seed for view in views),
+            tuple(view.final.val_top1.value for view in views),
+            tuple(view.final.result.metrics["test"].top1 for view in views),
+        )
+        for model, views in by_model.items()
+        if len(views) > 1
+    ]

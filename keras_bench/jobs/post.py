@@ -1,0 +1,34 @@
+"""The post-stage of finished runs: what is counted, explained and timed on them, each part once."""
+
+from keras_bench.console import Log
+from keras_bench.jobs.cost import cost_finished, measure_cost
+from keras_bench.jobs.explain import explain_finished, explain_run
+from keras_bench.jobs.latency import has_accelerator, latency_finished, measure_latency
+from keras_bench.jobs.prepare import Data
+from keras_bench.jobs.request import Job
+
+
+def missing_parts(job: Job) -> list[str]:
+    """Return which parts of a run's own post-stage are still to be done; needs no TensorFlow."""
+    parts = [] if cost_finished(job) else ["cost"]
+    return parts + ([] if not job.config.explain.enabled or explain_finished(job) else ["explanations"])
+
+
+def finish_parts(job: Job, data: Data, log: Log) -> None:
+    """Keep thumbnails, count what the final model costs, and explain its answers, unless that is done."""
+    from keras_bench.jobs.finish import keep_thumbnails
+
+    missing = missing_parts(job)
+    keep_thumbnails(job, data)
+    if "cost" in missing:
+        measure_cost(job)
+    if "explanations" in missing:
+        explain_run(job, data, log)
+
+
+def time_models(jobs: list[Job], log: Log) -> None:
+    """Measure the latency of finished runs in turn, unless that is done; every figure in a process of its own."""
+    settings = jobs[0].config.latency
+    runs = [job.run for job in jobs if job.run.run.is_file()]
+    if settings.enabled and runs and not latency_finished(runs, settings):
+        measure_latency(runs, settings, any(has_accelerator(run) for run in runs), log)

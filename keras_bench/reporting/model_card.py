@@ -1,0 +1,42 @@
+"""The model card of one run, in Markdown (after Mitchell et al., Model Cards for Model Reporting, 2019)."""
+
+import re
+from typing import Any
+
+from keras_bench.records.comparison import Comparison, RunView
+from keras_bench.reporting.page import environment, minority_classes
+
+METRICS = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+    "macro_auc": "macro-AUC (one against rest)",
+}
+
+
+def model_card(comparison: Comparison, run: RunView, facts: dict[str, Any]) -> str:
+    """Return MODEL_CARD.md of one run's final phase.
+
+    Args:
+        comparison: gathered from the run's experiment, for its data and what it was compared with.
+        run: the run.
+        facts: `made` (time) and `version`.
+    """
+    made = environment()
+    made.filters["md"] = markdown
+    return made.get_template("model_card.md.j2").render(
+        c=comparison,
+        run=run,
+        view=run.final,
+        metrics=METRICS,
+        titles=comparison.class_titles,
+        minority=minority_classes(comparison),
+        facts=facts,
+    )
+
+
+def markdown(text: str) -> str:
+    """Return a name from data as Markdown that shows it and does nothing else."""
+    text = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", text)

@@ -1,0 +1,143 @@
+"""The report of an experiment as one HTML file that opens offline: no script, style, font or image from outside."""
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from PIL import Image
+
+from keras_bench.console import duration
+from keras_bench.records.audit import Audit
+from keras_bench.records.comparison import Comparison, RunView
+from keras_bench.records.cost import CALLS, DEVICES
+from keras_bench.records.explanations import METHODS
+from keras_bench.records.statistics import Interval
+from keras_bench.reporting.overlays import COLORMAP, overlay
+from keras_bench.reporting.svg import inline_svg
+
+MINORITY = 5  # classes with the fewest training images that are listed
+
+
+def report_page(comparison: Comparison, figures: Mapping[str, Figure], facts: Mapping[str, Any]) -> str:
+    """Return the whole page.
+
+    Args:
+        comparison: everything gathered.
+        figures: by name, as the templates use them.
+        facts: what jobs computed besides: `pareto` (model label to cost names), `made` (time), `version`.
+    """
+    template = environment().get_template("report.html.j2")
+    svgs = {name: Markup(inline_svg(figure)) for name, figure in figures.items()}
+    return template.render(
+        c=comparison,
+        titles=comparison.class_titles,
+        images=comparison.runs[0].final.result.metrics["test"].images,
+        figures=svgs,
+        facts=facts,
+        calls=CALLS,
+        devices=DEVICES,
+        methods=METHODS,
+        batch_sizes=sorted({one.batch_size for run in comparison.runs for one in run.latencies}),
+        minority=minority_classes(comparison),
+        color_scale=_data_uri(_scale(), "PNG"),
+    )
+
+
+def environment() -> Environment:
+    """Return the Jinja environment of every page and card: everything is escaped, nothing undefined passes."""
+    made = Environment(
+        loader=PackageLoader("keras_bench.reporting"),
+        autoescape=lambda name: name is not None and ".html" in name,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "percent": percent,
+        "interval": interval,
+        "points": points,
+        "number": number,
+        "p": lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}",
+        "duration": duration,
+        "jpeg": lambda data: Markup(f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"),
+        "picture": lambda pixels: _data_uri(pixels, "JPEG"),
+        "overlay": lambda heat, image: _data_uri(overlay(image, heat), "JPEG"),
+    }
+    made.globals |= {"efficiency": efficiency, "histogram": histogram, "class_totals": class_totals}
+    return made
+
+
+def minority_classes(comparison: Comparison) -> list[tuple[int, int]]:
+    """Return (class number, training images) of the five classes with the fewest, fewest first; [] if all are equal."""
+    counts = comparison.dataset["images_per_class"]
+    train = [counts[name]["train"] for name in comparison.dataset["class_names"]]
+    return sorted(enumerate(train), key=lambda item: item[1])[:MINORITY] if min(train) < max(train) else []
+
+
+def histogram(sides: Mapping[int, int], bins: int = 12) -> list[tuple[str, int]]:
+    """Return (range of pixels, images) in at most twelve equal ranges, empty ones left out."""
+    low, high = min(sides), max(sides)
+    width = max(1, -(-(high - low + 1) // bins))
+    counts: dict[int, int] = {}
+    for side, count in sides.items():
+        counts[(side - low) // width] = counts.get((side - low) // width, 0) + count
+    ends = {k: min(high, low + (k + 1) * width - 1) for k in counts}
+    return [(f"{low + k * width} to {ends[k]}", counts[k]) for k in sorted(counts)]
+
+
+def class_totals(audit: Audit) -> list[int]:
+    """Return the number of images of each class over all splits."""
+    return [sum(row.values()) for row in audit.images_per_class.values()]
+
+
+def efficiency(run: RunView) -> dict[str, float | None]:
+    """Return test top-1 in percent for each million parameters, billion multiply-adds, and millisecond an image."""
+    accuracy = 100 * run.final.result.metrics["test"].top1
+    latency = run.latency("compiled", 1)
+    return {
+        "parameters": accuracy / (run.final.result.parameters / 1e6),
+        "multiply_adds": accuracy / (run.cost.multiply_adds / 1e9) if run.cost else None,
+        "milliseconds": accuracy / latency.p50_ms if latency else None,
+    }
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """Return "72.7 %", or "—" for None."""
+    return "—" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def interval(found: Interval | None, scale: float = 100, digits: int = 1) -> str:
+    """Return a value with its ends below it, or "—" for None; in percent unless `scale` says otherwise."""
+    if found is None:
+        return "—"
+    value, low, high = (f"{scale * part:.{digits}f}" for part in (found.value, found.low, found.high))
+    return Markup('{} <span class="ends">[{}, {}]</span>').format(value, low, high)
+
+
+def points(found: Interval) -> str:
+    """Return a difference in percentage points, with its sign: "+1.5 [−0.2, +3.1]"."""
+    value, low, high = (f"{100 * part:+.1f}".replace("-", "−") for part in (found.value, found.low, found.high))
+    return Markup('{} <span class="ends">[{}, {}]</span>').format(value, low, high)
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Return a number with so many decimals and thousands separated, or "—" for None."""
+    return "—" if value is None else f"{value:,.{digits}f}"
+
+
+def _data_uri(pixels: np.ndarray, kind: str) -> Markup:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format=kind, **({"quality": 82} if kind == "JPEG" else {}))
+    return Markup(f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}")
+
+
+def _scale() -> np.ndarray:
+    from matplotlib import colormaps
+
+    row = (colormaps[COLORMAP](np.linspace(0, 1, 256))[:, :3] * 255).round().astype(np.uint8)
+    return np.repeat(row[None], 8, axis=0)

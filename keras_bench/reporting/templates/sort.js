@@ -1,0 +1,24 @@
+// Sorts a table by the column whose heading is pressed; headings are buttons, so the keyboard reaches them.
+for (const table of document.querySelectorAll("table.sortable")) {
+  const headings = [...table.tHead.rows[0].cells];
+  headings.forEach((heading, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...heading.childNodes);
+    heading.append(button);
+    button.addEventListener("click", () => {
+      const ascending = heading.getAttribute("aria-sort") === "descending" || !heading.hasAttribute("aria-sort") && heading.dataset.first !== "high";
+      headings.forEach((other) => other.removeAttribute("aria-sort"));
+      heading.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+      const key = (row) => row.cells[column].dataset.sort ?? row.cells[column].textContent.trim();
+      const rows = [...table.tBodies[0].rows];
+      rows.sort((one, other) => {
+        const a = key(one), b = key(other), x = parseFloat(a), y = parseFloat(b);
+        if (Number.isNaN(x) !== Number.isNaN(y)) return Number.isNaN(x) ? 1 : -1; // what was not measured comes last
+        const order = Number.isNaN(x) ? a.localeCompare(b) : x - y;
+        return ascending ? order : -order;
+      });
+      table.tBodies[0].append(...rows);
+    });
+  });
+}
