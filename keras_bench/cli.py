@@ -10,6 +10,8 @@ from typing import NoReturn
 from keras_bench import __version__
 from keras_bench.errors import RunError, UserError, unknown_name
 
+Verbs = argparse._SubParsersAction  # argparse has no public name for what add_subparsers returns
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
@@ -44,6 +46,16 @@ def _parse(words: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=f"keras-bench {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for add_verb in (_add_run, _add_suite, _add_report, _add_audit, _add_models):
+        add_verb(verbs)
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:
+        options = [option for action in arguments.parser._actions for option in action.option_strings]
+        raise UserError(unknown_name("option", unknown[0], options))
+    return arguments
+
+
+def _add_run(verbs: Verbs) -> None:
     run = verbs.add_parser(
         "run",
         help="train one model through its phases",
@@ -56,6 +68,9 @@ def _parse(words: list[str]) -> argparse.Namespace:
     run.add_argument("--show-config", action="store_true", help="print the resolved configuration, explained, and stop")
     run.add_argument("--in-suite", action="store_true", help=argparse.SUPPRESS)
     run.set_defaults(handler=_run, parser=run)
+
+
+def _add_suite(verbs: Verbs) -> None:
     suite = verbs.add_parser(
         "suite",
         help="train every model of an experiment and compare them",
@@ -65,6 +80,9 @@ def _parse(words: list[str]) -> argparse.Namespace:
     suite.add_argument("--model", action="append", dest="models", help="only this model; may be given several times")
     suite.add_argument("--seed", type=int, default=0, help="as in run (default: 0)")
     suite.set_defaults(handler=_suite, parser=suite)
+
+
+def _add_report(verbs: Verbs) -> None:
     report = verbs.add_parser(
         "report",
         help="rebuild tables, figures and the HTML page of an experiment",
@@ -78,6 +96,9 @@ def _parse(words: list[str]) -> argparse.Namespace:
     report.add_argument("--measure", action="store_true", help="time all models again first, in turn")
     report.add_argument("--debug", action="store_true", help="show tracebacks")
     report.set_defaults(handler=_report, parser=report)
+
+
+def _add_audit(verbs: Verbs) -> None:
     audit = verbs.add_parser(
         "audit",
         help="look through a data set before training: damage, duplicates, balance",
@@ -93,14 +114,12 @@ def _parse(words: list[str]) -> argparse.Namespace:
     audit.add_argument("--force", action="store_true", help="replace those files if they exist")
     audit.add_argument("--debug", action="store_true", help="show tracebacks")
     audit.set_defaults(handler=_audit, parser=audit)
+
+
+def _add_models(verbs: Verbs) -> None:
     models = verbs.add_parser("models", help="list the backbones", description="List the table of backbones.")
     models.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
     models.set_defaults(handler=_models, parser=models)
-    arguments, unknown = parser.parse_known_args(words)
-    if unknown:
-        options = [option for action in arguments.parser._actions for option in action.option_strings]
-        raise UserError(unknown_name("option", unknown[0], options))
-    return arguments
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

@@ -82,13 +82,25 @@ def refuse_different_tests(runs: list[RunDir]) -> None:
         groups[key].append(run)
     if len(groups) < 2:
         return
-    parts = [", ".join(_name(run) for run in group) for group in groups.values()]
-    sizes = [len(_predictions(group[0], "test").ids) for group in groups.values()]
-    told = " | ".join(f"{part} ({size:,} images)" for part, size in zip(parts, sizes, strict=True))
+    tests = [_predictions(group[0], "test") for group in groups.values()]
+    told = " | ".join(
+        f"{', '.join(_name(run) for run in group)} ({len(test.ids):,} images)"
+        for group, test in zip(groups.values(), tests, strict=True)
+    )
     raise UserError(
-        f"these runs were tested on different images or classes and cannot be compared: {told}. "
+        f"these runs were tested on different images or classes and cannot be compared: {told}; "
+        f"{_first_difference(tests[0], tests[1])}. "
         "Compare some of them with --model, or train the others again on the same data"
     )
+
+
+def _first_difference(one: Predictions, other: Predictions) -> str:
+    if not np.array_equal(one.class_names, other.class_names):
+        return f"the classes differ ({len(one.class_names)} and {len(other.class_names)})"
+    labels, others = (dict(zip(p.ids.tolist(), p.labels.tolist(), strict=True)) for p in (one, other))
+    apart = sorted(set(labels) ^ set(others)) or sorted(name for name in labels if labels[name] != others[name])
+    what = "only one of the first two has" if len(set(labels) ^ set(others)) else "the first two label differently"
+    return f"{what} {len(apart):,} of the images, e.g. {apart[0]}" if apart else "their images come in another order"
 
 
 def _name(run: RunDir) -> str:

@@ -83,7 +83,12 @@ def start_worker(file: Path, wanted: Round, settings: LatencyConfig) -> dict[str
 
 
 def measure_latency(
-    runs: list[RunDir], settings: LatencyConfig, accelerators: bool, log: Log, start: Start = start_worker
+    runs: list[RunDir],
+    settings: LatencyConfig,
+    accelerators: bool,
+    log: Log,
+    start: Start = start_worker,
+    again: bool = False,
 ) -> None:
     """Measure what is missing and write each run's latency.json.
 
@@ -97,13 +102,14 @@ def measure_latency(
         accelerators: whether TensorFlow sees a GPU, which is then measured beside the CPU.
         log: the screen.
         start: measures one figure.
+        again: measure also what is there already.
 
     Raises:
         RunError: a run is not finished.
     """
     subjects = [_subject(run, settings) for run in runs]
     rounds = _rounds(subjects, settings, accelerators)
-    todo = _missing(subjects, rounds)
+    todo = rounds if again else _missing(subjects, rounds)
     if not todo:
         log.line("latency: measured before with the same settings: nothing to do")
         return

@@ -41,7 +41,7 @@ def report(folder: ExperimentDir, models: list[str] | None, measure: bool, log: 
     refuse_different_tests(runs)
     if measure:
         settings = load_run_config(runs[0].config).latency
-        measure_latency(runs, settings, any(has_accelerator(run) for run in runs), log)
+        measure_latency(runs, settings, any(has_accelerator(run) for run in runs), log, again=True)
     log.line(write_report(folder, runs, log).rstrip("\n"))
 
 

@@ -68,9 +68,9 @@ class Worker:
         }  # fmt: skip
 
 
-def measure(runs, worker, settings=SETTINGS, accelerators=False):
+def measure(runs, worker, settings=SETTINGS, accelerators=False, again=False):
     screen = io.StringIO()
-    measure_latency(runs, settings, accelerators, Log(Console(file=screen, width=1000)), worker)
+    measure_latency(runs, settings, accelerators, Log(Console(file=screen, width=1000)), worker, again)
     return screen.getvalue()
 
 
@@ -109,6 +109,14 @@ def test_what_is_finished_is_not_measured_again(runs):
     write_bytes(runs[1].model("ft"), b"another model")
     assert not latency_finished(runs, SETTINGS)
     assert latency_finished(runs[:1], SETTINGS)
+
+
+def test_what_is_asked_for_again_is_measured_again(runs):
+    measure(runs, Worker())
+    worker = Worker()
+    measure(runs, worker, again=True)
+    assert len(worker.asked) == 8
+    assert sessions(runs) == {"2026-01-01T02:00:00+00:00"}
 
 
 def test_a_run_that_joins_later_means_that_all_are_measured_again(runs):

@@ -114,6 +114,9 @@ def test_runs_tested_on_other_images_are_refused_and_named(tmp_path, capsys):
     assert "MobileNet/seed0 (200 images)" in line
     assert "VGG16/seed0 (120 images)" in line
     assert "ResNet50/seed0 (200 images)" in line  # the same images with other labels
+    assert "the first two label differently" in line
+    assert main(["report", "made", "--out", str(tmp_path), "--model", "VGG16", "--model", "MobileNet"]) == 2
+    assert "only one of the first two has 80 of the images, e.g. test/image 00120.jpg" in capsys.readouterr().err
     assert not (tmp_path / "made" / "index.html").exists()
     assert main(["report", "made", "--out", str(tmp_path), "--model", "VGG16"]) == 0
     assert "One model only" in (tmp_path / "made" / "index.html").read_text()
