@@ -22,7 +22,8 @@ from keras_bench.records.dataset import ImageIndex, SplitTable
 FLAT = 3.0  # deviation of gray levels below which an image has no structure to compare
 MANY_TIMES = 3.0  # largest class over smallest, from which imbalance is a problem
 FEW_IMAGES = 10  # training images of a class, below which it is thin
-HASHED_SIDE = 32  # imagehash.phash reduces every image to this many pixels a side
+# imagehash.phash reduces every image to this many pixels a side; smaller ones hold too little to tell two apart.
+HASHED_SIDE = 32
 BLOCK = 64  # images a thread looks at in one go
 SMALL_FILE = 50_000  # bytes
 MAX_GROUPS = 200  # groups listed; all are counted
@@ -36,7 +37,7 @@ class Facts:
 
     Attributes:
         digest: of its size and pixels.
-        phash: perceptual hash, 64 bits; None for an image without structure.
+        phash: perceptual hash, 64 bits; None for an image too small or without structure.
         size: width and height, pixels.
         format: of the file, e.g. "JPEG".
         mode: Pillow's, e.g. "RGB", "L".
@@ -140,6 +141,8 @@ def _look_at(index: ImageIndex, store: ImageStore, positions: Iterable[int]) -> 
 def _facts(pixels: np.ndarray, kind: str, mode: str) -> Facts:
     height, width, _ = pixels.shape
     digest = hashlib.blake2b(pixels.data, digest_size=16, salt=str(width).encode()).digest()
+    if min(width, height) < HASHED_SIDE:
+        return Facts(digest, None, (width, height), kind, mode)
     # imagehash.phash would reduce the image in the same way; done here, the small one shows whether it is flat.
     small = Image.fromarray(pixels).convert("L").resize((HASHED_SIDE, HASHED_SIDE), Image.Resampling.LANCZOS)
     if np.asarray(small).std() < FLAT:
