@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 from tf_keras_vis.gradcam import Gradcam
 from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
@@ -30,7 +31,9 @@ def linear_view(model: keras.Model) -> keras.Model:
     linear = keras.layers.Dense(last.units, dtype="float32", name=f"{last.name}_linear")
     scores = linear(last.input)
     linear.set_weights(last.get_weights())
-    return keras.Model([model.input], scores)  # tf-keras-vis calls it with a list
+    view = keras.Model([model.input], scores)  # tf-keras-vis calls it with a list
+    view.call = tf.function(view.call, reduce_retracing=True)  # tf-keras-vis differentiates it op by op: 1.5 × slower
+    return view
 
 
 def compute_maps(
