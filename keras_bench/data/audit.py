@@ -83,6 +83,7 @@ def audit_images(index: ImageIndex, splits: SplitTable, store: ImageStore, finge
         fingerprint=fingerprint,
         images=len(index.ids),
         unreadable={index.ids[i]: why for i, why in sorted(unreadable.items())},
+        class_titles=dict(zip(index.class_names, index.class_titles, strict=True)),
         images_per_class=counts,
         imbalance=max(totals) / max(1, min(totals)),
         widths=_tally(sizes, 0),
@@ -203,10 +204,13 @@ def _balance_problems(audit: Audit) -> list[str]:
     if audit.imbalance >= MANY_TIMES:
         most, least = max(totals, key=lambda name: totals[name]), min(totals, key=lambda name: totals[name])
         lines.append(
-            f"class {most!r} has {totals[most]:,} images, {least!r} {totals[least]:,} ({audit.imbalance:.1f} to 1); "
-            "try --set training.class_weights=balanced, and read macro-F1 rather than top-1"
+            f"class {audit.title(most)!r} has {totals[most]:,} images, {audit.title(least)!r} {totals[least]:,} "
+            f"({audit.imbalance:.1f} to 1); try --set training.class_weights=balanced, and read macro-F1 rather than "
+            "top-1"
         )
     thin = [name for name, row in audit.images_per_class.items() if row["train"] < FEW_IMAGES]
     if thin:
-        lines.append(f"classes with fewer than {FEW_IMAGES} training images: {len(thin)}, e.g. {thin[0]!r}")
+        lines.append(
+            f"classes with fewer than {FEW_IMAGES} training images: {len(thin)}, e.g. {audit.title(thin[0])!r}"
+        )
     return lines

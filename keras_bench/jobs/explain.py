@@ -201,7 +201,8 @@ def _similarities(
 
     settings = job.config.explain
     count = min(settings.randomized_images, subject.drawn)
-    keras.utils.set_random_seed(settings.seed)
+    # Not the run's own seed: a backbone that began at random would get the very weights it has.
+    keras.utils.set_random_seed(job.request.seed + settings.seed + 1)
     fresh = build_model(model_spec(job, data))
     found: dict[str, list[np.ndarray]] = {method: [] for method in METHODS}
     with log.progress("randomised weights", 2 * len(METHODS) * count, "maps") as advance:

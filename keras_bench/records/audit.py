@@ -31,6 +31,7 @@ class Audit:
         fingerprint: digest of ids, labels and contents.
         images: how many images were listed, readable or not.
         unreadable: why, for each id that cannot be decoded.
+        class_titles: for each class name what people call the class.
         images_per_class: for each class name the readable images of each split.
         imbalance: images of the largest class over those of the smallest.
         widths: for each width in pixels how many images have it.
@@ -52,6 +53,7 @@ class Audit:
     fingerprint: str
     images: int
     unreadable: dict[str, str]
+    class_titles: dict[str, str]
     images_per_class: dict[str, dict[str, int]]
     imbalance: float
     widths: dict[int, int]
@@ -66,6 +68,11 @@ class Audit:
     near_distance: int
     pretraining_overlap: str
     problems: tuple[str, ...]
+
+    def title(self, name: str) -> str:
+        """Return the class's title with its name behind it where they differ."""
+        title = self.class_titles[name]
+        return name if title == name else f"{title} ({name})"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for audit.json."""

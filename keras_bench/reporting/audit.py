@@ -33,7 +33,7 @@ def _class_table(audit: Audit) -> Table:
         if row is None:
             table.add_row(f"… {len(rows) - 2 * half} more …", *[""] * len(SPLITS))
         else:
-            table.add_row(Text(row[0]), *[f"{row[1][split]:,}" for split in SPLITS])
+            table.add_row(Text(audit.title(row[0])), *[f"{row[1][split]:,}" for split in SPLITS])
     return table
 
 
@@ -59,7 +59,8 @@ def _duplicate_table(audit: Audit) -> Table:
     for group in audit.groups[:MOST_GROUPS]:
         for place, row in enumerate(zip(group.ids, group.splits, group.classes, strict=True)):
             last = place + 1 == len(group.ids)
-            table.add_row(group.kind if place == 0 else "", *map(Text, row), end_section=last)
+            cells = map(Text, (*row[:2], audit.title(row[2])))
+            table.add_row(group.kind if place == 0 else "", *cells, end_section=last)
     return table
 
 

@@ -115,19 +115,19 @@ def interval(found: Interval | None, scale: float = 100, digits: int = 1) -> str
     """Return a value with its ends below it, or "—" for None; in percent unless `scale` says otherwise."""
     if found is None:
         return "—"
-    value, low, high = (f"{scale * part:.{digits}f}" for part in (found.value, found.low, found.high))
+    value, low, high = (number(scale * part, digits) for part in (found.value, found.low, found.high))
     return Markup('{} <span class="ends">[{}, {}]</span>').format(value, low, high)
 
 
 def points(found: Interval) -> str:
     """Return a difference in percentage points, with its sign: "+1.5 [−0.2, +3.1]"."""
-    value, low, high = (f"{100 * part:+.1f}".replace("-", "−") for part in (found.value, found.low, found.high))
+    value, low, high = (f"{100 * part:+z.1f}".replace("-", "−") for part in (found.value, found.low, found.high))
     return Markup('{} <span class="ends">[{}, {}]</span>').format(value, low, high)
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """Return a number with so many decimals and thousands separated, or "—" for None."""
-    return "—" if value is None else f"{value:,.{digits}f}"
+    """Return a number with so many decimals and thousands separated, never "−0", or "—" for None."""
+    return "—" if value is None else f"{value:z,.{digits}f}".replace("-", "−")
 
 
 def _data_uri(pixels: np.ndarray, kind: str) -> Markup:

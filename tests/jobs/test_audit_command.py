@@ -69,3 +69,10 @@ def test_the_bundled_digits_and_an_experiment_can_be_audited_without_tensorflow(
     assert output.splitlines()[-1] == "0 []"
     assert "896, of them 0 unreadable" in output
     assert "0 exact, 0 near" in output  # scans of 8×8 pixels are too small to be called alike
+
+
+def test_classes_go_by_their_titles(tiny_imagenet_folder, tmp_path, capsys):
+    page = tmp_path / "audit.html"
+    assert main(["audit", str(tiny_imagenet_folder), "--html", str(page)]) in (0, 1)
+    assert "goldfish, Carassius auratus (n01000000)" in page.read_text()
+    assert "n01000000" in capsys.readouterr().out

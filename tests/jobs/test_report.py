@@ -174,7 +174,9 @@ def test_published_figures_stand_beside_ours_only_where_the_data_is_the_same(tmp
     (tmp_path / "made").rename(folder)
     write_text(folder / "VGG16" / "seed0" / "config.yaml", to_yaml(Config(name="tiny-imagenet")))
     assert main(["report", str(folder)]) == 0
-    assert "Other data here, not comparable" in (folder / "index.html").read_text()
+    page = (folder / "index.html").read_text()
+    assert "† Other data here: not comparable" in page
+    assert '<td class="other" data-sort="">63.5 †</td>' in page
     moved = run_folder(tmp_path, "tiny-imagenet", run.model_name, 0)
     names = [f"n{k:08d}" for k in range(200)]
     make_run(tmp_path, "VGG16", names=names, images=1000)
