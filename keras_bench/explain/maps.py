@@ -36,6 +36,11 @@ def linear_view(model: keras.Model) -> keras.Model:
     return view
 
 
+def refresh_view(view: keras.Model, model: keras.Model) -> None:
+    """Copy the last layer's weights again; a new view would cost a new trace, which takes longer than the maps."""
+    view.layers[-1].set_weights(model.layers[-1].get_weights())
+
+
 def compute_maps(
     view: keras.Model,
     images: np.ndarray,
@@ -68,10 +73,12 @@ def compute_maps(
     maps = []
     with _seeded_noise(settings.seed):
         for start in range(0, len(images), BATCH):
-            batch = images[start : start + BATCH]
-            score = CategoricalScore([int(k) for k in classes[start : start + BATCH]])
-            maps.append(np.asarray(explain(score, batch), dtype=np.float32))
-            advance(len(batch))
+            # The last batch is filled up: another size would be traced anew.
+            rows = np.minimum(np.arange(start, start + BATCH), len(images) - 1)
+            score = CategoricalScore([int(k) for k in classes[rows]])
+            count = min(BATCH, len(images) - start)
+            maps.append(np.asarray(explain(score, images[rows]), dtype=np.float32)[:count])
+            advance(count)
     # Grad-CAM++ divides by a sum that is 0 where nothing is active.
     return np.maximum(np.nan_to_num(np.concatenate(maps), nan=0.0, posinf=0.0, neginf=0.0), 0.0)
 

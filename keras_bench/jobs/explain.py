@@ -65,10 +65,11 @@ def explain_run(job: Job, data: Data, log: Log) -> None:
         f"explanations of {phase}: {len(METHODS)} methods on {len(rows)} test images, then deletion, insertion "
         f"and randomised weights"
     )
-    own = _maps(job, linear_view(model), subject, log)
+    view = linear_view(model)
+    own = _maps(job, view, subject, log)
     maps = {method: enlarge(values, job.image_size) for method, values in own.items()}
     curves = _curves(job, model, subject, maps, log)
-    similarities = _similarities(job, data, model, subject, maps, log)
+    similarities = _similarities(job, data, model, view, subject, maps, log)
     scores = {
         method: _scores(subject, own[method], maps[method], curves[method], similarities[method]) for method in METHODS
     }
@@ -189,13 +190,13 @@ def _curves(
 
 
 def _similarities(
-    job: Job, data: Data, model: Any, subject: Subject, maps: dict[str, np.ndarray], log: Log
+    job: Job, data: Data, model: Any, view: Any, subject: Subject, maps: dict[str, np.ndarray], log: Log
 ) -> dict[str, list[np.ndarray]]:
     """Return for each method the similarity of its maps after the head, then also the backbone, was randomised."""
     import keras
 
     from keras_bench.explain.checks import randomized, similarity
-    from keras_bench.explain.maps import compute_maps, enlarge, linear_view
+    from keras_bench.explain.maps import compute_maps, enlarge, refresh_view
     from keras_bench.jobs.stages import model_spec
     from keras_bench.models.build import HEAD, build_model
 
@@ -208,7 +209,7 @@ def _similarities(
     with log.progress("randomised weights", 2 * len(METHODS) * count, "maps") as advance:
         for with_backbone in (False, True):
             with randomized(model, fresh, HEAD, with_backbone):
-                view = linear_view(model)
+                refresh_view(view, model)
                 for method in METHODS:
                     images, classes = subject.images[:count], subject.answers[:count]
                     changed = compute_maps(view, images, classes, method, subject.layer, settings, advance)
