@@ -21,6 +21,10 @@ class RunError(Exception):
     exit_code = 1
 
 
+class ExportError(RunError):
+    """A bundle that could not be made or did not agree with Keras; the run it is of is finished."""
+
+
 def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
     """Return up to `limit` names of `known` that look like `name`, best first, ignoring case."""
     by_lower = {candidate.lower(): candidate for candidate in known}

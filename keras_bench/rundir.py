@@ -79,6 +79,10 @@ class RunDir:
         """Return the CSV of precision, recall, F1 and support of every class on test."""
         return self.phase(phase) / "classes.csv"
 
+    def export(self, phase: str) -> Path:
+        """Return the file that says where the phase's ONNX bundle lies and how it was verified."""
+        return self.phase(phase) / "export.json"
+
     def thumbnail(self, image_id: str) -> Path:
         """Return the small JPEG of one test image; ids are hashed, since they may hold any character."""
         return self.root / "thumbnails" / f"{hashlib.blake2b(image_id.encode(), digest_size=10).hexdigest()}.jpg"
@@ -87,6 +91,11 @@ class RunDir:
         """Return the finished phase's result, or None."""
         path = self.result(phase)
         return PhaseResult.from_json(json.loads(path.read_text())) if path.is_file() else None
+
+    def read_export(self, phase: str) -> dict[str, Any] | None:
+        """Return export.json's content, or None where the phase was not exported."""
+        path = self.export(phase)
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
     def read_run(self) -> dict[str, Any] | None:
         """Return run.json's content, or None while the run is not finished."""

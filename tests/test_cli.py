@@ -20,6 +20,7 @@ SMALL = [
     "--experiment", "digits", "--model", "MobileNet", "--weights", "none", "--set", "model.alpha=0.25",
     "--set", "dataset.limit_per_class=12", "--set", "tl.epochs=2", "--set", "ft.epochs=1", "--set", "scratch.epochs=1",
     "--set", "latency.enabled=false", "--set", "explain.images=8", "--set", "explain.smooth_samples=2",
+    "--set", "export.enabled=false",
 ]  # fmt: skip
 
 
@@ -314,7 +315,7 @@ def test_scratch_on_a_folder_of_real_scans(image_folder, tmp_path, capsys):
         "run", "--experiment", "digits", "--phase", "scratch", "--model", "MobileNet", "--data", str(image_folder),
         "--out", str(tmp_path / "runs"), "--set", "dataset.source=folder", "--set", "model.alpha=0.25",
         "--set", "scratch.epochs=1", "--set", "training.class_weights=balanced", "--set", "training.batch_size=16",
-        "--set", "latency.enabled=false", "--set", "explain.enabled=false",
+        "--set", "latency.enabled=false", "--set", "explain.enabled=false", "--no-export",
     ]  # fmt: skip
     assert main(words) == 0
     output = capsys.readouterr().out
@@ -347,10 +348,12 @@ def test_half_precision_trains_and_leaves_a_float32_model(tmp_path):
     import keras
 
     words = ["run", *SMALL, "--phase", "ft", "--out", str(tmp_path), "--set", "training.mixed_precision=bfloat16"]
+    words += ["--set", "export.enabled=true", "--set", "export.int8=false"]
     assert main(words) == 0
     run = run_folder(tmp_path, "digits", "MobileNet", 0)
     assert {layer.dtype_policy.name for layer in keras.models.load_model(run.model("ft")).layers} == {"float32"}
     assert json.loads(run.result("ft").read_text())["resolved"]["mixed_precision"] == "bfloat16"
+    assert (tmp_path / "exports" / "digits" / "MobileNet-ft-seed0" / "verification.json").is_file()
 
 
 @pytest.mark.slow
@@ -362,6 +365,8 @@ def test_real_transfer_learning_on_real_images(shared_mini, shared_keras_home, t
         "--out", str(tmp_path), "--set", "explain.images=200", "--set", "latency.enabled=false",
     ]  # fmt: skip
     assert main(words) == 0
+    bundle = tmp_path / "exports" / "tiny-imagenet" / "MobileNet-ft-seed0"
+    assert main(["verify", str(bundle), "--data", str(shared_mini)]) == 0
     run = run_folder(tmp_path, "tiny-imagenet", "MobileNet", 0)
     checks = ExplanationChecks.from_json(json.loads(run.explanation_checks.read_text()))
     gradcam = next(one for one in judge_methods(checks) if one.method == "gradcam")

@@ -163,6 +163,21 @@ class LatencyConfig(Section):
     warm_up: int = Field(10, ge=1, description="calls made first and not counted")
 
 
+class ExportConfig(Section):
+    """What is handed on as an ONNX bundle at the end of a run; no result of training depends on it."""
+
+    enabled: bool = Field(True, description="export every phase the run was asked for")
+    verify_images: int | None = Field(
+        None, ge=1, description="test images on which the bundle must agree with Keras; null: all"
+    )
+    int8: bool = Field(True, description="also try an 8-bit version")
+    int8_max_drop_points: float = Field(
+        1.0, ge=0, le=100, description="keep it only if val top-1 falls by at most this many points"
+    )
+    int8_val_images: int = Field(2000, ge=1, description="val images that decide it, at most")
+    calibration_images: int = Field(200, ge=1, description="training images on which its scales are measured")
+
+
 class RuntimeConfig(Section):
     """Settings that cannot change a result, so they are not part of a run's fingerprint."""
 
@@ -188,6 +203,7 @@ class Config(Section):
     ft: FineTuneConfig = FineTuneConfig()
     explain: ExplainConfig = ExplainConfig()
     latency: LatencyConfig = LatencyConfig()
+    export: ExportConfig = ExportConfig()
     runtime: RuntimeConfig = RuntimeConfig()
 
     def phase(self, phase: str) -> PhaseConfig:

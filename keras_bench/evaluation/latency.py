@@ -21,12 +21,16 @@ import numpy as np
 
 from keras_bench.environment import peak_memory_mb
 from keras_bench.errors import RunError
+from keras_bench.records.cost import CALLS
+from keras_bench.runner import IMAGE, PROBABILITIES, BundleError, open_session
 
 LEAST_CALLS = 5  # fewer say nothing, however slow the model is
 LEAST_WARM_UP = 2  # the first traces, the second finds everything in place
 WARM_UP_SHARE = 0.25  # of the time budget, after which warm-up ends: slow models are warm after few calls
 SEED = 0  # of the images, the same for every model
 NANOSECONDS = 1e9
+
+Started = tuple[int, str | None, float, Callable[[], Any]]  # threads, accelerator, memory before the model, the call
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,12 @@ def threads_used() -> int:
     set_outside = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
     if set_here or (set_outside.isdecimal() and int(set_outside)):
         return int(set_here or set_outside)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return cores or 1
+    return cores()
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1
 
 
 def accelerator_name(device: str) -> str | None:
@@ -155,26 +163,48 @@ def prepare_call(file: Path, kind: str, batch_size: int) -> Callable[[], np.ndar
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the measurement as plain values: what was called, the timing, threads, memory and the GPU's name."""
+    if arguments.call == "onnxruntime":
+        threads, accelerator, base_memory_mb, call = _start_onnxruntime(arguments)
+    else:
+        threads, accelerator, base_memory_mb, call = _start_tensorflow(arguments)
+    timing = time_calls(call, arguments.warm_up, arguments.calls, arguments.seconds)
+    return {
+        "call": arguments.call,
+        "device": arguments.device,
+        "accelerator": accelerator,
+        "threads": threads,
+        "batch_size": arguments.batch_size,
+        **asdict(timing),
+        "memory_mb": peak_memory_mb(),
+        "base_memory_mb": base_memory_mb,
+    }
+
+
+def _start_tensorflow(arguments: argparse.Namespace) -> Started:
     if arguments.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # read once, when TensorFlow starts
     import tensorflow as tf
 
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     tf.config.list_physical_devices()
-    accelerator = accelerator_name(arguments.device)
-    base_memory_mb = peak_memory_mb()
+    accelerator, base_memory_mb = accelerator_name(arguments.device), peak_memory_mb()
     call = prepare_call(arguments.model, arguments.call, arguments.batch_size)
-    timing = time_calls(call, arguments.warm_up, arguments.calls, arguments.seconds)
-    return {
-        "call": arguments.call,
-        "device": arguments.device,
-        "accelerator": accelerator,
-        "threads": threads_used(),
-        "batch_size": arguments.batch_size,
-        **asdict(timing),
-        "memory_mb": peak_memory_mb(),
-        "base_memory_mb": base_memory_mb,
-    }
+    return threads_used(), accelerator, base_memory_mb, call
+
+
+def _start_onnxruntime(arguments: argparse.Namespace) -> Started:
+    """Time the exported graph with decoded images of the network's own size, as many threads as there are cores."""
+    import onnxruntime  # noqa: F401  its memory is not the model's
+
+    base_memory_mb = peak_memory_mb()
+    threads = cores()
+    try:
+        session = open_session(arguments.model, threads)
+    except BundleError as error:
+        raise RunError(str(error)) from error
+    side = int(session.get_modelmeta().custom_metadata_map["image_size"])
+    images = random_images(arguments.batch_size, side).astype(np.uint8)
+    return threads, None, base_memory_mb, lambda: session.run([PROBABILITIES], {IMAGE: images})[0]
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -196,8 +226,8 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m keras_bench.evaluation.latency", description=main.__doc__)
-    parser.add_argument("model", type=Path, help="a .keras file")
-    parser.add_argument("--call", choices=("predict", "compiled"), required=True, help="what is called")
+    parser.add_argument("model", type=Path, help="a .keras file, or an .onnx file that keras-bench exported")
+    parser.add_argument("--call", choices=CALLS, required=True, help="what is called")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="where it runs")
     parser.add_argument("--batch-size", type=int, required=True, help="images a call")
     parser.add_argument("--calls", type=int, default=200, help="timed calls at most")

@@ -54,4 +54,9 @@ def model_identity(run: RunDir) -> dict[str, str]:
     phase = final_phase(run)
     if phase is None:
         raise RunError(f"{run.root} holds no finished run; finish it first")
+    return file_identity(run, phase)
+
+
+def file_identity(run: RunDir, phase: str) -> dict[str, str]:
+    """Return `phase` and `model_sha256`, the digest of that phase's model file."""
     return {"phase": phase, "model_sha256": digest_file(run.model(phase))}

@@ -23,6 +23,7 @@ from keras_bench.jobs.prepare import read_audit
 from keras_bench.records.comparison import Comparison, Example, PhaseView, RunView, SeedSpread
 from keras_bench.records.cost import latencies_from_json
 from keras_bench.records.explanations import ExplanationChecks
+from keras_bench.records.export import Verification
 from keras_bench.records.history import read_history
 from keras_bench.records.predictions import Predictions
 from keras_bench.records.statistics import PairedTest
@@ -146,9 +147,16 @@ def _view(run: RunDir, counts: Counts, advance: Any) -> RunView:
             pair: [_example(run, test, i) for i in pair_positions(test, *pair)[:EXAMPLES]] for pair in pairs
         },
         explanations=judge_methods(checks) if checks else [],
+        exports={phase: one for phase in phases if (one := read_verification(run, phase)) is not None},
         config=run.config.read_text(encoding="utf-8"),
         environment=json.loads(run.environment.read_text(encoding="utf-8")),
     )
+
+
+def read_verification(run: RunDir, phase: str) -> Verification | None:
+    """Return how the bundle of a phase was verified, or None where there is none."""
+    content = run.read_export(phase)
+    return Verification.from_json(content["verification"]) if content else None
 
 
 def _phase_view(run: RunDir, phase: str, counts: Counts) -> PhaseView:

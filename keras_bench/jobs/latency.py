@@ -17,6 +17,7 @@ from keras_bench.evaluation.latency import WARM_UP_SHARE
 from keras_bench.jobs.cost import model_identity
 from keras_bench.records.cost import CALLS, Latency, latencies_from_json, latencies_to_json
 from keras_bench.rundir import RunDir, write_json
+from keras_bench.runner import FLOAT_MODEL
 
 # Importing TensorFlow, loading and tracing MobileNet 0.75 took 7 to 8 s on two cores of an AMD EPYC.
 START_SECONDS = 8.0
@@ -143,9 +144,12 @@ def latency_finished(runs: list[RunDir], settings: LatencyConfig, accelerators: 
 
 
 def _files(run: RunDir, phase: str) -> dict[str, Path]:
-    """Return what can be called of a run, and of which file: the one place where an exported model joins."""
+    """Return what can be called of a run, and of which file."""
     model = run.model(phase)
-    return {"predict": model, "compiled": model}
+    files = {"predict": model, "compiled": model}
+    exported = run.read_export(phase)
+    onnx = run.root / exported["bundle"] / FLOAT_MODEL if exported else None
+    return {**files, "onnxruntime": onnx} if onnx is not None and onnx.is_file() else files
 
 
 def _subject(run: RunDir, settings: LatencyConfig) -> Subject:
@@ -164,7 +168,9 @@ def _subject(run: RunDir, settings: LatencyConfig) -> Subject:
 def _rounds(subjects: list[Subject], settings: LatencyConfig, accelerators: bool) -> list[Round]:
     calls = [call for call in CALLS if any(call in subject.files for subject in subjects)]
     devices = ("cpu", "gpu") if accelerators else ("cpu",)
-    return [Round(call, device, size) for call in calls for device in devices for size in settings.batch_sizes]
+    # ONNX Runtime's package for the CPU is the one we depend on.
+    kinds = [(call, device) for call in calls for device in devices if (call, device) != ("onnxruntime", "gpu")]
+    return [Round(call, device, size) for call, device in kinds for size in settings.batch_sizes]
 
 
 def _missing(subjects: list[Subject], rounds: list[Round]) -> list[Round]:

@@ -76,10 +76,13 @@ def print_plan(job: Job, log: Log) -> None:
 
 def _after_training(job: Job) -> str:
     """Return what the post-stage would do; how long it takes depends on the model and is not estimated."""
-    explain, latency = job.config.explain, job.config.latency
+    explain, latency, export = job.config.explain, job.config.latency, job.config.export
     parts = [f"explanations of {explain.images} test images"] if explain.enabled else []
+    if export.enabled:
+        eight_bits = " and an 8-bit version" if export.int8 else ""
+        parts.append(f"an ONNX bundle of {' and of '.join(job.phases)}, checked on test images{eight_bits}")
     if latency.enabled:
-        count = 2 * len(latency.batch_sizes)
+        count = (3 if export.enabled else 2) * len(latency.batch_sizes)
         parts.append(
             f"{count} latency measurements of at most {latency.seconds:g} s each, every one in a fresh process"
         )

@@ -1,6 +1,7 @@
 """The post-stage of finished runs: what is counted, explained and timed on them, each part once."""
 
 from keras_bench.console import Log
+from keras_bench.jobs.bundles import export_finished
 from keras_bench.jobs.cost import cost_finished, measure_cost
 from keras_bench.jobs.explain import explain_finished, explain_run
 from keras_bench.jobs.latency import has_accelerator, latency_finished, measure_latency
@@ -11,11 +12,17 @@ from keras_bench.jobs.request import Job
 def missing_parts(job: Job) -> list[str]:
     """Return which parts of a run's own post-stage are still to be done; needs no TensorFlow."""
     parts = [] if cost_finished(job) else ["cost"]
-    return parts + ([] if not job.config.explain.enabled or explain_finished(job) else ["explanations"])
+    parts += [] if not job.config.explain.enabled or explain_finished(job) else ["explanations"]
+    exported = not job.config.export.enabled or all(export_finished(job, phase) for phase in job.phases)
+    return parts + ([] if exported else ["export"])
 
 
 def finish_parts(job: Job, data: Data, log: Log) -> None:
-    """Keep thumbnails, count what the final model costs, and explain its answers, unless that is done."""
+    """Keep thumbnails, count what the final model costs, explain its answers and export, unless that is done.
+
+    Raises:
+        ExportError: a bundle could not be made; everything else is done.
+    """
     from keras_bench.jobs.finish import keep_thumbnails
 
     missing = missing_parts(job)
@@ -24,6 +31,10 @@ def finish_parts(job: Job, data: Data, log: Log) -> None:
         measure_cost(job)
     if "explanations" in missing:
         explain_run(job, data, log)
+    if "export" in missing:
+        from keras_bench.jobs.export import export_phases
+
+        export_phases(job, data, job.phases, log)
 
 
 def time_models(jobs: list[Job], log: Log) -> None:

@@ -1,10 +1,11 @@
 """What the command line asked for, resolved and checked before anything heavy is imported."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from keras_bench.backbones import BACKBONES, Backbone
-from keras_bench.config import Config, Experiment, Layer, load_experiment, parse_setting
+from keras_bench.config import Config, Experiment, Layer, load_experiment, load_run_config, parse_setting
 from keras_bench.errors import UserError
 from keras_bench.rundir import ExperimentDir, RunDir, experiment_folder, run_folder
 
@@ -25,6 +26,8 @@ class Request:
         out: folder of all runs.
         variant: keeps a changed recipe apart.
         settings: texts of --set, in order.
+        exports: folder of all bundles; None: exports/ for runs/, else exports/ below `out`.
+        export: whether bundles are made at the end.
     """
 
     experiment: str = DEFAULT_EXPERIMENT
@@ -36,6 +39,8 @@ class Request:
     out: Path = Path("runs")
     variant: str | None = None
     settings: tuple[str, ...] = field(default=())
+    exports: Path | None = None
+    export: bool = True
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Job:
         run: where it goes.
         folder: its experiment's folder.
         image_size: side of the network's input, pixels.
+        exports: the experiment's folder of bundles.
     """
 
     request: Request
@@ -59,6 +65,7 @@ class Job:
     run: RunDir
     folder: ExperimentDir
     image_size: int
+    exports: Path
 
 
 def overriding_layers(request: Request) -> list[Layer]:
@@ -66,6 +73,8 @@ def overriding_layers(request: Request) -> list[Layer]:
     layers = [parse_setting(text) for text in request.settings]
     if request.weights is not None:
         layers.append(Layer("--weights", {"model": {"weights": request.weights}}))
+    if not request.export:
+        layers.append(Layer("--no-export", {"export": {"enabled": False}}))
     return layers
 
 
@@ -84,17 +93,66 @@ def resolve(request: Request, experiment: Experiment | None = None) -> Job:
     phases = {"tl": ("tl",), "ft": ("tl", "ft"), "scratch": ("scratch",)}[last]
     if last == "scratch":
         config = _without_weights(config, request)
+    folder = experiment_folder(request.out, config.name, request.variant)
     job = Job(
         request=request,
         config=config,
         backbone=backbone,
         phases=phases,
         run=run_folder(request.out, config.name, model, request.seed, request.variant),
-        folder=experiment_folder(request.out, config.name, request.variant),
+        folder=folder,
         image_size=config.dataset.image_size or backbone.image_size,
+        exports=exports_folder(request.out, request.exports) / folder.root.name,
     )
     _check(job)
     return job
+
+
+def job_of_run(run: RunDir, data: Path | None, exports: Path | None, changes: dict[str, object]) -> Job:
+    """Return the job whose finished run lies in a folder, as its config.yaml says.
+
+    Args:
+        run: the run's folder.
+        data: the user's data; None: where the run found them, if they still lie there.
+        exports: folder of all bundles; None: by the default rule.
+        changes: to its export settings.
+
+    Raises:
+        UserError: the folder holds no finished run.
+    """
+    content = run.read_run()
+    if content is None:
+        raise UserError(f"{run.root} holds no finished run; expected runs/<experiment>/<model>/seed<k>")
+    config = load_run_config(run.config)
+    config = config.model_copy(update={"export": config.export.model_copy(update=changes)})
+    folder = ExperimentDir(run.root.parents[1])
+    _, _, variant = folder.root.name.partition("@")
+    recorded = Path(json.loads(run.environment.read_text(encoding="utf-8"))["locations"]["data"])
+    request = Request(
+        experiment=config.name,
+        model=run.model_name,
+        data=data or (recorded if recorded.exists() else None),
+        seed=run.seed,
+        out=folder.root.parent,
+        variant=variant or None,
+        exports=exports,
+    )
+    backbone = BACKBONES[run.model_name]
+    return Job(
+        request=request,
+        config=config,
+        backbone=backbone,
+        phases=tuple(content["phases"]),
+        run=run,
+        folder=folder,
+        image_size=config.dataset.image_size or backbone.image_size,
+        exports=exports_folder(request.out, exports) / folder.root.name,
+    )
+
+
+def exports_folder(out: Path, exports: Path | None) -> Path:
+    """Return the folder of all bundles: exports/ beside runs/, else exports/ in the folder of runs that was named."""
+    return exports or (Path("exports") if out == Path("runs") else out / "exports")
 
 
 def _without_weights(config: Config, request: Request) -> Config:

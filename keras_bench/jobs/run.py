@@ -6,6 +6,7 @@ from typing import Any
 from keras_bench.config import to_yaml
 from keras_bench.console import Log
 from keras_bench.environment import describe_environment
+from keras_bench.errors import ExportError
 from keras_bench.jobs.compare import compare_runs
 from keras_bench.jobs.fingerprint import finished_phases, phase_inputs
 from keras_bench.jobs.post import finish_parts, missing_parts, time_models
@@ -28,15 +29,21 @@ def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
         RunError: training failed.
     """
     weights = find_weights(job, log)
+    failure = None
     with job.run.lock():
         log.path = job.run.log
-        _work(job, weights, log)
+        try:
+            _work(job, weights, log)
+        except ExportError as error:  # the run itself is finished: its results come first
+            failure = error
         if not in_suite:
             time_models([job], log)
     log.line(f"results: {job.run.root}")
     if not in_suite:
         compare_runs(job.folder, log)
         log.line(f"next:    {_next_command(job)}")
+    if failure:
+        raise failure
 
 
 def _work(job: Job, weights: InitialWeights, log: Log) -> None:

@@ -81,4 +81,6 @@ def _command(job: Job, dry_run: bool) -> list[str]:
     words += ["--variant", request.variant] if request.variant else []
     for setting in request.settings:
         words += ["--set", setting]
+    words += [] if request.export else ["--no-export"]
+    words += ["--exports", str(request.exports)] if request.exports else []
     return words + (["--dry-run"] if dry_run else [])

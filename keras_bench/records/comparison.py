@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_bench.records.audit import Audit
 from keras_bench.records.cost import Cost, Latency
+from keras_bench.records.export import Verification
 from keras_bench.records.results import PhaseResult, run_label
 from keras_bench.records.statistics import (
     Calibration,
@@ -91,6 +92,7 @@ class RunView:
         confused_examples: for each confused pair (true, answer) of the final phase some of its images.
         explanations: verdicts on the explanation methods; empty where none were computed.
         explained_phase: the phase they explain.
+        exports: how the bundle of each exported phase was verified.
         config: config.yaml.
         environment: environment.json.
     """
@@ -104,6 +106,7 @@ class RunView:
     mistakes: list[Example]
     confused_examples: dict[tuple[int, int], list[Example]]
     explanations: list[MethodVerdict]
+    exports: dict[str, Verification]
     config: str
     environment: dict[str, Any]
 

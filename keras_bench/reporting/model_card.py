@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from keras_bench.records.comparison import Comparison, RunView
+from keras_bench.records.export import Verification
 from keras_bench.reporting.page import environment, minority_classes
 
 METRICS = {
@@ -15,20 +16,30 @@ METRICS = {
 }
 
 
-def model_card(comparison: Comparison, run: RunView, facts: dict[str, Any]) -> str:
-    """Return MODEL_CARD.md of one run's final phase.
+def model_card(
+    comparison: Comparison,
+    run: RunView,
+    facts: dict[str, Any],
+    phase: str | None = None,
+    verification: Verification | None = None,
+) -> str:
+    """Return MODEL_CARD.md of one phase of a run.
 
     Args:
         comparison: gathered from the run's experiment, for its data and what it was compared with.
         run: the run.
         facts: `made` (time) and `version`.
+        phase: which; None: the final one.
+        verification: of the bundle that the card is for; None: the card lies in the run folder, beside model.keras.
     """
     made = environment()
     made.filters["md"] = markdown
     return made.get_template("model_card.md.j2").render(
         c=comparison,
         run=run,
-        view=run.final,
+        phase=phase or run.final_phase,
+        view=run.phases[phase or run.final_phase],
+        verification=verification,
         metrics=METRICS,
         titles=comparison.class_titles,
         minority=minority_classes(comparison),

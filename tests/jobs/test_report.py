@@ -265,4 +265,4 @@ def test_the_page_stays_small_and_names_no_outside_address(experiment):
     page = (experiment / "made" / "index.html").read_text()
     assert len(page) < 15e6
     assert not re.findall(r"(?:src|href|url\()\s*=?\s*[\"'(]?\s*(?:https?:)?//", page)
-    assert len(np.unique(re.findall(r'<section id="(\w+)"', page))) == 10
+    assert len(np.unique(re.findall(r'<section id="(\w+)"', page))) == 11

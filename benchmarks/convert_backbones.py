@@ -1,0 +1,147 @@
+"""Converts every backbone to ONNX and compares it with Keras, each in a fresh process; goes on where it was stopped.
+
+    python -m benchmarks.convert_backbones                    # all that are not in benchmarks/results/convert.csv yet
+    python -m benchmarks.convert_backbones --only VGG16 --image-size 64
+
+Weights are random, made lively: a random network answers nearly the same to every image, which would hide any error.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from keras_bench.backbones import BACKBONES
+
+CLASSES = 10
+RESULTS = Path(__file__).parent / "results" / "convert.csv"
+COLUMNS = ("backbone", "image_size", "convert_s", "total_s", "megabytes", "max_difference", "spread", "same_answers")
+SHAPES = ((3, 64, 64, 3), (1, 333, 250, 3), (1, 37, 411, 3))  # besides the network's own size
+
+
+def make_lively(model) -> None:  # type: ignore[no-untyped-def]
+    """Give a random network answers that differ from image to image.
+
+    BatchNorm layers take the statistics of some noise images, as training would have left them, and the last layer is
+    scaled so that its scores have a deviation of 2 over those images.
+    """
+    import keras
+
+    side = model.input_shape[1]
+    images = some_images((32, side, side, 3)).astype(np.float32)
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in norms:
+        layer.trainable, layer.momentum = True, 0.0
+    model(images, training=True)
+    last = model.layers[-1]
+    features = np.asarray(keras.Model(model.input, last.input)(images, training=False))
+    features = features.reshape(len(images), -1).astype(np.float64)
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    # Features that hardly vary would be blown up by dividing: rounding errors with them.
+    scale = np.where(deviation > 1e-3 * deviation.max(), 1 / np.maximum(deviation, 1e-300), 0.0)
+    kernel = (
+        np.random.default_rng(0).normal(size=last.kernel.shape)
+        * scale[:, None]
+        * 2
+        / np.sqrt(max(1, (scale > 0).sum()))
+    )
+    last.set_weights([kernel.astype(np.float32), (-mean @ kernel).astype(np.float32)])
+
+
+def some_images(shape: tuple[int, ...]) -> np.ndarray:
+    """Return uint8 images with coarse and fine structure, the same for the same shape."""
+    generator = np.random.default_rng(sum(shape))
+    coarse = generator.integers(0, 256, (shape[0], 4, 4, 3)).repeat(-(-shape[1] // 4), 1).repeat(-(-shape[2] // 4), 2)
+    fine = generator.integers(-40, 41, shape)
+    return np.clip(coarse[:, : shape[1], : shape[2]] + fine, 0, 255).astype(np.uint8)
+
+
+def convert_one(name: str, side: int) -> dict[str, object]:
+    """Convert one backbone in this process and return its row of the table."""
+    started = time.perf_counter()
+    import keras
+    import onnxruntime
+    import tensorflow as tf
+
+    from keras_bench.config import ModelConfig
+    from keras_bench.export.convert import to_onnx
+    from keras_bench.models.build import ModelSpec
+    from keras_bench.models.weights import initial_model
+
+    keras.utils.set_random_seed(0)
+    model = initial_model(ModelSpec(BACKBONES[name], side, CLASSES, ModelConfig(weights="none")), None)
+    make_lively(model)
+    before = time.perf_counter()
+    content = to_onnx([(model, 1.0)], {"image_size": side}).SerializeToString()
+    seconds = time.perf_counter() - before
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    gaps, expected, same = [], [], True
+    for shape in (*SHAPES, (2, side, side, 3)):
+        images = some_images(shape)
+        resized = tf.image.resize(tf.cast(images, tf.float32), (side, side))
+        truth = np.asarray(model(resized, training=False))
+        found = session.run(["probabilities"], {"image": images})[0]
+        gaps.append(np.abs(found - truth).max())
+        expected.append(truth)
+        same &= bool((found.argmax(axis=1) == truth.argmax(axis=1)).all())
+    spread = float(np.ptp(np.concatenate(expected), axis=0).max())
+    total = time.perf_counter() - started
+    values = (
+        name,
+        side,
+        f"{seconds:.1f}",
+        f"{total:.1f}",
+        f"{len(content) / 1e6:.1f}",
+        f"{max(gaps):.1e}",
+        f"{spread:.2f}",
+        same,
+    )
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def main() -> int:
+    """Convert what is missing; returns 1 where one failed or did not agree."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=list(BACKBONES), help="this one, in this process, as JSON")
+    parser.add_argument("--image-size", type=int, help="default: 64, or the least that the family takes")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    if arguments.only:
+        side = arguments.image_size or max(64, BACKBONES[arguments.only].family.min_size)
+        print(json.dumps(convert_one(arguments.only, side)))
+        return 0
+    return _convert_all(arguments.results)
+
+
+def _convert_all(results: Path) -> int:
+    done = {row["backbone"] for row in csv.DictReader(results.open())} if results.is_file() else set()
+    results.parent.mkdir(exist_ok=True)
+    failed = []
+    with results.open("a", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        if not done:
+            writer.writeheader()
+        for name in [name for name in BACKBONES if name not in done]:
+            words = [sys.executable, "-m", "benchmarks.convert_backbones", "--only", name]
+            process = subprocess.run(words, capture_output=True, text=True)
+            if process.returncode:
+                failed.append(name)
+                print(f"{name}: failed: {process.stderr.strip().splitlines()[-1:]}", flush=True)
+                continue
+            row = json.loads(process.stdout.splitlines()[-1])
+            writer.writerow(row)
+            stream.flush()
+            print(row, flush=True)
+            if not row["same_answers"] or float(row["max_difference"]) > 1e-3:
+                failed.append(name)
+    print(f"failed: {failed}" if failed else "every backbone converts and agrees")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

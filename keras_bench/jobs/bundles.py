@@ -1,0 +1,55 @@
+"""Where a run's bundles lie, whether they are up to date, and what they answer over a data set. No TensorFlow."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_bench.console import Log
+from keras_bench.data.store import ImageStore
+from keras_bench.jobs.cost import file_identity
+from keras_bench.jobs.request import Job
+from keras_bench.records.dataset import ImageIndex
+from keras_bench.runner import LABELS, Bundle
+
+BATCH = 32
+
+
+def bundle_name(job: Job, phase: str) -> str:
+    """Return the name of a phase's bundle below the experiment's folder of exports."""
+    return f"{job.run.model_name}-{phase}-seed{job.run.seed}"
+
+
+def export_finished(job: Job, phase: str) -> bool:
+    """Return whether the phase's bundle is there, made of this very model with these settings."""
+    place = job.exports / bundle_name(job, phase)
+    if not (job.run.export(phase).is_file() and (place / LABELS).is_file()):
+        return False
+    content = json.loads(job.run.export(phase).read_text(encoding="utf-8"))
+    same_place = (job.run.root / content["bundle"]).resolve() == place.resolve()
+    return same_place and bool(content["made_of"] == made_of(job, phase))
+
+
+def made_of(job: Job, phase: str) -> dict[str, Any]:
+    """Return everything a bundle depends on."""
+    return {**file_identity(job.run, phase), **job.config.export.model_dump(mode="json", exclude={"enabled"})}
+
+
+def run_bundle(
+    bundle: Bundle, store: ImageStore, positions: Sequence[int] | np.ndarray, title: str, log: Log
+) -> np.ndarray:
+    """Return a bundle's probabilities, float32 (N, K), of the images at some positions of a data set."""
+    parts = []
+    with log.progress(title, len(positions), "images") as advance:
+        for start in range(0, len(positions), BATCH):
+            batch = [store.image(int(position)) for position in positions[start : start + BATCH]]
+            parts.append(bundle.predict(batch))
+            advance(len(batch))
+    return np.concatenate(parts)
+
+
+def positions_by_id(index: ImageIndex, ids: Iterable[str]) -> np.ndarray:
+    """Return the position of each image id in a data set, int64, (N,)."""
+    place = {name: i for i, name in enumerate(index.ids)}
+    return np.array([place[str(name)] for name in ids], dtype=np.int64)

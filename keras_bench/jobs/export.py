@@ -1,0 +1,117 @@
+"""The verb `export`: hands the phases of a finished run on as checked ONNX bundles."""
+
+import json
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from keras_bench import __version__
+from keras_bench.console import Log
+from keras_bench.environment import describe_environment
+from keras_bench.errors import ExportError, UserError
+from keras_bench.jobs.bundles import bundle_name, export_finished, made_of
+from keras_bench.jobs.cost import file_identity
+from keras_bench.jobs.gather import gather
+from keras_bench.jobs.handoff import Handoff, make_bundle
+from keras_bench.jobs.prepare import Data, load_data, open_data
+from keras_bench.jobs.request import Job
+from keras_bench.records.comparison import Comparison
+from keras_bench.records.predictions import Predictions
+from keras_bench.reporting.model_card import model_card
+from keras_bench.rundir import write_json
+
+
+def export_run(job: Job, phases: Sequence[str], log: Log) -> None:
+    """Export phases of a finished run from its files and its data.
+
+    Raises:
+        UserError: the data are not those the run was made with.
+        ExportError: a bundle could not be made or does not agree with Keras.
+    """
+    if all(export_finished(job, phase) for phase in phases):
+        log.line(f"{job.exports}: {' and '.join(phases)} exported before with the same settings: nothing to do.")
+        return
+    data = data_of_run(job, log)
+    from keras_bench.jobs.stages import start_tensorflow
+
+    start_tensorflow(log)
+    with job.run.lock():
+        log.path = job.run.log
+        export_phases(job, data, phases, log)
+
+
+def data_of_run(job: Job, log: Log) -> Data:
+    """Return the images a finished run was made with.
+
+    Raises:
+        UserError: they are not where they were, or have changed.
+    """
+    index, store, fingerprint = open_data(job, log)
+    expected = json.loads(job.run.dataset.read_text(encoding="utf-8"))["fingerprint"]
+    if fingerprint != expected:
+        raise UserError(
+            f"{index.location} is not the data {job.run.root} was made with (fingerprint {fingerprint}, expected "
+            f"{expected}), so a bundle cannot be checked; name the right one with --data"
+        )
+    return load_data(job, index, store, fingerprint, log)
+
+
+def export_phases(job: Job, data: Data, phases: Sequence[str], log: Log) -> None:
+    """Export phases of a finished run that are not exported yet; one that fails does not keep the others from it.
+
+    Raises:
+        ExportError: a bundle could not be made or does not agree with Keras.
+    """
+    missing = [phase for phase in phases if not export_finished(job, phase)]
+    if not missing:
+        return
+    comparison = gather(job.folder, [job.run], log)
+    failures = []
+    for phase in missing:
+        try:
+            _export_phase(job, data, phase, comparison, log)
+        except ExportError as error:
+            failures.append(str(error))
+    if failures:
+        raise ExportError("; ".join(failures))
+
+
+def _export_phase(job: Job, data: Data, phase: str, comparison: Comparison, log: Log) -> None:
+    place = job.exports / bundle_name(job, phase)
+    facts = {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "version": __version__}
+    handoff = Handoff(
+        title=f"export of {phase}",
+        place=place,
+        members=[(job.run.model(phase), 1.0)],
+        image_size=job.image_size,
+        about=_about(job, phase),
+        config=job.config,
+        data=data,
+        val=Predictions.from_npz(job.run.predictions(phase, "val")),
+        test=Predictions.from_npz(job.run.predictions(phase, "test")),
+        card=lambda verification: model_card(comparison, comparison.runs[0], facts, phase, verification),
+    )
+    verification = make_bundle(handoff, log)
+    content = {
+        "bundle": os.path.relpath(place, job.run.root),
+        "made_of": made_of(job, phase),
+        "verification": verification.to_json(),
+    }
+    write_json(job.run.export(phase), content)
+
+
+def _about(job: Job, phase: str) -> dict[str, Any]:
+    """Return where the model comes from, for its file and verification.json."""
+    result = job.run.read_result(phase)
+    assert result is not None  # only finished phases are exported
+    return {
+        "experiment": job.config.name,
+        "model": job.backbone.name,
+        "phase": phase,
+        "seed": job.request.seed,
+        "commit": result.environment.get("commit") or "unknown",
+        "versions": describe_environment([])["packages"],
+        "fingerprint": file_identity(job.run, phase)["model_sha256"],
+        "data": result.inputs["data"],
+    }
