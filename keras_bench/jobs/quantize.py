@@ -50,19 +50,22 @@ def quantize_bundle(
         attempts.append(
             {"plan": plan.name, "layers": layers, "val_top1": float(top1.mean()), "drop_points": round(drop, 3)}
         )
-        log.line(f"{title}: int8 of {plan.name}: val top-1 falls by {drop:.1f} points")
+        log.line(f"{title}: int8 of {plan.name}: {_fall(drop)}")
         if drop <= settings.int8_max_drop_points:
             right = _top1(folder, data, test, f"{title}: int8 on test", log)
-            reason = f"{plan.name} in 8 bits; val top-1 falls by {drop:.1f} points"
+            reason = f"{plan.name} in 8 bits; {_fall(drop)}"
             size = (folder / INT8_MODEL).stat().st_size / 1e6
             return outcome(True, reason, test_top1=mean_interval(right), megabytes=size)
     (folder / INT8_MODEL).unlink(missing_ok=True)
     least = min(attempt["drop_points"] for attempt in attempts)
     reason = (
-        f"not kept: val top-1 falls by {least:.1f} points at best, more than {settings.int8_max_drop_points:g} "
-        "(export.int8_max_drop_points)"
+        f"not kept: {_fall(least)} at best, more than {settings.int8_max_drop_points:g} (export.int8_max_drop_points)"
     )
     return outcome(False, reason)
+
+
+def _fall(drop: float) -> str:
+    return f"val top-1 {'rises' if drop < -0.05 else 'falls'} by {abs(drop):.1f} points"
 
 
 def _draw(count: int, most: int) -> np.ndarray:

@@ -48,6 +48,9 @@ def run_suite(request: Request, models: list[str] | None, dry_run: bool, log: Lo
         return 1 if failed else 0
     time_models(jobs, log)
     compare_runs(jobs[0].folder, log)
+    if jobs[0].exports.is_dir():
+        log.line(f"bundles: {jobs[0].exports}")
+        log.line(f"next:    keras-bench predict {jobs[0].exports}/<bundle> photos/ classifies your own images")
     if failed:
         log.line(f"not finished: {', '.join(failed)}; the same command runs what is missing")
         return 1
