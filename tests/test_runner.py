@@ -268,6 +268,23 @@ def test_the_bundle_answers_with_three_packages_and_its_own_folder(bundle, photo
     assert "all sums are right; sample images agree within" in done.stdout
 
 
+@pytest.mark.slow
+def test_an_environment_of_three_packages_is_enough(bundle, photos, tmp_path):
+    python = tmp_path / "alone" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "alone")], check=True)
+    packages = ["onnxruntime", "numpy", "pillow"]
+    done = subprocess.run([str(python), "-m", "pip", "install", "--quiet", *packages], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"pip cannot install {packages}: {done.stderr[-200:]}")
+    command = [str(python), "-W", "error", str(bundle / "predict.py"), *photos, "--format", "jsonl"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for line in done.stdout.splitlines():
+        row = json.loads(line)
+        truth = expected(photos[row["path"]]).max()
+        assert row["answers"][0]["probability"] == pytest.approx(truth, abs=1e-6)
+
+
 KINDS = {
     "plain.jpg": lambda image: encoded(image),
     "odd.webp": lambda image: encoded(image.resize((33, 17)), "WEBP"),

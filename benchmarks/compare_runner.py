@@ -1,0 +1,57 @@
+"""Speed of the bundle's runner beside raw ONNX Runtime on the same decoded images, in turn; and its cold start.
+
+python -m benchmarks.compare_runner exports/demo/EfficientNetB0-ft-seed0 --side 64
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from keras_bench.runner import FLOAT_MODEL, IMAGE, PROBABILITIES, Bundle, open_session
+
+BATCH = 32
+
+
+def main() -> int:
+    """Print the ratio of both rates and the seconds a single image takes from the start of the process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--side", type=int, default=64, help="of the images, pixels")
+    parser.add_argument("--batches", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    shape = (BATCH, arguments.side, arguments.side, 3)
+    batch = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    images = list(batch)
+    bundle, session = Bundle(arguments.bundle), open_session(arguments.bundle / FLOAT_MODEL)
+    ours, raw = [], []
+    for _ in range(arguments.rounds + 1):
+        raw.append(_seconds(lambda: session.run([PROBABILITIES], {IMAGE: batch}), arguments.batches))
+        ours.append(_seconds(lambda: bundle.predict(images), arguments.batches))
+    ratios = [b / a for a, b in zip(ours[1:], raw[1:], strict=True)]  # the first round warms up
+    count = BATCH * arguments.batches
+    print(f"raw onnxruntime: {count / statistics.median(raw[1:]):,.0f} images/s")
+    print(f"runner:          {count / statistics.median(ours[1:]):,.0f} images/s")
+    print(f"ratio:           {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+    command = [sys.executable, str(arguments.bundle / "predict.py"), str(arguments.bundle / "sample" / "1.png")]
+    starts = [_seconds(lambda: subprocess.run(command, check=True, capture_output=True), 1) for _ in range(5)]
+    print(
+        f"cold start:      {statistics.median(starts):.2f} s for one image, sums checked ({max(starts):.2f} s at most)"
+    )
+    return 0
+
+
+def _seconds(work, times: int) -> float:  # type: ignore[no-untyped-def]
+    started = time.perf_counter()
+    for _ in range(times):
+        work()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    sys.exit(main())
