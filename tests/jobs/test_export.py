@@ -18,6 +18,8 @@ from keras_bench.jobs.quantize import quantize_bundle
 from keras_bench.records.predictions import Predictions
 from keras_bench.rundir import run_folder
 from keras_bench.runner import Bundle, check_sums
+from tests.conftest import digit_image, encoded
+from tests.export.test_convert import build
 
 QUICK = [
     "--experiment", "digits", "--model", "MobileNet", "--phase", "ft", "--set", "model.alpha=0.25",
@@ -183,6 +185,61 @@ def test_bad_words_are_refused(out, capsys, tmp_path):
     assert "two finished runs or more" in fails("ensemble", run)
     assert "is named twice" in fails("ensemble", run, run)
     assert "expected a folder name" in fails("ensemble", run, run, "--name", "../x")
+
+
+def rotated(image):
+    """A JPEG whose pixels lie on their side and whose EXIF orientation says so."""
+    exif = image.getexif()
+    exif[0x0112] = 6
+    return encoded(image, exif=exif)
+
+
+KINDS = {
+    "plain.jpg": encoded,
+    "odd.png": lambda image: encoded(image.resize((37, 91)), "PNG"),
+    "wide.webp": lambda image: encoded(image.resize((120, 33)), "WEBP", lossless=True),
+    "gray.jpg": lambda image: encoded(image.convert("L")),
+    "clear.png": lambda image: encoded(image.convert("RGBA").rotate(20), "PNG"),
+    "cmyk.jpg": lambda image: encoded(image.convert("CMYK")),
+    "turned.jpg": rotated,
+    "large.jpg": lambda image: encoded(image.resize((2400, 1800))),
+    "lying.png": encoded,
+}
+
+
+def test_files_of_every_kind_get_the_probabilities_of_the_run(tmp_path, capsys):
+    photos = tmp_path / "photos"
+    for k, name in enumerate(("ant", "bee <b>")):
+        for i in range(12):
+            (photos / "train" / name).mkdir(parents=True, exist_ok=True)
+            (photos / "train" / name / f"{i}.jpg").write_bytes(encoded(digit_image(20 * k + i, 40)))
+        for i, (file, make) in enumerate(KINDS.items()):
+            (photos / "test" / name).mkdir(parents=True, exist_ok=True)
+            (photos / "test" / name / file).write_bytes(make(digit_image(100 + 20 * k + i, 60)))
+    weights = tmp_path / "lively.keras"
+    build("MobileNet", alpha=0.25).save(weights)  # random weights as they are answer the same to every image
+    words = [
+        "run", "--experiment", "digits", "--model", "MobileNet", "--phase", "tl", "--weights", str(weights),
+        "--data", str(photos), "--set", "dataset.source=folder", "--set", "dataset.image_size=48",
+        "--set", "model.alpha=0.25", "--set", "tl.epochs=5", "--set", "tl.learning_rate=0.01",
+        "--set", "training.batch_size=8", "--set", "latency.enabled=false",
+        "--set", "explain.enabled=false", "--set", "export.int8=false", "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    assert main(words) == 0
+    run = run_folder(tmp_path / "out", "digits", "MobileNet", 0)
+    test = Predictions.from_npz(run.predictions("tl", "test"))
+    assert len(test.ids) == 2 * len(KINDS)
+    assert np.ptp(test.probabilities[:, 0]) > 0.01  # else any answer would do
+    capsys.readouterr()
+    bundle = tmp_path / "out" / "exports" / "digits" / "MobileNet-tl-seed0"
+    assert main(["predict", str(bundle), str(photos / "test"), "--format", "jsonl", "--top", "2"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(found) == len(test.ids)
+    for row in found:
+        (place,) = np.flatnonzero(test.ids == Path(row["path"]).relative_to(photos).as_posix())
+        answers = {answer["class"]: answer["probability"] for answer in row["answers"]}
+        expected = dict(zip(test.class_names.tolist(), test.probabilities[place].tolist(), strict=True))
+        assert answers == pytest.approx(expected, abs=1e-4), row["path"]
 
 
 def test_an_ensemble_is_the_mean_and_becomes_one_graph(out, tmp_path, capsys):
