@@ -41,6 +41,7 @@ def parse(words: list[str]) -> argparse.Namespace:
         _add_ensemble,
         _add_audit,
         _add_models,
+        _add_cache,
     ):
         add_verb(verbs)
     arguments, unknown = parser.parse_known_args(words)
@@ -167,6 +168,18 @@ def _add_models(verbs: Verbs) -> None:
     models = verbs.add_parser("models", help="list the backbones", description="List the table of backbones.")
     models.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
     models.set_defaults(verb="models", parser=models)
+
+
+def _add_cache(verbs: Verbs) -> None:
+    cache = verbs.add_parser(
+        "cache",
+        help="show or shrink the cache of downloads and features",
+        description="Show what is cached. Nothing in the cache is lost for good: all of it can be made again.",
+    )
+    cache.add_argument("--features-mb", type=int, metavar="MB", help="remove the oldest features beyond this size")
+    cache.add_argument("--clear", action="store_true", help="remove everything, downloads too")
+    cache.add_argument("--debug", action="store_true", help="show tracebacks")
+    cache.set_defaults(verb="cache", parser=cache)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

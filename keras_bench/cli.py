@@ -151,6 +151,21 @@ def _audit(arguments: argparse.Namespace) -> int:
     return run_audit(AuditRequest(settings=tuple(arguments.settings), **words), Log())
 
 
+def _cache(arguments: argparse.Namespace) -> int:
+    from keras_bench.console import Log
+    from keras_bench.jobs.cache import clear_cache, limit_features, show_cache
+
+    if arguments.features_mb is not None and arguments.features_mb < 0:
+        raise UserError(f"--features-mb: expected at least 0, received {arguments.features_mb}")
+    if arguments.clear:
+        clear_cache(Log())
+    elif arguments.features_mb is not None:
+        limit_features(arguments.features_mb, Log())
+    else:
+        show_cache(Log())
+    return 0
+
+
 def _models(arguments: argparse.Namespace) -> int:
     from keras_bench.console import Log
     from keras_bench.jobs.models import print_models
@@ -168,4 +183,5 @@ HANDLERS: dict[str, Callable[[argparse.Namespace], int]] = {
     "ensemble": _ensemble,
     "audit": _audit,
     "models": _models,
+    "cache": _cache,
 }

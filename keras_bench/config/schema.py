@@ -128,6 +128,17 @@ class PhaseConfig(Section):
     step_factor: float = Field(0.1, gt=0, lt=1, description="step: multiply the rate by this")
 
 
+class TransferConfig(PhaseConfig):
+    """Phase tl: PhaseConfig, and whether the frozen backbone runs once or in every epoch."""
+
+    features: Literal["streamed", "cached"] = Field(
+        "streamed", description="cached: the frozen backbone sees each image once, the head trains on what it gave"
+    )
+    views: int = Field(
+        1, ge=1, le=64, description="cached: plain image and views - 1 augmented ones; each epoch draws one an image"
+    )
+
+
 class FineTuneConfig(PhaseConfig):
     """Phase ft: PhaseConfig, and how much of the backbone trains."""
 
@@ -185,6 +196,7 @@ class RuntimeConfig(Section):
     save_state_seconds: float = Field(
         30.0, ge=0, description="keep what an interrupted phase continues from at most this often, after an epoch"
     )
+    features_cache_mb: int = Field(20_000, ge=0, description="disk that cached features take at most; oldest go first")
     tensorboard: bool = Field(True, description="write TensorBoard logs beside history.csv")
 
 
@@ -199,7 +211,7 @@ class Config(Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     scratch: PhaseConfig = PhaseConfig(epochs=30)
-    tl: PhaseConfig = PhaseConfig()
+    tl: TransferConfig = TransferConfig()
     ft: FineTuneConfig = FineTuneConfig()
     explain: ExplainConfig = ExplainConfig()
     latency: LatencyConfig = LatencyConfig()

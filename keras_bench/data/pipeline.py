@@ -70,6 +70,31 @@ class Pipeline:
             lambda batch: (self._images(batch), self._labels(batch)), num_parallel_calls=tf.data.AUTOTUNE
         ).prefetch(2)
 
+    def views(
+        self, positions: np.ndarray, augmentation: AugmentationConfig, view: int, done: int = 0
+    ) -> tf.data.Dataset:
+        """Return one view of each image once, in the order of `positions`: view 0 plain, each other one augmented anew.
+
+        Args:
+            positions: int64, (N,).
+            augmentation: random changes.
+            view: which view; what it shows depends on it and the seed only.
+            done: how many images to leave out at the start, a multiple of the batch size.
+
+        Returns:
+            float32 (batch, image_size, image_size, 3) in [0, 255].
+        """
+        augment = build_augmentation(augmentation, self.image_size, self.seed)
+        first = view * self.steps(len(positions))
+        batches = tf.data.Dataset.from_tensor_slices(positions).batch(self.batch_size)
+
+        def load(step: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+            images = self._images(batch)
+            return augment(images, tf.cast(first + step, tf.int32)) if view else images
+
+        numbered = batches.enumerate().skip(done // self.batch_size)
+        return numbered.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+
     def steps(self, count: int) -> int:
         """Return the number of batches that hold `count` images."""
         return -(-count // self.batch_size)

@@ -7,6 +7,7 @@ from typing import Any
 from keras_bench.console import Log, duration
 from keras_bench.data.tiny_imagenet import archive_path
 from keras_bench.environment import peak_memory_mb
+from keras_bench.jobs.features import is_cached
 from keras_bench.jobs.fingerprint import finished_phases, phase_inputs
 from keras_bench.jobs.prepare import Data, data_path, describe_data, load_data, open_data, positions_of
 from keras_bench.jobs.request import Job
@@ -138,14 +139,20 @@ def _print_phase(job: Job, phase: str, probe: Probe, data: Data, log: Log) -> fl
     counts = {split: len(positions_of(data, split)) for split in ("train", "val", "test")}
     batch, epochs = job.config.training.batch_size, job.config.phase(phase).epochs
     steps = {split: -(-count // batch) for split, count in counts.items()}
+    trains = f"{phase}: trains {probe.trainable:,} of {probe.parameters:,} parameters; at most {epochs} epochs"
+    if is_cached(job, phase):
+        views = job.config.tl.views
+        seconds = (views * steps["train"] + steps["val"] + steps["test"]) * probe.predict_seconds
+        images = views * counts["train"] + counts["val"] + counts["test"]
+        log.line(f"{trains} on features of {images:,} images, cached or not: about {duration(seconds)}, then seconds")
+        return seconds
     seconds = probe.first_seconds + epochs * (
         steps["train"] * probe.step_seconds + steps["val"] * probe.predict_seconds
     )
     seconds += (steps["val"] + steps["test"]) * probe.predict_seconds
     images = epochs * (counts["train"] + counts["val"]) + counts["val"] + counts["test"]
     log.line(
-        f"{phase}: trains {probe.trainable:,} of {probe.parameters:,} parameters; at most {epochs} epochs, "
-        f"{images:,} images, {batch / probe.step_seconds:.0f} training images/s: about {duration(seconds)}"
+        f"{trains}, {images:,} images, {batch / probe.step_seconds:.0f} training images/s: about {duration(seconds)}"
     )
     return seconds
 

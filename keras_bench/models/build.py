@@ -10,6 +10,7 @@ from keras_bench.models.normalization import normalize
 from keras_bench.models.resnet import RESNET_BUILDERS
 
 HEAD = "head_"  # every layer of the head is named so; all others belong to the backbone
+POOL = f"{HEAD}pool"
 FEATURES = "features"
 
 
@@ -65,21 +66,42 @@ def build_model(spec: ModelSpec) -> keras.Model:
         (batch, num_classes), rows summing to 1.
     """
     backbone = build_backbone(spec)
+    pooled = keras.layers.GlobalAveragePooling2D(name=POOL)(backbone.output)
+    return keras.Model(backbone.input, _head(spec, pooled), name=spec.backbone.name)
+
+
+def build_head(spec: ModelSpec, width: int) -> keras.Model:
+    """Return the head alone, from pooled features, float32 (batch, width), to probabilities."""
+    pooled = keras.Input((width,), name=f"{HEAD}features")
+    return keras.Model(pooled, _head(spec, pooled), name=f"{spec.backbone.name}_head")
+
+
+def pooled_features(model: keras.Model) -> keras.Model:
+    """Return the part of a model up to its pooled features, sharing every layer."""
+    return keras.Model(model.input, model.get_layer(POOL).output)
+
+
+def copy_head(source: keras.Model, target: keras.Model) -> None:
+    """Copy the head's weights from one model to another; each may be a whole model or a head alone."""
+    for layer in source.layers:
+        if layer.name.startswith(HEAD) and layer.weights:
+            target.get_layer(layer.name).set_weights(layer.get_weights())
+
+
+def _head(spec: ModelSpec, pooled: keras.KerasTensor) -> keras.KerasTensor:
     penalty = keras.regularizers.L2(spec.config.l2) if spec.config.l2 else None
-    x = keras.layers.GlobalAveragePooling2D(name=f"{HEAD}pool")(backbone.output)
-    x = keras.layers.Dropout(spec.config.dropout, name=f"{HEAD}dropout")(x)
+    x = keras.layers.Dropout(spec.config.dropout, name=f"{HEAD}dropout")(pooled)
     if spec.config.hidden_units:
         x = keras.layers.Dense(
             spec.config.hidden_units, activation="relu", kernel_regularizer=penalty, name=f"{HEAD}hidden"
         )(x)
-    probabilities = keras.layers.Dense(
+    return keras.layers.Dense(
         spec.num_classes,
         activation="softmax",
         kernel_regularizer=penalty,
         dtype="float32",
         name=f"{HEAD}probabilities",
     )(x)
-    return keras.Model(backbone.input, probabilities, name=spec.backbone.name)
 
 
 def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -31,6 +32,7 @@ class Phase:
         steps: batches an epoch.
         class_weights: weight of each label, or None.
         inputs: everything the result depends on; a saved state counts only for the same.
+        checkpoint: where the weights of the best epoch go, ending in .weights.h5; None: the run's usual place.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Phase:
     steps: int
     class_weights: dict[int, float] | None
     inputs: dict[str, Any]
+    checkpoint: Path | None = None
 
 
 def set_phase_of(model: keras.Model, phase: Phase) -> None:
@@ -70,7 +73,7 @@ def compile_for_phase(model: keras.Model, phase: Phase) -> bool:
 def fit_phase(model: keras.Model, phase: Phase, run: RunDir, training: Any, validation: Any, log: Log) -> FitOutcome:
     """Train a model through one phase, continuing an interrupted one where its state was saved.
 
-    The best epoch's weights lie in the run folder afterwards; the model itself keeps its last ones.
+    The best epoch's weights are on disk afterwards; the model itself keeps its last ones.
 
     Args:
         model: built and filled with the weights the phase starts from.
@@ -115,7 +118,7 @@ def _callbacks(phase: Phase, run: RunDir, log: Log, state: SavedState | None) ->
     """Return new callbacks in the order they must run: decisions, then records, then the state of both."""
     training = phase.config.training
     settings = phase.config.phase(phase.name)
-    checkpoint = AtomicCheckpoint(run.best_weights(phase.name), training.checkpoint_monitor)
+    checkpoint = AtomicCheckpoint(phase.checkpoint or run.best_weights(phase.name), training.checkpoint_monitor)
     stopping = keras.callbacks.EarlyStopping(
         training.early_stopping_monitor,
         patience=training.early_stopping_patience,

@@ -1,0 +1,1 @@
+"""Runs a frozen network over images once and keeps what comes out."""

@@ -1,0 +1,98 @@
+"""Runs a frozen network over a stream of images into a stored array."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_bench.features.store import Entry
+
+SAVE_SECONDS = 10.0  # an interrupted pass loses at most this much
+
+
+def extract(
+    backbone: keras.Model,
+    batches: Callable[[int], Any],
+    rows: int,
+    entry: Entry,
+    about: Mapping[str, Any],
+    advance: Callable[[int], None],
+) -> np.ndarray:
+    """Return the network's outputs for a stream of images, computing what is not stored yet.
+
+    Args:
+        backbone: from images, float32 (batch, side, side, 3), to features, (batch, D); nothing in it draws at random.
+        batches: function from a number of finished rows, a multiple of the batch size, to a stream of the images
+            behind them, in order.
+        rows: how many images there are.
+        entry: where the array is kept.
+        about: what it depends on, kept beside it.
+        advance: told how many images were just finished.
+
+    Returns:
+        float32, (rows, D), memory-mapped, read only.
+    """
+    stored = entry.open()
+    if stored is not None:
+        advance(rows)
+        return stored
+    array, done = entry.start(rows, backbone.output_shape[-1])
+    seconds, started = entry.spent(), time.monotonic()
+    advance(done)
+    saved = started
+    forward = tf.function(lambda images: backbone(images, training=False), reduce_retracing=True)
+    for images in batches(done):
+        found = forward(images).numpy()
+        array[done : done + len(found)] = found
+        done += len(found)
+        advance(len(found))
+        if time.monotonic() - saved > SAVE_SECONDS:
+            entry.save(array, done, seconds + time.monotonic() - started)
+            saved = time.monotonic()
+    entry.finish(array, about, seconds + time.monotonic() - started)
+    finished = entry.open()
+    assert finished is not None
+    return finished
+
+
+def feature_stream(
+    views: list[np.ndarray], labels: np.ndarray, batch_size: int, seed: int, epochs: int, start: int
+) -> tf.data.Dataset:
+    """Return all epochs one after another, each a new shuffle with a fresh random view of every image.
+
+    What epoch e holds depends on the seed and e only, so training may continue at `start`.
+
+    Args:
+        views: of the same images, float32 (N, D) each.
+        labels: float32 one-hot, (N, K).
+        batch_size: images a step.
+        seed: of order and views.
+        epochs: number of the last epoch plus one.
+        start: number of the first epoch.
+    """
+    count, width = views[0].shape
+
+    def epoch_rows(epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        generator = np.random.default_rng((seed, epoch))
+        return generator.permutation(count), np.asarray(generator.integers(len(views), size=count))
+
+    def batches() -> Any:
+        for epoch in range(start, epochs):
+            order, chosen = epoch_rows(epoch)
+            for first in range(0, count, batch_size):
+                rows = order[first : first + batch_size]
+                picked = chosen[rows]
+                batch = np.empty((len(rows), width), dtype=np.float32)
+                for view in np.unique(picked):
+                    where = picked == view
+                    batch[where] = views[view][rows[where]]
+                yield batch, labels[rows]
+
+    signature = (
+        tf.TensorSpec((None, width), tf.float32),
+        tf.TensorSpec((None, labels.shape[1]), tf.float32),
+    )
+    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(8)
