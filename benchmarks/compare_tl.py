@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from keras_bench.console import Log
 from keras_bench.data.archive import extracted
@@ -57,6 +58,7 @@ def run_ours(folder: Path, out: Path, epochs: int) -> tuple[float, float]:
     words = ["run", "--experiment", "tiny-imagenet", "--model", "MobileNet", "--phase", "tl", "--weights", "none"]
     words += ["--data", str(folder), "--out", str(out), "--set", "dataset.source=folder", "--set", "model.alpha=0.75"]
     words += ["--set", "dataset.image_size=128", "--set", f"tl.epochs={epochs}", "--set", "dataset.test_fraction=0.01"]
+    words += ["--no-export", "--set", "explain.enabled=false", "--set", "latency.enabled=false"]
     subprocess.run([sys.executable, "-m", "keras_bench", *words], check=True, stdout=subprocess.DEVNULL)
     run = run_folder(out, "tiny-imagenet", "MobileNet", 0)
     with run.history("tl").open() as stream:
@@ -67,11 +69,16 @@ def run_ours(folder: Path, out: Path, epochs: int) -> tuple[float, float]:
     return images / statistics.median(seconds), result.peak_memory_mb
 
 
-def run_plain(folder: Path, epochs: int) -> tuple[float, float]:
+def measure_plain(folder: Path, epochs: int, image_size: int = 128, model: str = "MobileNet") -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.plain_keras_tl", str(folder), "--epochs", str(epochs)]
+    command += ["--image-size", str(image_size), "--model", model]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    measured = json.loads(output.splitlines()[-1])
+    return dict(json.loads(output.splitlines()[-1]))
+
+
+def run_plain(folder: Path, epochs: int) -> tuple[float, float]:
+    measured = measure_plain(folder, epochs)
     return measured["images"] / statistics.median(measured["train_seconds"][1:]), measured["peak_memory_mb"]
 
 

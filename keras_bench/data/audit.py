@@ -1,7 +1,6 @@
 """Looks through a data set before training: damage, duplicates, balance, sizes. No TensorFlow."""
 
 import hashlib
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -14,7 +13,7 @@ from PIL import Image
 
 from keras_bench.console import Log
 from keras_bench.data.duplicates import NEAR_DISTANCE, find_duplicates
-from keras_bench.data.store import ImageStore
+from keras_bench.data.store import ImageStore, decoding_threads
 from keras_bench.images import UnreadableImageError, read_header
 from keras_bench.records.audit import Audit, DuplicateGroup
 from keras_bench.records.dataset import ImageIndex, SplitTable
@@ -25,7 +24,6 @@ FEW_IMAGES = 10  # training images of a class, below which it is thin
 # imagehash.phash reduces every image to this many pixels a side; smaller ones hold too little to tell two apart.
 HASHED_SIDE = 32
 BLOCK = 64  # images a thread looks at in one go
-SMALL_FILE = 50_000  # bytes
 MAX_GROUPS = 200  # groups listed; all are counted
 
 _FROM_IMAGENET = ("imagenette", "imagewoof", "imagenet", "stanford_dogs")
@@ -108,7 +106,7 @@ def _look_at_all(index: ImageIndex, store: ImageStore, log: Log) -> tuple[dict[i
     unreadable: dict[int, str] = {}
     blocks = [range(start, min(start + BLOCK, len(index.ids))) for start in range(0, len(index.ids), BLOCK)]
     title = "looking for duplicates"
-    with log.progress(title, len(index.ids), "images") as advance, ThreadPoolExecutor(_threads(index)) as pool:
+    with log.progress(title, len(index.ids), "images") as advance, ThreadPoolExecutor(decoding_threads(index)) as pool:
         for block, looks in zip(blocks, pool.map(lambda block: _look_at(index, store, block), blocks), strict=True):
             for i, found in zip(block, looks, strict=True):
                 if isinstance(found, str):
@@ -117,15 +115,6 @@ def _look_at_all(index: ImageIndex, store: ImageStore, log: Log) -> tuple[dict[i
                     facts[i] = found
             advance(len(block))
     return facts, unreadable
-
-
-def _threads(index: ImageIndex) -> int:
-    """Return how many threads to look with: only decoding large files leaves the interpreter to others for long.
-
-    On 64×64 JPEGs two threads got through 1,100 images/s on two cores, one through 1,700.
-    """
-    some = range(0, len(index.ids), max(1, len(index.ids) // 16))
-    return 1 if np.median([len(index.read(i)) for i in some]) < SMALL_FILE else os.cpu_count() or 1
 
 
 def _look_at(index: ImageIndex, store: ImageStore, positions: Iterable[int]) -> list[Facts | str]:
