@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,13 @@ def entries() -> list[Entry]:
 
 
 def evict(limit: int) -> int:
-    """Remove finished arrays, least recently used first, until the rest takes at most `limit` bytes."""
+    """Remove finished arrays, least recently used first, until the rest takes at most `limit` bytes.
+
+    Unfinished arrays go when nobody has touched them for a week. Returns how many finished ones went.
+    """
+    for part in features_folder().glob("*.part.*"):
+        if time.time() - part.stat().st_mtime > PART_AGE:
+            part.unlink(missing_ok=True)
     kept = removed = 0
     for entry in entries():
         size = entry.array.stat().st_size if entry.array.is_file() else 0

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import keras
 import numpy as np
@@ -98,8 +99,6 @@ def test_an_epoch_holds_every_image_once_in_a_view_drawn_anew():
 
 
 def test_the_least_recently_used_goes_first(model, monkeypatch):
-    import os
-
     backbone = pooled_features(model)
     for question in (1, 2, 3):
         entry = entry_for({"question": question})
@@ -109,7 +108,13 @@ def test_the_least_recently_used_goes_first(model, monkeypatch):
     size = entry.array.stat().st_size
     assert evict(2 * size) == 1
     assert [one.read_facts()["about"]["question"] for one in entries()] == [1, 3]
+    fresh, abandoned = entry.folder / "a.part.npy", entry.folder / "b.part.npy"
+    for part in (fresh, abandoned):
+        part.write_bytes(b"")
+    os.utime(abandoned, (1, 1))
     assert evict(0) == 2
+    assert fresh.exists()
+    assert not abandoned.exists()
 
 
 RUN = [
