@@ -288,7 +288,9 @@ def test_a_suite_lends_weights_from_another_run_and_ends_with_the_table(finished
     assert all(float(row["compiled_cpu_batch1_p50_ms"]) > 0 for row in rows)
     runs = [run_folder(finished, "transfer", model, 0) for model in ("MobileNet", "MobileNetV2")]
     timed = [json.loads(run.latency.read_text())["measurements"] for run in runs]
-    assert {one["call"] for one in timed[0]} == {"predict", "compiled"}
+    assert {one["call"] for one in timed[0]} == {"predict", "compiled", "onnxruntime"}
+    assert (finished / "exports" / "transfer" / "MobileNetV2-tl-seed0" / "verification.json").is_file()
+    assert f"bundles: {finished / 'exports' / 'transfer'}" in output
     assert len({one["session"] for measurements in timed for one in measurements}) == 1
     explained = [json.loads(run.explanation_checks.read_text())["ids"] for run in runs]
     assert explained[0] == explained[1]

@@ -1,6 +1,7 @@
 """Turns a Keras model into one ONNX graph that takes images as they are decoded, of any size."""
 
 import contextlib
+import functools
 import io
 import json
 from collections.abc import Iterator, Sequence
@@ -51,9 +52,13 @@ def to_onnx(members: Sequence[tuple[keras.Model, float]], metadata: dict[str, An
     with contextlib.ExitStack() as stack:
         for model, _ in members:
             stack.enter_context(_constant_normalization(model))
+            stack.enter_context(_plain_depthwise(model))
         stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
         graph, _ = tf2onnx.convert.from_function(
-            tf.function(forward, input_signature=signature), input_signature=signature, opset=OPSET
+            tf.function(forward, input_signature=signature),
+            input_signature=signature,
+            opset=OPSET,
+            custom_op_handlers={"Erfc": (_erfc, [])},
         )
     _name_dimensions(graph)
     for key, value in metadata.items():
@@ -67,6 +72,17 @@ def to_onnx(members: Sequence[tuple[keras.Model, float]], metadata: dict[str, An
 def save(graph: onnx.ModelProto, path: Path) -> None:
     """Write an .onnx file."""
     onnx.save(graph, path)
+
+
+def _erfc(graph: Any, node: Any, name: str, _arguments: Any) -> Any:
+    """Write erfc, which TensorFlow's GELU holds and tf2onnx does not know, as 1 - erf."""
+    (given,), (shape,), (kind,) = node.input, node.output_shapes, node.output_dtypes
+    graph.remove_node(node.name)
+    erf = graph.make_node("Erf", [given], name=f"{name}_erf", shapes=[shape], dtypes=[kind])
+    one = graph.make_const(f"{name}_one", np.array(1.0, dtype=np.float32))
+    return graph.make_node(
+        "Sub", [one.output[0], erf.output[0]], name=name, outputs=node.output, shapes=[shape], dtypes=[kind]
+    )
 
 
 @contextlib.contextmanager
@@ -84,6 +100,31 @@ def _constant_normalization(model: keras.Model) -> Iterator[None]:
     finally:
         for layer, mean, variance in kept:
             layer.mean, layer.variance = mean, variance
+
+
+@contextlib.contextmanager
+def _plain_depthwise(model: keras.Model) -> Iterator[None]:
+    """Let ConvNeXt's convolutions of one group a channel be TensorFlow's depthwise ones while the model is traced.
+
+    On a CPU Keras compiles a grouped convolution with XLA, and tf2onnx cannot look into what XLA compiles.
+    """
+    found = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D) and layer.groups > 1]
+    for layer in found:
+        if layer.kernel.shape[2] == 1:
+            layer.__dict__["convolution_op"] = functools.partial(_depthwise, layer)
+    try:
+        yield
+    finally:
+        for layer in found:
+            layer.__dict__.pop("convolution_op", None)
+
+
+def _depthwise(layer: keras.layers.Conv2D, inputs: tf.Tensor, kernel: Any) -> tf.Tensor:
+    """Convolve as the layer does; its kernel, (height, width, 1, channels × multiplier), is ordered by channel."""
+    height, width, _, filters = kernel.shape
+    by_channel = tf.reshape(kernel, (height, width, layer.groups, filters // layer.groups))
+    strides = (1, *layer.strides, 1)
+    return tf.nn.depthwise_conv2d(inputs, by_channel, strides, layer.padding.upper(), dilations=layer.dilation_rate)
 
 
 def _name_dimensions(graph: onnx.ModelProto) -> None:
