@@ -11,6 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as every run of ours has it
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_bench.environment import peak_memory_mb
+from keras_bench.environment import peak_memory_mb, set_tensorflow_defaults
 from keras_bench.errors import RunError
 from keras_bench.records.cost import CALLS
 from keras_bench.runner import IMAGE, PROBABILITIES, BundleError, open_session
@@ -213,7 +213,7 @@ def main(words: Sequence[str] | None = None) -> int:
     # File descriptor 1 becomes standard error for all the rest, C++ included; the answer goes to what it was.
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    set_tensorflow_defaults()
     try:
         found = measure(arguments)
     except RunError as error:

@@ -40,15 +40,19 @@ def to_onnx(members: Sequence[tuple[keras.Model, float]], metadata: dict[str, An
     """
     import tf2onnx
 
-    def forward(image: tf.Tensor) -> dict[str, tf.Tensor]:
+    kernels = _dense_kernels(members)
+
+    def forward(image: tf.Tensor, *values: tf.Tensor) -> dict[str, tf.Tensor]:
         pixels = tf.cast(image, tf.float32)
-        parts = [model(tf.image.resize(pixels, model.input_shape[1:3]), training=False) for model, _ in members]
+        with keras.StatelessScope(state_mapping=list(zip(kernels.values(), values, strict=True))):
+            parts = [model(tf.image.resize(pixels, model.input_shape[1:3]), training=False) for model, _ in members]
         if len(parts) == 1:
             return {PROBABILITIES: parts[0]}
         return {PROBABILITIES: tf.add_n([weight * part for (_, weight), part in zip(members, parts, strict=True)])}
 
     # Height and width stay open: static ones may give float scales that are off by one pixel.
     signature = [tf.TensorSpec((None, None, None, 3), tf.uint8, name=IMAGE)]
+    signature += [tf.TensorSpec(kernel.shape, tf.float32, name=name) for name, kernel in kernels.items()]
     with contextlib.ExitStack() as stack:
         for model, _ in members:
             stack.enter_context(_constant_normalization(model))
@@ -60,6 +64,7 @@ def to_onnx(members: Sequence[tuple[keras.Model, float]], metadata: dict[str, An
             opset=OPSET,
             custom_op_handlers={"Erfc": (_erfc, [])},
         )
+    _insert(graph, kernels)
     _name_dimensions(graph)
     for key, value in metadata.items():
         graph.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
@@ -72,6 +77,23 @@ def to_onnx(members: Sequence[tuple[keras.Model, float]], metadata: dict[str, An
 def save(graph: onnx.ModelProto, path: Path) -> None:
     """Write an .onnx file."""
     onnx.save(graph, path)
+
+
+def _dense_kernels(members: Sequence[tuple[keras.Model, float]]) -> dict[str, keras.Variable]:
+    """Return the kernels of all Dense layers by the names they get in the graph.
+
+    tf2onnx holds some forty copies of every constant while it converts: with its Dense kernels ConvNeXtLarge, 0.8 GB,
+    takes more than 24 GB of memory. So these enter the conversion as inputs, and the graph gets them afterwards.
+    """
+    layers = [layer for model, _ in members for layer in model._flatten_layers() if type(layer) is keras.layers.Dense]
+    return {f"dense_kernel_{index}": layer.kernel for index, layer in enumerate(layers)}
+
+
+def _insert(graph: onnx.ModelProto, kernels: dict[str, keras.Variable]) -> None:
+    """Turn inputs that stand for weights into weights."""
+    for value in [value for value in graph.graph.input if value.name in kernels]:
+        graph.graph.input.remove(value)
+        graph.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(kernels[value.name]), value.name))
 
 
 def _erfc(graph: Any, node: Any, name: str, _arguments: Any) -> Any:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from keras_bench.console import Log
-from keras_bench.environment import describe_environment, peak_memory_mb
+from keras_bench.environment import describe_environment, peak_memory_mb, set_tensorflow_defaults
 from keras_bench.evaluation.classes import class_scores
 from keras_bench.evaluation.metrics import compute_metrics
 from keras_bench.jobs.features import (
@@ -30,7 +30,7 @@ from keras_bench.rundir import replacing, write_bytes, write_json
 
 def start_tensorflow(log: Log) -> list[str]:
     """Import TensorFlow quietly; returns the names of the accelerators it sees."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    set_tensorflow_defaults()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with _without_native_stderr():
         import keras
