@@ -55,9 +55,9 @@ class RunDir:
         """Return the weights of the phase's best validation epoch."""
         return self.phase(phase) / "best.weights.h5"
 
-    def head_weights(self, phase: str) -> Path:
-        """Return the weights of the head alone, where it was trained on cached features."""
-        return self.phase(phase) / "state" / "head.weights.h5"
+    def tail_weights(self, phase: str) -> Path:
+        """Return the weights of what lies behind the frozen part, where that was trained on cached features."""
+        return self.phase(phase) / "state" / "tail.weights.h5"
 
     def model(self, phase: str) -> Path:
         """Return the whole float32 model with those weights."""

@@ -129,22 +129,25 @@ class PhaseConfig(Section):
 
 
 class TransferConfig(PhaseConfig):
-    """Phase tl: PhaseConfig, and whether the frozen backbone runs once or in every epoch."""
+    """Phase tl: PhaseConfig, and whether what is frozen runs once or in every epoch."""
 
-    features: Literal["streamed", "cached"] = Field(
-        "streamed", description="cached: the frozen backbone sees each image once, the head trains on what it gave"
+    features: Literal["cached", "streamed"] = Field(
+        "streamed", description="cached: the frozen part sees each image once, the rest trains on what it gave"
     )
     views: int = Field(
         1, ge=1, le=64, description="cached: plain image and views - 1 augmented ones; each epoch draws one an image"
     )
 
 
-class FineTuneConfig(PhaseConfig):
-    """Phase ft: PhaseConfig, and how much of the backbone trains."""
+class FineTuneConfig(TransferConfig):
+    """Phase ft: TransferConfig, and how much of the backbone trains."""
 
     epochs: int = Field(5, ge=1, description="epochs at most")
     unfreeze: Literal["all"] | Annotated[int, Field(ge=1)] = Field(
         "all", description="all, or the number of last blocks of the backbone that train"
+    )
+    features: Literal["cached", "streamed"] = Field(
+        "streamed", description="cached: as in tl, for the blocks that stay frozen; needs a number in `unfreeze`"
     )
 
 

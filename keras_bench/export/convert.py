@@ -4,7 +4,7 @@ import contextlib
 import functools
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from keras_bench.runner import IMAGE, PROBABILITIES
 
+FEATURES = "features"
 OPSET = 18
 MAX_BYTES = 2_000_000_000  # of one protobuf message, which an .onnx file is
 
@@ -38,33 +39,16 @@ def to_onnx(members: Sequence[tuple[keras.Model, float]], metadata: dict[str, An
         onnx.checker.ValidationError: the conversion gave an invalid graph.
         ValueError: the model has more than 2 GB of weights.
     """
-    import tf2onnx
 
-    kernels = _dense_kernels(members)
-
-    def forward(image: tf.Tensor, *values: tf.Tensor) -> dict[str, tf.Tensor]:
+    def forward(image: tf.Tensor) -> dict[str, tf.Tensor]:
         pixels = tf.cast(image, tf.float32)
-        with keras.StatelessScope(state_mapping=list(zip(kernels.values(), values, strict=True))):
-            parts = [model(tf.image.resize(pixels, model.input_shape[1:3]), training=False) for model, _ in members]
+        parts = [model(tf.image.resize(pixels, model.input_shape[1:3]), training=False) for model, _ in members]
         if len(parts) == 1:
             return {PROBABILITIES: parts[0]}
         return {PROBABILITIES: tf.add_n([weight * part for (_, weight), part in zip(members, parts, strict=True)])}
 
     # Height and width stay open: static ones may give float scales that are off by one pixel.
-    signature = [tf.TensorSpec((None, None, None, 3), tf.uint8, name=IMAGE)]
-    signature += [tf.TensorSpec(kernel.shape, tf.float32, name=name) for name, kernel in kernels.items()]
-    with contextlib.ExitStack() as stack:
-        for model, _ in members:
-            stack.enter_context(_constant_normalization(model))
-            stack.enter_context(_plain_depthwise(model))
-        stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
-        graph, _ = tf2onnx.convert.from_function(
-            tf.function(forward, input_signature=signature),
-            input_signature=signature,
-            opset=OPSET,
-            custom_op_handlers={"Erfc": (_erfc, [])},
-        )
-    _insert(graph, kernels)
+    graph = _convert(forward, tf.TensorSpec((None, None, None, 3), tf.uint8, name=IMAGE), [one for one, _ in members])
     _name_dimensions(graph)
     for key, value in metadata.items():
         graph.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
@@ -74,18 +58,55 @@ def to_onnx(members: Sequence[tuple[keras.Model, float]], metadata: dict[str, An
     return graph
 
 
+def network_to_onnx(model: keras.Model) -> onnx.ModelProto:
+    """Return a part of a model as it is: `image`, float32 of the model's input shape, to `features`, its output."""
+
+    def forward(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {FEATURES: model(image, training=False)}
+
+    return _convert(forward, tf.TensorSpec(model.input_shape, tf.float32, name=IMAGE), [model])
+
+
 def save(graph: onnx.ModelProto, path: Path) -> None:
     """Write an .onnx file."""
     onnx.save(graph, path)
 
 
-def _dense_kernels(members: Sequence[tuple[keras.Model, float]]) -> dict[str, keras.Variable]:
+def _convert(
+    forward: Callable[[tf.Tensor], dict[str, tf.Tensor]], image: tf.TensorSpec, models: Sequence[keras.Model]
+) -> onnx.ModelProto:
+    """Convert a function of images that calls some models."""
+    import tf2onnx
+
+    kernels = _dense_kernels(models)
+
+    def with_kernels(image: tf.Tensor, *values: tf.Tensor) -> dict[str, tf.Tensor]:
+        with keras.StatelessScope(state_mapping=list(zip(kernels.values(), values, strict=True))):
+            return forward(image)
+
+    signature = [image, *(tf.TensorSpec(kernel.shape, tf.float32, name=name) for name, kernel in kernels.items())]
+    with contextlib.ExitStack() as stack:
+        for model in models:
+            stack.enter_context(_constant_normalization(model))
+            stack.enter_context(_plain_depthwise(model))
+        stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        graph, _ = tf2onnx.convert.from_function(
+            tf.function(with_kernels, input_signature=signature),
+            input_signature=signature,
+            opset=OPSET,
+            custom_op_handlers={"Erfc": (_erfc, [])},
+        )
+    _insert(graph, kernels)
+    return graph
+
+
+def _dense_kernels(models: Sequence[keras.Model]) -> dict[str, keras.Variable]:
     """Return the kernels of all Dense layers by the names they get in the graph.
 
     tf2onnx holds some forty copies of every constant while it converts: with its Dense kernels ConvNeXtLarge, 0.8 GB,
     takes more than 24 GB of memory. So these enter the conversion as inputs, and the graph gets them afterwards.
     """
-    layers = [layer for model, _ in members for layer in model._flatten_layers() if type(layer) is keras.layers.Dense]
+    layers = [layer for model in models for layer in model._flatten_layers() if type(layer) is keras.layers.Dense]
     return {f"dense_kernel_{index}": layer.kernel for index, layer in enumerate(layers)}
 
 

@@ -13,10 +13,25 @@ from keras_bench.features.store import Entry
 SAVE_SECONDS = 10.0  # an interrupted pass loses at most this much
 
 
+Forward = Callable[[tf.Tensor], np.ndarray]
+
+
+def keras_forward(frozen: keras.Model) -> Forward:
+    """Return a function from a batch of images to features, computed by Keras with nothing drawn at random."""
+    compiled = tf.function(lambda images: frozen(images, training=False), reduce_retracing=True)
+    return lambda images: np.asarray(compiled(images), dtype=np.float32)
+
+
+def session_forward(session: Any) -> Forward:
+    """Return a function from a batch of images to features, computed by an ONNX Runtime session of one input."""
+    name = session.get_inputs()[0].name
+    return lambda images: np.asarray(session.run(None, {name: np.asarray(images)})[0])
+
+
 def extract(
-    backbone: keras.Model,
+    forward: Callable[[], Forward],
     batches: Callable[[int], Any],
-    rows: int,
+    shape: tuple[int, ...],
     entry: Entry,
     about: Mapping[str, Any],
     advance: Callable[[int], None],
@@ -24,28 +39,29 @@ def extract(
     """Return the network's outputs for a stream of images, computing what is not stored yet.
 
     Args:
-        backbone: from images, float32 (batch, side, side, 3), to features, (batch, D); nothing in it draws at random.
+        forward: gives the function from images, float32 (batch, side, side, 3), to features, float32 (batch, ...); it
+            is asked for only if something is to be computed.
         batches: function from a number of finished rows, a multiple of the batch size, to a stream of the images
             behind them, in order.
-        rows: how many images there are.
+        shape: of the array: how many images there are, and the shape of one image's features.
         entry: where the array is kept.
         about: what it depends on, kept beside it.
         advance: told how many images were just finished.
 
     Returns:
-        float32, (rows, D), memory-mapped, read only.
+        float32, of `shape`, memory-mapped, read only.
     """
     stored = entry.open()
     if stored is not None:
-        advance(rows)
+        advance(shape[0])
         return stored
-    array, done = entry.start(rows, backbone.output_shape[-1])
+    array, done = entry.start(shape)
     seconds, started = entry.spent(), time.monotonic()
     advance(done)
     saved = started
-    forward = tf.function(lambda images: backbone(images, training=False), reduce_retracing=True)
+    compute = forward()
     for images in batches(done):
-        found = forward(images).numpy()
+        found = compute(images)
         array[done : done + len(found)] = found
         done += len(found)
         advance(len(found))
@@ -66,14 +82,14 @@ def feature_stream(
     What epoch e holds depends on the seed and e only, so training may continue at `start`.
 
     Args:
-        views: of the same images, float32 (N, D) each.
+        views: of the same images, float32 (N, ...) each.
         labels: float32 one-hot, (N, K).
         batch_size: images a step.
         seed: of order and views.
         epochs: number of the last epoch plus one.
         start: number of the first epoch.
     """
-    count, width = views[0].shape
+    count, *shape = views[0].shape
 
     def epoch_rows(epoch: int) -> tuple[np.ndarray, np.ndarray]:
         generator = np.random.default_rng((seed, epoch))
@@ -85,14 +101,31 @@ def feature_stream(
             for first in range(0, count, batch_size):
                 rows = order[first : first + batch_size]
                 picked = chosen[rows]
-                batch = np.empty((len(rows), width), dtype=np.float32)
+                batch = np.empty((len(rows), *shape), dtype=np.float32)
                 for view in np.unique(picked):
                     where = picked == view
                     batch[where] = views[view][rows[where]]
                 yield batch, labels[rows]
 
+    return _stream(batches, views[0], labels)
+
+
+def ordered_stream(features: np.ndarray, labels: np.ndarray, batch_size: int) -> tf.data.Dataset:
+    """Return all images once, in order; shapes as `feature_stream`."""
+    count = len(features)
+
+    def batches() -> Any:
+        for first in range(0, count, batch_size):
+            yield features[first : first + batch_size], labels[first : first + batch_size]
+
+    stream = _stream(batches, features, labels)
+    return stream.apply(tf.data.experimental.assert_cardinality(-(-count // batch_size)))
+
+
+def _stream(batches: Callable[[], Any], features: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
+    """Return what a generator of batches yields; it reads from disk, so that memory need not hold all."""
     signature = (
-        tf.TensorSpec((None, width), tf.float32),
-        tf.TensorSpec((None, labels.shape[1]), tf.float32),
+        tf.TensorSpec((None, *features.shape[1:]), tf.float32),
+        tf.TensorSpec((None, *labels.shape[1:]), tf.float32),
     )
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(8)

@@ -45,14 +45,14 @@ class Entry:
         """Return what is known of the finished array: `about`, `seconds` it took to compute, `bytes`."""
         return dict(json.loads(self.facts.read_text(encoding="utf-8")))
 
-    def start(self, rows: int, width: int) -> tuple[np.ndarray, int]:
-        """Return the array to fill, float32 (rows, width), memory-mapped, and how many rows are filled already."""
+    def start(self, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
+        """Return the array to fill, float32, a row an image, memory-mapped, and how many rows are filled already."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.part.is_file() and self.progress.is_file():
             array = np.lib.format.open_memmap(self.part, mode="r+")
-            if array.shape == (rows, width):
+            if array.shape == shape:
                 return array, int(json.loads(self.progress.read_text())["rows"])
-        return np.lib.format.open_memmap(self.part, mode="w+", dtype=np.float32, shape=(rows, width)), 0
+        return np.lib.format.open_memmap(self.part, mode="w+", dtype=np.float32, shape=shape), 0
 
     def save(self, array: Any, rows: int, seconds: float) -> None:
         """Note that the first rows are on disk, so that an interrupted pass goes on behind them."""

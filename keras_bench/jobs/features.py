@@ -1,80 +1,148 @@
-"""Phase tl on cached features: the frozen backbone sees every image once, the head trains on what it gave."""
+"""Training on cached features: the frozen part of the model sees every image once, the rest trains on what it gave."""
 
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 
+from keras_bench.config.schema import TransferConfig
 from keras_bench.console import Log, duration
-from keras_bench.features.store import entry_for, evict
+from keras_bench.errors import RunError
+from keras_bench.features.store import entry_for, evict, features_folder
 from keras_bench.jobs.prepare import Data, positions_of
 from keras_bench.jobs.request import Job
 from keras_bench.jobs.weights import InitialWeights
 from keras_bench.records.results import FitOutcome
 
+# Below so many pixels in all, converting the network to ONNX takes longer than ONNX Runtime saves. The rule must not
+# depend on a clock: the two differ by rounding errors, and a run must give the same digits again.
+PIXELS_WORTH_CONVERTING = 50_000_000
+TOLERANCE = 1e-3  # of the largest feature; between ONNX Runtime and Keras
+
 
 @dataclass(frozen=True)
 class CachedFeatures:
-    """What the frozen backbone gave.
+    """What the frozen part gave.
 
     Attributes:
-        train: one array a view of the training images, float32 (N, D), memory-mapped; the first is of plain images.
+        train: one array a view of the training images, float32 (N, ...), memory-mapped; the first is of plain images.
         val: of the validation images.
-        test: of the test images.
-        seconds: it took to compute train and val, now or when they were cached.
+        seconds: it took to compute them, now or when they were cached.
     """
 
     train: list[np.ndarray]
     val: np.ndarray
-    test: np.ndarray
     seconds: float
 
 
 def is_cached(job: Job, phase: str) -> bool:
     """Return whether a phase trains on cached features."""
-    return phase == "tl" and job.config.tl.features == "cached"
+    settings = job.config.phase(phase)
+    return isinstance(settings, TransferConfig) and settings.features == "cached"
 
 
 def compute_features(
-    job: Job, data: Data, weights: InitialWeights, model: Any, pipeline: Any, log: Log
+    job: Job, phase: str, data: Data, weights: InitialWeights, frozen: Any, pipeline: Any, log: Log
 ) -> CachedFeatures:
-    """Return the features of every split, computing what is not cached yet.
+    """Return the features of training and validation images, computing what is not cached yet.
 
     Args:
         job: the run.
+        phase: "tl" or "ft".
         data: its images.
-        weights: what the backbone holds.
-        model: with those weights.
+        weights: what the run started from; what is frozen still holds it.
+        frozen: the part of the model to run.
         pipeline: the run's.
         log: shows progress.
+
+    Raises:
+        RunError: the disk is too full.
     """
     from keras_bench.features.extract import extract
-    from keras_bench.models.build import pooled_features
 
-    backbone = pooled_features(model)
-    passes = [("train", view) for view in range(job.config.tl.views)] + [("val", 0), ("test", 0)]
-    total = sum(len(positions_of(data, split)) for split, _ in passes)
+    settings = job.config.phase(phase)
+    assert isinstance(settings, TransferConfig)
+    passes = [("train", view) for view in range(settings.views)] + [("val", 0)]
+    counts = [len(positions_of(data, split)) for split, _ in passes]
+    engine = "onnxruntime" if _worth_converting(job, sum(counts)) else "keras"
+    _check_disk(4 * sum(counts) * int(np.prod(frozen.output_shape[1:])))
     found: dict[tuple[str, int], np.ndarray] = {}
     seconds = 0.0
-    with log.progress("features of the frozen backbone", total, "images") as advance:
-        for split, view in passes:
+    with log.progress(f"{phase}: features of the frozen part", sum(counts), "images") as advance:
+        for (split, view), count in zip(passes, counts, strict=True):
             positions = positions_of(data, split)
-            about = _about(job, data, weights, positions, view)
+            about = {**_about(job, data, weights, positions, view), "engine": engine, "cut": _cut_name(frozen)}
             entry = entry_for(about)
 
             def batches(done: int, positions: np.ndarray = positions, view: int = view) -> Any:
                 return pipeline.views(positions, job.config.augmentation, view, done)
 
-            found[split, view] = extract(backbone, batches, len(positions), entry, about, advance)
-            seconds += entry.read_facts()["seconds"] if split != "test" else 0.0
+            @cache
+            def forward(example: Callable[[int], Any] = batches) -> Any:
+                return _forward(engine, frozen, next(iter(example(0))), log)
+
+            shape = (count, *frozen.output_shape[1:])
+            found[split, view] = extract(forward, batches, shape, entry, about, advance)
+            seconds += entry.read_facts()["seconds"]
     evict(job.config.runtime.features_cache_mb << 20)
     train = [array for (split, _), array in found.items() if split == "train"]
+    _describe(phase, train, seconds, engine, log)
+    return CachedFeatures(train, found["val", 0], seconds)
+
+
+def _worth_converting(job: Job, images: int) -> bool:
+    import tensorflow as tf
+
+    if job.config.training.mixed_precision != "none" or tf.config.list_physical_devices("GPU"):
+        return False
+    return images * job.image_size**2 >= PIXELS_WORTH_CONVERTING
+
+
+def _check_disk(needed: int) -> None:
+    folder = features_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise RunError(
+            f"cached features need {needed / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free; "
+            "use fewer views, features: streamed, or another folder by $KERAS_BENCH_CACHE"
+        )
+
+
+def _cut_name(frozen: Any) -> str:
+    return str(frozen.output._keras_history.operation.name)
+
+
+def _forward(engine: str, frozen: Any, images: Any, log: Log) -> Any:
+    """Return what computes features: ONNX Runtime where it was chosen and gives Keras's numbers, else Keras."""
+    from keras_bench.export.convert import network_to_onnx
+    from keras_bench.features.extract import keras_forward, session_forward
+
+    plain = keras_forward(frozen)
+    if engine == "keras":
+        return plain
+    import onnxruntime
+
+    content = network_to_onnx(frozen).SerializeToString()
+    fast = session_forward(onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]))
+    expected, found = plain(images), fast(images)
+    difference = np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12)
+    if not difference <= TOLERANCE:
+        log.warn(f"ONNX Runtime's features differ from Keras's by {difference:.1e} of the largest: Keras computes them")
+        return plain
+    return fast
+
+
+def _describe(phase: str, train: list[np.ndarray], seconds: float, engine: str, log: Log) -> None:
     views = f"{len(train)} views" if len(train) > 1 else "1 view"
+    by = {"onnxruntime": "ONNX Runtime", "keras": "Keras"}[engine]
     log.line(
-        f"features: {views} of each training image, {train[0].shape[1]:,} numbers an image; "
-        f"train and val took {duration(seconds)}"
+        f"{phase}: features of {views} of each training image, {np.prod(train[0].shape[1:]):,} numbers an image; "
+        f"train and val took {duration(seconds)} by {by}"
     )
-    return CachedFeatures(train, found["val", 0], found["test", 0], seconds)
 
 
 def _about(job: Job, data: Data, weights: InitialWeights, positions: np.ndarray, view: int) -> dict[str, Any]:
@@ -96,42 +164,47 @@ def _about(job: Job, data: Data, weights: InitialWeights, positions: np.ndarray,
     return about
 
 
-def fit_head(
-    job: Job, phase: Any, data: Data, model: Any, features: CachedFeatures, weights_file: Any, log: Log
+def fit_on_features(
+    job: Job, phase: Any, data: Data, weights: InitialWeights, model: Any, pipeline: Any, log: Log
 ) -> FitOutcome:
-    """Train the head alone, then put it into the whole model and write that model's weights.
+    """Train what lies behind the frozen part on its features, and write the weights of the whole model.
 
     Args:
         job: the run.
-        phase: what to fit; its checkpoint is the head's.
-        data: gives the labels.
-        model: the whole model with its initial weights; gets the head of the best epoch.
-        features: what the head trains on.
-        weights_file: where the whole model's weights go.
+        phase: what to fit; its checkpoint is of the part that trains.
+        data: its images and labels.
+        weights: what the run started from.
+        model: the whole model with the weights the phase starts from.
+        pipeline: the run's.
         log: the screen.
-    """
-    from keras_bench.features.extract import feature_stream
-    from keras_bench.jobs.stages import model_spec
-    from keras_bench.models.build import build_head, copy_head
-    from keras_bench.rundir import replacing
-    from keras_bench.training.fit import fit_phase
 
-    head = build_head(model_spec(job, data), features.val.shape[1])
-    copy_head(model, head)
+    Raises:
+        RunError: every block trains, or the disk is too full.
+    """
+    from keras_bench.features.extract import feature_stream, ordered_stream
+    from keras_bench.models.split import split_frozen
+    from keras_bench.rundir import replacing
+    from keras_bench.training.fit import fit_phase, set_phase_of
+
+    set_phase_of(model, phase)
+    try:
+        frozen, rest = split_frozen(model)
+    except ValueError as error:
+        raise RunError(f"{phase.name}.features: cached: {error}; use streamed, or unfreeze fewer blocks") from error
+    features = compute_features(job, phase.name, data, weights, frozen, pipeline, log)
     phase.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     labels, batch_size = one_hot(data, "train"), job.config.training.batch_size
-    epochs = job.config.tl.epochs
+    epochs = job.config.phase(phase.name).epochs
     outcome = fit_phase(
-        head,
+        rest,
         phase,
         job.run,
         lambda start: feature_stream(features.train, labels, batch_size, job.request.seed, epochs, start),
-        split_stream(job, data, "val", features.val),
+        ordered_stream(features.val, one_hot(data, "val"), batch_size),
         log,
     )
-    head.load_weights(phase.checkpoint)
-    copy_head(head, model)
-    with replacing(weights_file) as path:
+    rest.load_weights(phase.checkpoint)
+    with replacing(job.run.best_weights(phase.name)) as path:
         model.save_weights(path)
     resolved = {**outcome.resolved, "feature_seconds": round(features.seconds, 1)}
     return replace(
@@ -140,24 +213,6 @@ def fit_head(
         train_seconds=outcome.train_seconds + features.seconds,
         resolved=resolved,
     )
-
-
-def split_stream(job: Job, data: Data, split: str, features: np.ndarray) -> Any:
-    """Return the features of a split once, in order, with their labels, as tf.data batches."""
-    import tensorflow as tf
-
-    whole = tf.data.Dataset.from_tensor_slices((np.asarray(features), one_hot(data, split)))
-    return whole.batch(job.config.training.batch_size).prefetch(2)
-
-
-def head_of(job: Job, data: Data, model: Any, features: CachedFeatures) -> Any:
-    """Return the head of a whole model alone."""
-    from keras_bench.jobs.stages import model_spec
-    from keras_bench.models.build import build_head, copy_head
-
-    head = build_head(model_spec(job, data), features.val.shape[1])
-    copy_head(model, head)
-    return head
 
 
 def one_hot(data: Data, split: str) -> np.ndarray:

@@ -141,9 +141,9 @@ def _print_phase(job: Job, phase: str, probe: Probe, data: Data, log: Log) -> fl
     steps = {split: -(-count // batch) for split, count in counts.items()}
     trains = f"{phase}: trains {probe.trainable:,} of {probe.parameters:,} parameters; at most {epochs} epochs"
     if is_cached(job, phase):
-        views = job.config.tl.views
-        seconds = (views * steps["train"] + steps["val"] + steps["test"]) * probe.predict_seconds
-        images = views * counts["train"] + counts["val"] + counts["test"]
+        views = getattr(job.config, phase).views
+        seconds = (views * steps["train"] + 2 * steps["val"] + steps["test"]) * probe.predict_seconds
+        images = views * counts["train"] + counts["val"]
         log.line(f"{trains} on features of {images:,} images, cached or not: about {duration(seconds)}, then seconds")
         return seconds
     seconds = probe.first_seconds + epochs * (

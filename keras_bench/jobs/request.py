@@ -163,8 +163,13 @@ def _without_weights(config: Config, request: Request) -> Config:
 
 def _check(job: Job) -> None:
     """Refuse combinations of valid keys that cannot work together."""
-    family, model = job.backbone.family, job.config.model
+    family, model, ft = job.backbone.family, job.config.model, job.config.ft
     name = job.backbone.name
+    if ft.features == "cached" and ft.unfreeze == "all":
+        raise UserError(
+            "ft.features: cached needs blocks that stay frozen, but ft.unfreeze is all; "
+            "use ft.features=streamed, or set ft.unfreeze to the number of last blocks that train"
+        )
     if job.image_size < family.min_size:
         raise UserError(
             f"dataset.image_size: {name} needs at least {family.min_size} pixels, received {job.image_size}"

@@ -11,14 +11,7 @@ from keras_bench.console import Log
 from keras_bench.environment import describe_environment, peak_memory_mb, set_tensorflow_defaults
 from keras_bench.evaluation.classes import class_scores
 from keras_bench.evaluation.metrics import compute_metrics
-from keras_bench.jobs.features import (
-    CachedFeatures,
-    compute_features,
-    fit_head,
-    head_of,
-    is_cached,
-    split_stream,
-)
+from keras_bench.jobs.features import fit_on_features, is_cached
 from keras_bench.jobs.prepare import Data, class_weights, positions_of
 from keras_bench.jobs.request import Job
 from keras_bench.jobs.weights import InitialWeights
@@ -78,21 +71,19 @@ def train_phase(
         steps=pipeline.steps(train_images),
         class_weights=class_weights(data, job.config.training.class_weights),
         inputs=inputs,
-        checkpoint=job.run.head_weights(phase) if is_cached(job, phase) else None,
+        checkpoint=job.run.tail_weights(phase) if is_cached(job, phase) else None,
     )
-    outcome, features = _fit(job, settings, data, weights, pipeline, log)
+    outcome = _fit(job, settings, data, weights, pipeline, log)
     best = _best_model(job, settings, data)
-    _evaluate(job, phase, best, data, pipeline, features, log)
+    _evaluate(job, phase, best, data, pipeline, log)
     with replacing(job.run.model(phase)) as path:
         best.save(path)
     _write_result(job, phase, outcome, count_parameters(best), inputs, train_images, devices)
     discard_state(job.run.state(phase))
 
 
-def _fit(
-    job: Job, phase: Any, data: Data, weights: InitialWeights, pipeline: Any, log: Log
-) -> tuple[FitOutcome, CachedFeatures | None]:
-    """Train the phase from the initial weights, or, in ft, from the best epoch of tl; and return cached features."""
+def _fit(job: Job, phase: Any, data: Data, weights: InitialWeights, pipeline: Any, log: Log) -> FitOutcome:
+    """Train the phase from the initial weights, or, in ft, from the best epoch of tl."""
     import keras
 
     from keras_bench.models.weights import initial_model
@@ -105,10 +96,9 @@ def _fit(
     if phase.name == "ft":
         model.load_weights(job.run.best_weights("tl"))
     if is_cached(job, phase.name):
-        features = compute_features(job, data, weights, model, pipeline, log)
-        return fit_head(job, phase, data, model, features, job.run.best_weights(phase.name), log), features
+        return fit_on_features(job, phase, data, weights, model, pipeline, log)
     train, epochs = positions_of(data, "train"), job.config.phase(phase.name).epochs
-    outcome = fit_phase(
+    return fit_phase(
         model,
         phase,
         job.run,
@@ -116,7 +106,6 @@ def _fit(
         pipeline.evaluation(positions_of(data, "val")),
         log,
     )
-    return outcome, None
 
 
 def _best_model(job: Job, phase: Any, data: Data) -> Any:
@@ -157,18 +146,14 @@ def build_pipeline(job: Job, data: Data) -> Any:
     )
 
 
-def _evaluate(
-    job: Job, phase: str, model: Any, data: Data, pipeline: Any, features: CachedFeatures | None, log: Log
-) -> None:
-    """Predict val and test once each, from cached features where there are, and keep all probabilities."""
+def _evaluate(job: Job, phase: str, model: Any, data: Data, pipeline: Any, log: Log) -> None:
+    """Predict val and test once each with the whole model, from pixels, and keep all probabilities."""
     from keras_bench.evaluation.predict import predict_split
 
-    head = head_of(job, data, model, features) if features else None
     for split in ("val", "test"):
         positions = positions_of(data, split)
-        title = f"{phase}: evaluating {split}"
-        stream = split_stream(job, data, split, getattr(features, split)) if head else pipeline.evaluation(positions)
-        predictions = predict_split(head or model, stream, data.index, positions, title, log)
+        stream = pipeline.evaluation(positions)
+        predictions = predict_split(model, stream, data.index, positions, f"{phase}: evaluating {split}", log)
         write_bytes(job.run.predictions(phase, split), predictions.to_npz())
     heading = f"{phase}: every class on test"
     log.keep(class_table(class_scores(predictions), list(data.index.class_titles), heading))

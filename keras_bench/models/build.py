@@ -70,24 +70,6 @@ def build_model(spec: ModelSpec) -> keras.Model:
     return keras.Model(backbone.input, _head(spec, pooled), name=spec.backbone.name)
 
 
-def build_head(spec: ModelSpec, width: int) -> keras.Model:
-    """Return the head alone, from pooled features, float32 (batch, width), to probabilities."""
-    pooled = keras.Input((width,), name=f"{HEAD}features")
-    return keras.Model(pooled, _head(spec, pooled), name=f"{spec.backbone.name}_head")
-
-
-def pooled_features(model: keras.Model) -> keras.Model:
-    """Return the part of a model up to its pooled features, sharing every layer."""
-    return keras.Model(model.input, model.get_layer(POOL).output)
-
-
-def copy_head(source: keras.Model, target: keras.Model) -> None:
-    """Copy the head's weights from one model to another; each may be a whole model or a head alone."""
-    for layer in source.layers:
-        if layer.name.startswith(HEAD) and layer.weights:
-            target.get_layer(layer.name).set_weights(layer.get_weights())
-
-
 def _head(spec: ModelSpec, pooled: keras.KerasTensor) -> keras.KerasTensor:
     penalty = keras.regularizers.L2(spec.config.l2) if spec.config.l2 else None
     x = keras.layers.Dropout(spec.config.dropout, name=f"{HEAD}dropout")(pooled)

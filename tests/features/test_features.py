@@ -6,15 +6,25 @@ import os
 
 import keras
 import numpy as np
+import onnxruntime
 import pytest
 import tensorflow as tf
 
 from keras_bench.backbones import BACKBONES
 from keras_bench.cli import main
 from keras_bench.config import ModelConfig
-from keras_bench.features.extract import extract, feature_stream
+from keras_bench.export.convert import network_to_onnx
+from keras_bench.features.extract import (
+    extract,
+    feature_stream,
+    keras_forward,
+    ordered_stream,
+    session_forward,
+)
 from keras_bench.features.store import entries, entry_for, evict
-from keras_bench.models.build import ModelSpec, build_head, build_model, copy_head, pooled_features
+from keras_bench.models.build import ModelSpec, build_model
+from keras_bench.models.phases import set_phase
+from keras_bench.models.split import split_frozen
 from keras_bench.records.predictions import Predictions
 from keras_bench.rundir import run_folder
 
@@ -25,7 +35,14 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3)).astype(np.fl
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(0)
-    return build_model(SPEC)
+    model = build_model(SPEC)
+    set_phase(model, SPEC.backbone, "tl")
+    return model
+
+
+@pytest.fixture(scope="module")
+def frozen(model):
+    return split_frozen(model)[0]
 
 
 def batches(done):
@@ -36,32 +53,24 @@ def nothing(_count):
     return None
 
 
-def test_head_and_backbone_joined_answer_as_the_whole(model):
-    features = np.asarray(pooled_features(model)(IMAGES, training=False))
-    head = build_head(SPEC, features.shape[1])
-    copy_head(model, head)
-    np.testing.assert_allclose(head(features), model(IMAGES, training=False), atol=1e-6)
-    other = build_model(SPEC)
-    copy_head(head, other)
-    np.testing.assert_array_equal(other.layers[-1].get_weights()[0], model.layers[-1].get_weights()[0])
-
-
-def test_the_array_holds_what_the_network_gives_and_is_not_computed_twice(model):
-    backbone, entry = pooled_features(model), entry_for({"question": 1})
-    found = extract(backbone, batches, 20, entry, {"question": 1}, nothing)
-    np.testing.assert_allclose(found, backbone(IMAGES, training=False), atol=1e-5)
+def test_the_array_holds_what_the_network_gives_and_is_not_computed_twice(frozen):
+    entry = entry_for({"question": 1})
+    found = extract(lambda: keras_forward(frozen), batches, (20, 256), entry, {"question": 1}, nothing)
+    np.testing.assert_allclose(found, frozen(IMAGES, training=False), atol=1e-5)
 
     def never(_done):
         raise AssertionError("computed twice")
 
-    again = extract(backbone, never, 20, entry_for({"question": 1}), {"question": 1}, nothing)
+    again = extract(
+        lambda: keras_forward(frozen), never, (20, 256), entry_for({"question": 1}), {"question": 1}, nothing
+    )
     np.testing.assert_array_equal(again, found)
     assert entry_for({"question": 2}).open() is None
 
 
-def test_an_interrupted_pass_goes_on_behind_what_is_on_disk(model, monkeypatch):
+def test_an_interrupted_pass_goes_on_behind_what_is_on_disk(frozen, monkeypatch):
     monkeypatch.setattr("keras_bench.features.extract.SAVE_SECONDS", 0.0)
-    backbone, entry = pooled_features(model), entry_for({"question": 3})
+    entry = entry_for({"question": 3})
     asked = []
 
     def stops(done):
@@ -70,13 +79,39 @@ def test_an_interrupted_pass_goes_on_behind_what_is_on_disk(model, monkeypatch):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        extract(backbone, stops, 20, entry, {}, nothing)
+        extract(lambda: keras_forward(frozen), stops, (20, 256), entry, {}, nothing)
     assert entry.open() is None
     with pytest.raises(KeyboardInterrupt):
-        extract(backbone, stops, 20, entry, {}, nothing)
-    found = extract(backbone, lambda done: asked.append(done) or batches(done), 20, entry, {}, nothing)
+        extract(lambda: keras_forward(frozen), stops, (20, 256), entry, {}, nothing)
+    found = extract(
+        lambda: keras_forward(frozen), lambda done: asked.append(done) or batches(done), (20, 256), entry, {}, nothing
+    )
     assert asked == [0, 8, 16]
-    np.testing.assert_allclose(found, backbone(IMAGES, training=False), atol=1e-5)
+    np.testing.assert_allclose(found, frozen(IMAGES, training=False), atol=1e-5)
+
+
+@pytest.mark.parametrize("unfreeze", ["tl", 1])
+def test_onnx_runtime_gives_the_features_keras_gives(unfreeze):
+    from tests.export.test_convert import build
+
+    whole = build("MobileNet", side=32, alpha=0.25)
+    set_phase(whole, SPEC.backbone, *(("tl",) if unfreeze == "tl" else ("ft", unfreeze)))
+    frozen, _ = split_frozen(whole)
+    content = network_to_onnx(frozen).SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    expected = keras_forward(frozen)(tf.constant(IMAGES))
+    assert expected.shape == ((20, 256) if unfreeze == "tl" else (20, 1, 1, 256))
+    assert np.ptp(expected, axis=0).max() > 0.1
+    np.testing.assert_allclose(session_forward(session)(tf.constant(IMAGES)), expected, atol=1e-3)
+
+
+def test_validation_features_come_once_and_in_order():
+    features, labels = np.arange(10, dtype=np.float32)[:, None, None], np.eye(10, dtype=np.float32)
+    stream = ordered_stream(features, labels, 4)
+    assert int(stream.cardinality()) == 3
+    parts = list(stream.as_numpy_iterator())
+    np.testing.assert_array_equal(np.concatenate([part for part, _ in parts]), features)
+    np.testing.assert_array_equal(np.concatenate([part for _, part in parts]), labels)
 
 
 def test_an_epoch_holds_every_image_once_in_a_view_drawn_anew():
@@ -98,11 +133,10 @@ def test_an_epoch_holds_every_image_once_in_a_view_drawn_anew():
     np.testing.assert_array_equal(np.concatenate([batch for batch, _ in whole])[:, 0], np.concatenate([first, second]))
 
 
-def test_the_least_recently_used_goes_first(model, monkeypatch):
-    backbone = pooled_features(model)
+def test_the_least_recently_used_goes_first(frozen, monkeypatch):
     for question in (1, 2, 3):
         entry = entry_for({"question": question})
-        extract(backbone, batches, 20, entry, {"question": question}, nothing)
+        extract(lambda: keras_forward(frozen), batches, (20, 256), entry, {"question": question}, nothing)
         os.utime(entry.facts, (question, question))
     os.utime(entry_for({"question": 1}).facts, (9, 9))
     size = entry.array.stat().st_size
@@ -131,7 +165,7 @@ def test_a_run_on_cached_features_leaves_what_a_streamed_one_leaves(tmp_path, ca
     build("MobileNet", side=32, alpha=0.25).save(weights)
     words = [*RUN, "--weights", str(weights), "--out", str(tmp_path / "runs"), "--set", "tl.views=2"]
     assert main(words) == 0
-    assert "features: 2 views of each training image" in capsys.readouterr().out
+    assert "tl: features of 2 views of each training image" in capsys.readouterr().out
     run = run_folder(tmp_path / "runs", "digits", "MobileNet", 0)
     whole = keras.models.load_model(run.model("tl"))
     assert whole.input_shape == (None, 32, 32, 3)
@@ -159,11 +193,10 @@ def test_a_run_on_cached_features_leaves_what_a_streamed_one_leaves(tmp_path, ca
     assert len(entries()) == before + 1
 
 
-def test_the_cache_is_shown_limited_and_cleared(model, capsys, tmp_path):
-    backbone = pooled_features(model)
+def test_the_cache_is_shown_limited_and_cleared(frozen, capsys, tmp_path):
     for question in (1, 2):
         about = {"backbone": "MobileNet", "image_size": 32, "view": 0, "positions": list(range(20)), "q": question}
-        extract(backbone, batches, 20, entry_for(about), about, nothing)
+        extract(lambda: keras_forward(frozen), batches, (20, 256), entry_for(about), about, nothing)
     assert main(["cache"]) == 0
     shown = capsys.readouterr().out
     assert shown.count("MobileNet") == 2
@@ -176,3 +209,35 @@ def test_the_cache_is_shown_limited_and_cleared(model, capsys, tmp_path):
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["mine"]
     assert main(["cache"]) == 0
     assert "empty" in capsys.readouterr().out
+
+
+def test_the_last_block_is_fine_tuned_on_cached_features_as_on_streamed_ones(tmp_path, capsys):
+    from tests.export.test_convert import build
+
+    weights = tmp_path / "lively.keras"
+    build("MobileNet", side=32, alpha=0.25).save(weights)
+    words = [*RUN, "--phase", "ft", "--weights", str(weights), "--out", str(tmp_path / "runs")]
+    words += ["--set", "ft.unfreeze=1", "--set", "ft.epochs=2", "--set", "ft.learning_rate=0.001"]
+    # Without random changes and dropout both ways see the same images; only their order differs.
+    words += ["--set", "augmentation.horizontal_flip=false", "--set", "augmentation.rotation_degrees=0"]
+    words += ["--set", "augmentation.zoom=[0.0,0.0]", "--set", "augmentation.translation=0", "--set", "model.dropout=0"]
+    assert main([*words, "--set", "ft.features=cached"]) == 0
+    assert "ft: features of 1 view of each training image, 256 numbers an image" in capsys.readouterr().out
+    assert main([*words, "--variant", "streamed"]) == 0
+    losses = []
+    for variant in (None, "streamed"):
+        run = run_folder(tmp_path / "runs", "digits", "MobileNet", 0, variant)
+        whole = keras.models.load_model(run.model("ft"))
+        trained = [layer.name for layer in whole.layers if layer.trainable and layer.weights]
+        assert "conv_pw_13" in trained
+        assert "conv_pw_12" not in trained
+        start, end = (keras.models.load_model(run.model(phase)).get_layer("conv_pw_13") for phase in ("tl", "ft"))
+        assert np.abs(start.kernel - end.kernel).max() > 1e-4
+        losses.append(run.read_result("ft").metrics["test"].cross_entropy)
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
+
+
+def test_cached_fine_tuning_needs_frozen_blocks(tmp_path, capsys):
+    words = [*RUN, "--phase", "ft", "--weights", "none", "--out", str(tmp_path), "--set", "ft.features=cached"]
+    assert main(words) == 2
+    assert "set ft.unfreeze to the number of last blocks" in capsys.readouterr().err

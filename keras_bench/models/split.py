@@ -1,0 +1,49 @@
+"""Cuts a model where its frozen part ends, so that this part need run only once for each image."""
+
+import keras
+
+from keras_bench.models.build import HEAD, POOL
+
+
+def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """Return the frozen part of a model and the rest; both share the model's layers and weights.
+
+    The cut is the last tensor on which everything behind it depends alone, with nothing before it that trains.
+    Dropout in the frozen part (EfficientNet drops whole branches) counts as frozen: run it with training=False.
+
+    Args:
+        model: flat functional model from `build_model`, its phase set.
+
+    Returns:
+        (frozen, rest): from images, float32 (batch, side, side, 3), to features, and from features to probabilities.
+
+    Raises:
+        ValueError: nothing that has weights is frozen from the input on.
+    """
+    cut = _cut(model)
+    frozen = keras.Model(model.input, cut, name=f"{model.name}_frozen")
+    if not frozen.weights:
+        raise ValueError("every block trains, so there is nothing that need run only once")
+    return frozen, keras.Model(cut, model.output, name=f"{model.name}_rest")
+
+
+def _cut(model: keras.Model) -> keras.KerasTensor:
+    """Return the output of the last operation that can be the only bridge between a frozen part and the rest."""
+    position = {operation: i for i, operation in enumerate(model.operations)}
+    outputs: dict[int, keras.KerasTensor] = {}
+    earliest = [len(position)] * len(position)  # where the inputs of each operation come from at the earliest
+    for nodes in model._nodes_by_depth.values():
+        for node in nodes:
+            own = position[node.operation]
+            outputs[own] = node.outputs[0]
+            earliest[own] = min((position[parent.operation] for parent in node.parent_nodes), default=own)
+    end = next(i for i, operation in enumerate(model.operations) if _is_trained(operation))
+    # Behind a bridge at i, nothing may look back beyond i.
+    bridges = [i for i in range(end) if min(earliest[i + 1 :]) >= i]
+    return outputs[bridges[-1]]
+
+
+def _is_trained(operation: keras.Operation) -> bool:
+    if operation.name.startswith(HEAD):
+        return operation.name != POOL
+    return isinstance(operation, keras.layers.Layer) and bool(operation.trainable_weights)
