@@ -24,6 +24,7 @@ class Log:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.path: Path | None = None
+        self.spent: dict[str, float] = {}  # seconds by part of the work
 
     def line(self, text: str = "", style: str | None = None) -> None:
         """Print one line as it is: names from data are never read as markup."""
@@ -75,6 +76,19 @@ class Log:
                 self.line(f"{title}: {finished:,}/{total:,} {unit}, {duration(left)} left")
 
         yield advance
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Add the time this takes to a part of the work; parts do not nest."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.spend(part, time.monotonic() - started)
+
+    def spend(self, part: str, seconds: float) -> None:
+        """Add seconds to a part of the work."""
+        self.spent[part] = self.spent.get(part, 0.0) + seconds
 
     def _keep(self, text: str) -> None:
         if self.path is not None:

@@ -38,6 +38,7 @@ class RunDir:
     run = property(lambda self: self.root / "run.json")
     figures = property(lambda self: self.root / "figures")
     cost = property(lambda self: self.root / "cost.json")
+    timing = property(lambda self: self.root / "timing.json")
     latency = property(lambda self: self.root / "latency.json")
     explanations = property(lambda self: self.root / "explain" / "explanations.npz")
     explanation_checks = property(lambda self: self.root / "explain" / "checks.json")

@@ -1,7 +1,6 @@
 """Training on cached features: the frozen part of the model sees every image once, the rest trains on what it gave."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -69,6 +68,11 @@ def compute_features(
     counts = [len(positions_of(data, split)) for split, _ in passes]
     engine = "onnxruntime" if _worth_converting(job, sum(counts)) else "keras"
     _check_disk(4 * sum(counts) * int(np.prod(frozen.output_shape[1:])))
+
+    @cache  # converted once, and only if something is to be computed
+    def forward() -> Any:
+        return _forward(engine, frozen, next(iter(pipeline.evaluation(positions_of(data, "val"))))[0], log)
+
     found: dict[tuple[str, int], np.ndarray] = {}
     seconds = 0.0
     with log.progress(f"{phase}: features of the frozen part", sum(counts), "images") as advance:
@@ -79,10 +83,6 @@ def compute_features(
 
             def batches(done: int, positions: np.ndarray = positions, view: int = view) -> Any:
                 return pipeline.views(positions, job.config.augmentation, view, done)
-
-            @cache
-            def forward(example: Callable[[int], Any] = batches) -> Any:
-                return _forward(engine, frozen, next(iter(example(0))), log)
 
             shape = (count, *frozen.output_shape[1:])
             found[split, view] = extract(forward, batches, shape, entry, about, advance)
@@ -191,7 +191,8 @@ def fit_on_features(
         frozen, rest = split_frozen(model)
     except ValueError as error:
         raise RunError(f"{phase.name}.features: cached: {error}; use streamed, or unfreeze fewer blocks") from error
-    features = compute_features(job, phase.name, data, weights, frozen, pipeline, log)
+    with log.timed("features of frozen parts"):
+        features = compute_features(job, phase.name, data, weights, frozen, pipeline, log)
     phase.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     labels, batch_size = one_hot(data, "train"), job.config.training.batch_size
     epochs = job.config.phase(phase.name).epochs

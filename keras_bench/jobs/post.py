@@ -28,13 +28,16 @@ def finish_parts(job: Job, data: Data, log: Log) -> None:
     missing = missing_parts(job)
     keep_thumbnails(job, data)
     if "cost" in missing:
-        measure_cost(job)
+        with log.timed("counting operations"):
+            measure_cost(job)
     if "explanations" in missing:
-        explain_run(job, data, log)
+        with log.timed("explanations"):
+            explain_run(job, data, log)
     if "export" in missing:
         from keras_bench.jobs.export import export_phases
 
-        export_phases(job, data, job.phases, log)
+        with log.timed("export"):
+            export_phases(job, data, job.phases, log)
 
 
 def time_models(jobs: list[Job], log: Log) -> None:

@@ -1,10 +1,11 @@
 """The verb `run`: one model through its phases, from data to a finished run folder."""
 
 import sys
+import time
 from typing import Any
 
 from keras_bench.config import to_yaml
-from keras_bench.console import Log
+from keras_bench.console import Log, duration
 from keras_bench.environment import describe_environment
 from keras_bench.errors import ExportError
 from keras_bench.jobs.compare import compare_runs
@@ -14,6 +15,8 @@ from keras_bench.jobs.prepare import Data, audit_data, describe_data, load_data,
 from keras_bench.jobs.request import Job
 from keras_bench.jobs.weights import InitialWeights, find_weights
 from keras_bench.rundir import write_json, write_text
+
+INPUT = "reading and checking images"
 
 
 def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
@@ -28,6 +31,7 @@ def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
         UserError: bad input, found before training.
         RunError: training failed.
     """
+    started = time.monotonic()
     weights = find_weights(job, log)
     failure = None
     with job.run.lock():
@@ -37,7 +41,9 @@ def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
         except ExportError as error:  # the run itself is finished: its results come first
             failure = error
         if not in_suite:
-            time_models([job], log)
+            with log.timed("latency"):
+                time_models([job], log)
+        _tell_time(job, time.monotonic() - started, log)
     log.line(f"results: {job.run.root}")
     if not in_suite:
         compare_runs(job.folder, log)
@@ -48,7 +54,8 @@ def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
 
 def _work(job: Job, weights: InitialWeights, log: Log) -> None:
     """Do what is missing, from data to explanations."""
-    index, store, fingerprint = open_data(job, log)
+    with log.timed(INPUT):
+        index, store, fingerprint = open_data(job, log)
     inputs = {phase: phase_inputs(job, phase, fingerprint, weights.fingerprint) for phase in job.phases}
     done = finished_phases(job, inputs)
     trained = set(done) == set(job.phases) and job.run.run.is_file()
@@ -56,13 +63,15 @@ def _work(job: Job, weights: InitialWeights, log: Log) -> None:
         log.line(f"{job.run.root}: {' and '.join(done)} finished before with the same settings: nothing to do.")
         return
     _introduce(job, weights, done, log)
-    data = load_data(job, index, store, fingerprint, log)
-    for line in describe_data(data):
-        log.line(line)
-    audit_data(job, data, log)
-    from keras_bench.jobs.stages import start_tensorflow
+    with log.timed(INPUT):
+        data = load_data(job, index, store, fingerprint, log)
+        for line in describe_data(data):
+            log.line(line)
+        audit_data(job, data, log)
+    with log.timed("start of TensorFlow"):
+        from keras_bench.jobs.stages import start_tensorflow
 
-    devices = start_tensorflow(log)
+        devices = start_tensorflow(log)
     if not trained:
         _train(job, weights, data, inputs, done, devices, log)
     finish_parts(job, data, log)
@@ -114,6 +123,16 @@ def _write_provenance(job: Job, data: Data, weights: InitialWeights, devices: li
             "locations": location,
         },
     )
+
+
+def _tell_time(job: Job, total: float, log: Log) -> None:
+    """Say what a run's time went into, and keep it in the run's folder; a run that did nothing says nothing."""
+    if set(log.spent) <= {INPUT, "latency"}:
+        return
+    parts = {**log.spent, "other": max(0.0, total - sum(log.spent.values()))}
+    shares = ", ".join(f"{part} {seconds / total:.0%}" for part, seconds in parts.items() if seconds / total >= 0.005)
+    log.line(f"time: {duration(total)}: {shares}")
+    write_json(job.run.timing, {"seconds": round(total, 1), **{part: round(value, 2) for part, value in parts.items()}})
 
 
 def _next_command(job: Job) -> str:

@@ -75,7 +75,8 @@ def train_phase(
     )
     outcome = _fit(job, settings, data, weights, pipeline, log)
     best = _best_model(job, settings, data)
-    _evaluate(job, phase, best, data, pipeline, log)
+    with log.timed("evaluation"):
+        _evaluate(job, phase, best, data, pipeline, log)
     with replacing(job.run.model(phase)) as path:
         best.save(path)
     _write_result(job, phase, outcome, count_parameters(best), inputs, train_images, devices)

@@ -111,6 +111,9 @@ def fit_phase(model: keras.Model, phase: Phase, run: RunDir, training: Any, vali
             shuffle=False,  # the stream is shuffled already
             verbose=0,
         )
+    for row in read_history(run.history(phase.name))[done:]:
+        log.spend("forward and backward", row["train_seconds"])
+        log.spend("validation", row["seconds"] - row["train_seconds"])
     return _outcome(phase, run, xla, log)
 
 
