@@ -37,7 +37,7 @@ lint: .venv/.installed ## format check, lint, types, layering
 	$(BIN)/lint-imports
 
 bench: .venv/.installed ## speed and memory beside plain Keras, as ratios
-	$(BIN)/python -m benchmarks.compare_tl $(if $(DATA),--data "$(DATA)") $(ARGS)
+	$(BIN)/python -m benchmarks.compare_training $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 report: .venv/.installed ## make the report of an experiment again: make report NAME=demo
 	$(KERAS_BENCH) report $(or $(NAME),demo) $(ARGS)

@@ -14,7 +14,7 @@ from keras_bench import __version__
 
 # oneDNN's kernels were 1.5 to 1.7 times as fast in training on a CPU without AVX-512, where TensorFlow leaves them off.
 TENSORFLOW_SETTINGS = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1"}
-PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "pillow", "tensorflow-datasets")
+PACKAGES = ("tensorflow", "keras", "numpy", "onnxruntime", "scikit-learn", "pillow", "tensorflow-datasets")
 
 
 def set_tensorflow_defaults() -> None:

@@ -88,7 +88,8 @@ class History(keras.callbacks.Callback):
         super().__init__()
         self.path, self.phase, self.epochs, self.steps = path, phase, epochs, steps
         self.log, self.checkpoint = log, checkpoint
-        self.started = self.trained = 0.0
+        self.started = self.trained = self.begun = 0.0
+        self.first_step_seconds: float | None = None
         self.best: float | None = None
         self.seconds: list[float] = []
         self._bar: Any = None
@@ -96,7 +97,7 @@ class History(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Remember what was the best before an interruption."""
-        self.best = self.checkpoint.best
+        self.best, self.begun = self.checkpoint.best, time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock and the progress bar."""
@@ -105,7 +106,9 @@ class History(keras.callbacks.Callback):
         self._advance = self._bar.__enter__()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Move the progress bar."""
+        """Move the progress bar; the first step also builds the graph, so its end is worth knowing."""
+        if self.first_step_seconds is None:
+            self.first_step_seconds = round(time.monotonic() - self.begun, 2)
         self._advance(1)
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:

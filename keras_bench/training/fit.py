@@ -99,6 +99,7 @@ def fit_phase(model: keras.Model, phase: Phase, run: RunDir, training: Any, vali
         log.line(f"{phase.name}: training {trainable:,} of {total:,} parameters, XLA {'on' if xla else 'off'}")
     done = state.epochs if state else 0
     epochs = phase.config.phase(phase.name).epochs
+    callbacks = _callbacks(phase, run, log, state)
     if done < epochs and not (state and state.stopped):
         model.fit(
             training(done),
@@ -107,14 +108,20 @@ def fit_phase(model: keras.Model, phase: Phase, run: RunDir, training: Any, vali
             epochs=epochs,
             steps_per_epoch=phase.steps,
             class_weight=phase.class_weights,
-            callbacks=_callbacks(phase, run, log, state),
+            callbacks=callbacks,
             shuffle=False,  # the stream is shuffled already
             verbose=0,
         )
     for row in read_history(run.history(phase.name))[done:]:
         log.spend("forward and backward", row["train_seconds"])
         log.spend("validation", row["seconds"] - row["train_seconds"])
-    return _outcome(phase, run, xla, log)
+    first_step = next(one.first_step_seconds for one in callbacks if isinstance(one, History))
+    resolved = {
+        "xla": xla,
+        "mixed_precision": phase.config.training.mixed_precision,
+        "first_step_seconds": first_step,
+    }
+    return _outcome(phase, run, resolved, log)
 
 
 def _callbacks(phase: Phase, run: RunDir, log: Log, state: SavedState | None) -> list[keras.callbacks.Callback]:
@@ -137,7 +144,7 @@ def _callbacks(phase: Phase, run: RunDir, log: Log, state: SavedState | None) ->
     return [StopOnNonFinite(phase.name), *deciding, history, *board, saver]
 
 
-def _outcome(phase: Phase, run: RunDir, xla: bool, log: Log) -> FitOutcome:
+def _outcome(phase: Phase, run: RunDir, resolved: dict[str, Any], log: Log) -> FitOutcome:
     rows = read_history(run.history(phase.name))
     monitor = phase.config.training.checkpoint_monitor
     sign = 1 if mode_of(monitor) == "max" else -1
@@ -154,5 +161,5 @@ def _outcome(phase: Phase, run: RunDir, xla: bool, log: Log) -> FitOutcome:
         epochs=len(rows),
         seconds=seconds,
         train_seconds=sum(row["train_seconds"] for row in rows),
-        resolved={"xla": xla, "mixed_precision": phase.config.training.mixed_precision},
+        resolved=resolved,
     )

@@ -1,0 +1,73 @@
+"""Rows of measured ratios: printed as they come, kept in benchmarks/results/ with hardware and versions."""
+
+import csv
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_bench.environment import describe_environment
+
+FOLDER = Path(__file__).parent / "results"
+COLUMNS = ("measure", "model", "image_size", "round", "ours", "plain", "ratio", "note")
+PLACE = ("cpu", "cores", "tensorflow", "keras", "onnxruntime", "commit", "time")
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One measurement of both sides in one round.
+
+    Attributes:
+        measure: what was measured, with its unit.
+        model: backbone.
+        image_size: pixels.
+        round: number of the repetition.
+        ours: our figure.
+        plain: that of plain Keras.
+        more_is_better: images/s rather than seconds.
+        note: what a reader must know, e.g. "extrapolated".
+    """
+
+    measure: str
+    model: str
+    image_size: int
+    round: int
+    ours: float
+    plain: float
+    more_is_better: bool
+    note: str = ""
+
+    @property
+    def ratio(self) -> float:
+        """How many times better ours is."""
+        return self.ours / self.plain if self.more_is_better else self.plain / self.ours
+
+    def __str__(self) -> str:
+        numbers = f"ours {self.ours:,.4g}, plain Keras {self.plain:,.4g}: {self.ratio:.2f} times better"
+        return f"{self.model} at {self.image_size}, {self.measure}: {numbers}{f' ({self.note})' if self.note else ''}"
+
+
+def keep(rows: Iterable[Ratio], name: str) -> None:
+    """Append rows to benchmarks/results/NAME.csv."""
+    environment = describe_environment([])
+    packages = environment["packages"]
+    versions = (packages["tensorflow"], packages["keras"], packages["onnxruntime"])
+    place = (environment["cpu"], environment["cores"], *versions, environment["commit"], environment["time"])
+    path = FOLDER / f"{name}.csv"
+    path.parent.mkdir(exist_ok=True)
+    new = not path.is_file()
+    with path.open("a", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        if new:
+            writer.writerow((*COLUMNS, *PLACE))
+        for row in rows:
+            figures = (f"{value:.5g}" for value in (row.ours, row.plain, row.ratio))
+            writer.writerow((row.measure, row.model, row.image_size, row.round, *figures, row.note, *place))
+
+
+def summarise(rows: list[Ratio]) -> None:
+    """Print the median ratio of each measure with its spread."""
+    for measure in dict.fromkeys((row.measure, row.model, row.image_size) for row in rows):
+        ratios = sorted(row.ratio for row in rows if (row.measure, row.model, row.image_size) == measure)
+        spread = f" ({ratios[0]:.2f} to {ratios[-1]:.2f})" if len(ratios) > 1 else " (one round)"
+        print(f"{measure[1]} at {measure[2]}, {measure[0]}: {statistics.median(ratios):.2f}{spread}")
