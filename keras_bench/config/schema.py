@@ -195,11 +195,15 @@ class ExportConfig(Section):
 class RuntimeConfig(Section):
     """Settings that cannot change a result, so they are not part of a run's fingerprint."""
 
-    cache_memory_mb: int = Field(4096, ge=0, description="decoded images kept in memory, at most")
+    cache_memory_mb: int = Field(
+        4096, ge=0, description="decoded pixels kept in the cache and read from there, at most"
+    )
     save_state_seconds: float = Field(
         30.0, ge=0, description="keep what an interrupted phase continues from at most this often, after an epoch"
     )
-    features_cache_mb: int = Field(20_000, ge=0, description="disk that cached features take at most; oldest go first")
+    features_cache_mb: int = Field(
+        20_000, ge=0, description="disk that cached features take, and decoded images too, at most; oldest go first"
+    )
     tensorboard: bool = Field(True, description="write TensorBoard logs beside history.csv")
 
 

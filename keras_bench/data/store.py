@@ -1,38 +1,55 @@
-"""Holds the images of a source decoded, within a memory limit, and knows their fingerprint."""
+"""Holds the images of a source decoded, within a limit, in a file that all runs over the same data share."""
 
 import hashlib
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+import PIL
 
 from keras_bench.console import Log
+from keras_bench.download import cache_folder
 from keras_bench.images import UnreadableImageError, decode
 from keras_bench.records.dataset import ImageIndex
+from keras_bench.rundir import replacing
 
 SMALL_FILE = 50_000  # bytes
 
 
 class ImageStore:
-    """Decoded images of an index by position; what does not fit the memory limit is decoded on each access.
+    """Decoded images of an index by position; what does not fit the limit is decoded on each access.
+
+    They lie one behind the other in a memory-mapped file in the cache, so that the next model of a suite finds them,
+    and the operating system may drop from memory what was not read for long.
 
     Args:
         index: the images.
-        memory_limit: bytes of decoded pixels kept, at most.
+        limit: bytes of decoded pixels kept, at most.
 
     Attributes:
         unreadable: for each position whose image cannot be decoded, why. Complete after `load`.
         sizes: the (height, width) that occur among readable images. Complete after `load`.
+        path: the file, after `load`.
     """
 
-    def __init__(self, index: ImageIndex, memory_limit: int) -> None:
+    def __init__(self, index: ImageIndex, limit: int) -> None:
         self.index = index
-        self.memory_limit = memory_limit
-        self.memory_used = 0
+        self.limit = limit
         self.unreadable: dict[int, str] = {}
         self.sizes: set[tuple[int, int]] = set()
-        self._decoded: dict[int, np.ndarray] = {}
+        self.path = Path()
+        self._digest: str | None = None
+        self._pixels = np.zeros(0, dtype=np.uint8)
+        self._offsets = np.full(len(index.ids), -1)  # in the file; -1: not kept
+        self._shapes = np.zeros((len(index.ids), 2), dtype=np.int64)  # height and width; 0, 0: unreadable
+
+    @property
+    def kept(self) -> int:
+        """Return the bytes of decoded pixels that are kept."""
+        return len(self._pixels)
 
     def fingerprint(self, log: Log) -> str:
         """Return a digest of every id, class name and file content, whatever folder they lie in."""
@@ -44,21 +61,45 @@ class ImageStore:
                 total.update(f"{self.index.ids[i]}\0{names[labels[i]]}\0{self.index.official[i]}\0".encode())
                 total.update(content)
                 advance(1)
-        return total.hexdigest()
+        self._digest = total.hexdigest()
+        return self._digest
 
     def load(self, log: Log) -> None:
-        """Decode every image once: fills the memory and finds what cannot be read before training starts."""
-        with log.progress("decoding images", len(self.index.ids), "images") as advance:
-            images = _in_threads(self._try_decode, len(self.index.ids), decoding_threads(self.index))
-            for i, image in enumerate(images):
-                if isinstance(image, str):
-                    self.unreadable[i] = image
-                else:
-                    self.sizes.add((image.shape[0], image.shape[1]))
-                    if self.memory_used + image.nbytes <= self.memory_limit:
-                        self._decoded[i] = image
-                        self.memory_used += image.nbytes
+        """Decode every image once, or find them decoded: what cannot be read is known before training starts."""
+        digest = self._digest or self.fingerprint(log)
+        # Another Pillow may decode differently.
+        self.path = pixels = decoded_folder() / f"{digest}-{self.limit}-pillow-{PIL.__version__}.pixels"
+        table = pixels.with_suffix(".npz")
+        if not (pixels.is_file() and table.is_file()):
+            self._decode_all(pixels, table, log)
+        with np.load(table, allow_pickle=False) as arrays:
+            self._offsets, self._shapes, reasons = arrays["offsets"], arrays["shapes"], arrays["reasons"]
+        os.utime(table)
+        self._pixels = np.memmap(pixels, np.uint8, "r") if pixels.stat().st_size else self._pixels
+        self.unreadable = {int(i): str(reasons[i]) for i in np.flatnonzero(self._shapes[:, 0] == 0)}
+        self.sizes = {(int(height), int(width)) for height, width in np.unique(self._shapes, axis=0) if height}
+
+    def _decode_all(self, pixels: Path, table: Path, log: Log) -> None:
+        """Write the two files; each gets its name when it is whole, the table last."""
+        with replacing(table) as unfinished_table:
+            with replacing(pixels) as unfinished, unfinished.open("wb") as stream:
+                reasons = self._decode_into(stream, log)
+            words = np.array(reasons, dtype=np.str_)
+            np.savez(unfinished_table, offsets=self._offsets, shapes=self._shapes, reasons=words)
+
+    def _decode_into(self, stream: BinaryIO, log: Log) -> list[str]:
+        """Write the pixels, note where they lie, and return why an image cannot be read, or "", for each."""
+        count, used, reasons = len(self.index.ids), 0, []
+        with log.progress("decoding images", count, "images") as advance:
+            for i, image in enumerate(_in_threads(self._try_decode, count, decoding_threads(self.index))):
+                reasons.append(image if isinstance(image, str) else "")
+                if not isinstance(image, str):
+                    self._shapes[i] = image.shape[:2]
+                    if used + image.nbytes <= self.limit:
+                        self._offsets[i] = used
+                        used += stream.write(image.tobytes())
                 advance(1)
+        return reasons
 
     def image(self, position: int) -> np.ndarray:
         """Return one image, uint8, (height, width, 3), RGB in [0, 255].
@@ -66,9 +107,10 @@ class ImageStore:
         Raises:
             UnreadableImageError: naming the image.
         """
-        cached = self._decoded.get(position)
-        if cached is not None:
-            return cached
+        offset = int(self._offsets[position])
+        if offset >= 0:
+            height, width = (int(side) for side in self._shapes[position])
+            return self._pixels[offset : offset + height * width * 3].reshape(height, width, 3)
         try:
             return decode(self.index.read(position))
         except UnreadableImageError as error:
@@ -90,6 +132,23 @@ class ImageStore:
             return decode(self.index.read(position))
         except (UnreadableImageError, OSError) as error:
             return str(error)
+
+
+def decoded_folder() -> Path:
+    """Return the folder of decoded images, `decoded` in the cache."""
+    return cache_folder() / "decoded"
+
+
+def limit_decoded(limit: int) -> None:
+    """Remove decoded images of other data, least recently used first, until all take at most `limit` bytes."""
+    tables = sorted(decoded_folder().glob("*.npz"), key=lambda path: -path.stat().st_mtime)
+    used = 0
+    for number, table in enumerate(tables):
+        pixels = table.with_suffix(".pixels")
+        used += pixels.stat().st_size if pixels.is_file() else 0
+        if number and used > limit:
+            table.unlink(missing_ok=True)
+            pixels.unlink(missing_ok=True)
 
 
 def decoding_threads(index: ImageIndex) -> int:

@@ -11,7 +11,7 @@ from keras_bench.console import Log
 from keras_bench.download import cache_folder
 from keras_bench.features.store import entries, evict
 
-PARTS = ("downloads", "extracted", "tfds", "features")  # what we put into the cache
+PARTS = ("downloads", "extracted", "tfds", "decoded", "features")  # what we put into the cache
 
 
 def show_cache(log: Log) -> None:

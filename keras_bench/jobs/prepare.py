@@ -14,7 +14,7 @@ import numpy as np
 from keras_bench.console import Log
 from keras_bench.data.sources import open_source
 from keras_bench.data.splits import split_images
-from keras_bench.data.store import ImageStore
+from keras_bench.data.store import ImageStore, limit_decoded
 from keras_bench.jobs.request import Job
 from keras_bench.records.audit import Audit
 from keras_bench.records.dataset import SPLITS, ImageIndex, SplitTable
@@ -56,6 +56,7 @@ def open_data(job: Job, log: Log) -> tuple[ImageIndex, ImageStore, str]:
 def load_data(job: Job, index: ImageIndex, store: ImageStore, fingerprint: str, log: Log) -> Data:
     """Decode the images, leave out and name the unreadable ones, and split the rest."""
     store.load(log)
+    limit_decoded(job.config.runtime.features_cache_mb << 20)
     for warning in index.warnings:
         log.warn(warning)
     if store.unreadable:

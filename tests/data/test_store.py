@@ -1,3 +1,4 @@
+import os
 import shutil
 from dataclasses import replace
 
@@ -7,8 +8,9 @@ import pytest
 from keras_bench.config import DatasetConfig
 from keras_bench.console import Log
 from keras_bench.data.sources import open_source
-from keras_bench.data.store import ImageStore
+from keras_bench.data.store import ImageStore, decoded_folder, limit_decoded
 from keras_bench.images import UnreadableImageError, decode
+from tests.conftest import digit_image, encoded
 
 
 def open_folder(path):
@@ -21,11 +23,48 @@ def test_images_come_decoded_from_memory_or_from_disk(image_folder):
     for limit, kept in ((1 << 30, 62 * one), (10 * one + 5, 10 * one), (0, 0)):
         store = ImageStore(index, limit)
         store.load(Log())
-        assert store.memory_used == kept
+        assert store.kept == kept
         assert store.sizes == {(16, 16)}
         for position in (0, 30, 61):
             np.testing.assert_array_equal(store.image(position), decode(index.read(position)))
         assert store.batch(np.array([5, 3])).shape == (2, 16, 16, 3)
+
+
+def test_the_next_run_over_the_same_data_finds_the_images_decoded(image_folder, monkeypatch):
+    (image_folder / "class 0" / "broken.jpg").write_bytes(b"not an image")
+    index = open_folder(image_folder)
+    first = ImageStore(index, 1 << 30)
+    first.load(Log())
+
+    def never(_data):
+        raise AssertionError("decoded twice")
+
+    monkeypatch.setattr("keras_bench.data.store.decode", never)
+    again = ImageStore(index, 1 << 30)
+    again.load(Log())
+    assert (again.unreadable, again.sizes, again.kept) == (first.unreadable, first.sizes, first.kept)
+    np.testing.assert_array_equal(again.image(40), first.image(40))
+    with pytest.raises(AssertionError, match="decoded twice"):
+        ImageStore(index, 1 << 20).load(Log())  # another limit keeps other images
+    (image_folder / "class 0" / "new.jpg").write_bytes(index.read(0))
+    with pytest.raises(AssertionError, match="decoded twice"):
+        ImageStore(open_folder(image_folder), 1 << 30).load(Log())  # other data
+
+
+def test_decoded_images_of_other_data_go_first(image_folder, tmp_path):
+    for copies in range(3):
+        shutil.copytree(image_folder, tmp_path / f"data{copies}")
+        (tmp_path / f"data{copies}" / "class 0" / "more.png").write_bytes(encoded(digit_image(copies), "PNG"))
+        store = ImageStore(open_folder(tmp_path / f"data{copies}"), 1 << 30)
+        store.load(Log())
+        os.utime(decoded_folder() / store.path.with_suffix(".npz"), (copies, copies))
+    limit_decoded(2 * store.kept)
+    kept = sorted(path.name for path in decoded_folder().iterdir())
+    assert len(kept) == 4
+    assert store.path.name in kept
+    limit_decoded(0)
+    assert sorted(decoded_folder().iterdir()) == [store.path.with_suffix(".npz"), store.path]  # in use
+    assert store.image(3).shape == (16, 16, 3)
 
 
 def test_unreadable_images_are_found_before_training(image_folder):
