@@ -1,0 +1,89 @@
+"""What a run costs against the number of its images: seconds of each part and peak memory, and how far from a line.
+
+    python -m benchmarks.scale --data tiny-imagenet-40.zip
+
+The frozen phase of MobileNet 0.75 at 128 pixels with random weights, cached and streamed, and streamed with no decoded
+image kept, each run in a fresh process with a cache of its own. The line goes through the two smaller sizes.
+"""
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.results import FOLDER
+from keras_bench.environment import describe_environment
+from keras_bench.rundir import run_folder
+
+COLUMNS = ("way", "images", "seconds", "per_image_ms", "peak_memory_mb", "parts", "cpu", "commit")
+WAYS: dict[str, dict[str, object]] = {
+    "cached": {"tl.features": "cached", "tl.epochs": 5},
+    "streamed": {"tl.features": "streamed", "tl.epochs": 1},
+    "streamed from disk": {"tl.features": "streamed", "tl.epochs": 1, "runtime.cache_memory_mb": 0},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="a zip in Tiny ImageNet's layout")
+    parser.add_argument("--classes", type=int, default=40, help="in that zip")
+    parser.add_argument("--images", type=int, nargs=3, default=[1000, 5000, 20_000], help="of training and validation")
+    parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=list(WAYS))
+    arguments = parser.parse_args()
+    environment = describe_environment([])
+    path = FOLDER / "scale.csv"
+    with path.open("a", newline="", encoding="utf-8") as stream, tempfile.TemporaryDirectory() as scratch:
+        writer = csv.writer(stream, lineterminator="\n")
+        if not path.stat().st_size:
+            writer.writerow(COLUMNS)
+        for way in arguments.ways:
+            seconds = []
+            for images in arguments.images:
+                parts, memory = measure(arguments, way, images, Path(scratch) / f"{way}-{images}")
+                seconds.append(sum(parts.values()))
+                figures = (f"{seconds[-1]:.1f}", f"{1000 * seconds[-1] / images:.2f}", f"{memory:.0f}")
+                print(f"{way}, {images:,} images: {figures[0]} s, peak memory {figures[2]} MB; {parts}", flush=True)
+                place = (environment["cpu"], environment["commit"])
+                writer.writerow((way, images, *figures, json.dumps(parts), *place))
+                stream.flush()
+            print(f"{way}: {seconds[2] / expected(arguments.images, seconds) - 1:+.1%} from a line", flush=True)
+
+
+def expected(images: list[int], seconds: list[float]) -> float:
+    """Return the seconds at the largest size on the line through the smaller two."""
+    slope = (seconds[1] - seconds[0]) / (images[1] - images[0])
+    return seconds[1] + slope * (images[2] - images[1])
+
+
+def measure(arguments: argparse.Namespace, way: str, images: int, out: Path) -> tuple[dict[str, float], float]:
+    """Return the seconds of each part of one run that depends on the number of images, and its peak memory in MiB."""
+    words = ["run", "--experiment", "tiny-imagenet", "--model", "MobileNet", "--phase", "tl", "--weights", "none"]
+    words += ["--data", str(arguments.data), "--out", str(out), "--no-export"]
+    settings: dict[str, object] = {
+        "dataset.image_size": 128,
+        "dataset.limit_per_class": images // arguments.classes,
+        "model.alpha": 0.75,
+        "explain.enabled": "false",
+        "latency.enabled": "false",
+        **WAYS[way],
+    }
+    for key, value in settings.items():
+        words += ["--set", f"{key}={value}"]
+    environment = {**os.environ, "KERAS_BENCH_CACHE": str(out / "cache")}
+    subprocess.run(
+        [sys.executable, "-m", "keras_bench", *words], check=True, stdout=subprocess.DEVNULL, env=environment
+    )
+    run = run_folder(out, "tiny-imagenet", "MobileNet", 0)
+    result = run.read_result("tl")
+    assert result is not None
+    parts = json.loads(run.timing.read_text())
+    growing = ("features of frozen parts", "forward and backward", "validation")
+    return {part: parts[part] for part in growing if part in parts}, result.peak_memory_mb
+
+
+if __name__ == "__main__":
+    main()
