@@ -11,7 +11,7 @@ from keras_bench.console import Log
 from keras_bench.environment import describe_environment, peak_memory_mb, set_tensorflow_defaults
 from keras_bench.evaluation.classes import class_scores
 from keras_bench.evaluation.metrics import compute_metrics
-from keras_bench.jobs.features import fit_on_features, is_cached
+from keras_bench.jobs.features import fit_on_features, is_cached, steps_at_once
 from keras_bench.jobs.prepare import Data, class_weights, positions_of
 from keras_bench.jobs.request import Job
 from keras_bench.jobs.weights import InitialWeights
@@ -64,14 +64,16 @@ def train_phase(
     job.run.phase(phase).mkdir(parents=True, exist_ok=True)
     pipeline = build_pipeline(job, data)
     train_images = len(positions_of(data, "train"))
+    steps = pipeline.steps(train_images)
     settings = Phase(
         name=phase,
         config=job.config,
         backbone=job.backbone,
-        steps=pipeline.steps(train_images),
+        steps=steps,
         class_weights=class_weights(data, job.config.training.class_weights),
         inputs=inputs,
         checkpoint=job.run.tail_weights(phase) if is_cached(job, phase) else None,
+        steps_per_execution=steps_at_once(steps) if is_cached(job, phase) else 1,
     )
     outcome = _fit(job, settings, data, weights, pipeline, log)
     best = _best_model(job, settings, data)

@@ -93,6 +93,7 @@ class History(keras.callbacks.Callback):
         self.best: float | None = None
         self.seconds: list[float] = []
         self._bar: Any = None
+        self._shown = 0
         self._advance: Callable[[int], None] = lambda _: None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -101,7 +102,7 @@ class History(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock and the progress bar."""
-        self.started, self.trained = time.monotonic(), 0.0
+        self.started, self.trained, self._shown = time.monotonic(), 0.0, 0
         self._bar = self.log.progress(f"{self.phase} epoch {epoch + 1}/{self.epochs}", self.steps, "steps")
         self._advance = self._bar.__enter__()
 
@@ -109,7 +110,8 @@ class History(keras.callbacks.Callback):
         """Move the progress bar; the first step also builds the graph, so its end is worth knowing."""
         if self.first_step_seconds is None:
             self.first_step_seconds = round(time.monotonic() - self.begun, 2)
-        self._advance(1)
+        self._advance(batch + 1 - self._shown)  # several steps may be one execution
+        self._shown = batch + 1
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Note when training ended and validation began."""

@@ -33,6 +33,7 @@ class Phase:
         class_weights: weight of each label, or None.
         inputs: everything the result depends on; a saved state counts only for the same.
         checkpoint: where the weights of the best epoch go, ending in .weights.h5; None: the run's usual place.
+        steps_per_execution: steps between two returns to Python; a divisor of `steps`.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Phase:
     class_weights: dict[int, float] | None
     inputs: dict[str, Any]
     checkpoint: Path | None = None
+    steps_per_execution: int = 1
 
 
 def set_phase_of(model: keras.Model, phase: Phase) -> None:
@@ -63,6 +65,7 @@ def compile_for_phase(model: keras.Model, phase: Phase) -> bool:
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing),
         metrics=build_metrics(model.output_shape[-1]),
         jit_compile=xla,
+        steps_per_execution=phase.steps_per_execution,
     )
     # Otherwise `fit` makes the optimizer's variables while it traces the step, and so traces it twice: EfficientNetB0's
     # first epoch of two steps then takes 43 s instead of 23 s on two cores.

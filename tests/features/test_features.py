@@ -22,6 +22,7 @@ from keras_bench.features.extract import (
     session_forward,
 )
 from keras_bench.features.store import entries, entry_for, evict
+from keras_bench.jobs.features import steps_at_once
 from keras_bench.models.build import ModelSpec, build_model
 from keras_bench.models.phases import set_phase
 from keras_bench.models.split import split_frozen
@@ -103,6 +104,10 @@ def test_onnx_runtime_gives_the_features_keras_gives(unfreeze):
     assert expected.shape == ((20, 256) if unfreeze == "tl" else (20, 1, 1, 256))
     assert np.ptp(expected, axis=0).max() > 0.1
     np.testing.assert_allclose(session_forward(session)(tf.constant(IMAGES)), expected, atol=1e-3)
+
+
+def test_steps_at_once_divide_an_epoch():
+    assert [steps_at_once(steps) for steps in (1, 12, 47, 141, 160, 557)] == [1, 12, 1, 3, 32, 1]
 
 
 def test_validation_features_come_once_and_in_order():
