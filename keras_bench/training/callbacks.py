@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_bench.console import Log, duration
 from keras_bench.errors import RunError
@@ -22,7 +23,11 @@ class DivergedError(RunError):
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Raises DivergedError at the first step whose loss is not finite, naming phase, epoch and step."""
+    """Raises DivergedError at the first step whose loss is not finite, naming phase, epoch and step.
+
+    After each epoch it also looks at the weights: oneDNN's fused ReLU makes 0 of NaN, so a broken network may go on
+    with a finite loss.
+    """
 
     def __init__(self, phase: str) -> None:
         super().__init__()
@@ -37,15 +42,21 @@ class StopOnNonFinite(keras.callbacks.Callback):
         self._check((logs or {}).get("loss"), f"step {batch + 1}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Look at the validation loss too."""
+        """Look at the validation loss and the weights too."""
         self._check((logs or {}).get("val_loss"), "validation")
+        for weight in self.model.trainable_weights:
+            if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
+                raise DivergedError(f"the weights {weight.path} are no longer finite {self._where('weights')}")
 
     def _check(self, loss: Any, where: str) -> None:
         if loss is not None and not math.isfinite(float(loss)):
-            raise DivergedError(
-                f"the loss became {float(loss)} in phase {self.phase}, epoch {self.epoch + 1}, {where}; "
-                f"try a lower learning rate, e.g. --set {self.phase}.learning_rate=1e-5"
-            )
+            raise DivergedError(f"the loss became {float(loss)} {self._where(where)}")
+
+    def _where(self, where: str) -> str:
+        return (
+            f"in phase {self.phase}, epoch {self.epoch + 1}, {where}; "
+            f"try a lower learning rate, e.g. --set {self.phase}.learning_rate=1e-5"
+        )
 
 
 class AtomicCheckpoint(keras.callbacks.ModelCheckpoint):

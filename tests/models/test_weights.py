@@ -34,6 +34,7 @@ def shake(model):
 @pytest.fixture(scope="module")
 def published_file(tmp_path_factory):
     """A file as published: legacy HDF5 whose normalisation holds ImageNet's mean and, as "variance", its deviation."""
+    keras.backend.clear_session()  # a published file's layers are numbered from the start
     model = keras.applications.EfficientNetB0(weights=None, include_top=False, input_shape=(64, 64, 3))
     shake(model)
     model.get_layer("normalization").set_weights(

@@ -84,6 +84,7 @@ def test_the_best_epoch_is_kept_and_history_tells_why(tmp_path):
     assert outcome.best_epoch == best["epoch"]
     assert outcome.epochs == 4
     assert outcome.seconds == pytest.approx(sum(row["seconds"] for row in rows))
+    assert outcome.resolved.pop("first_step_seconds") > 0
     assert outcome.resolved == {"xla": False, "mixed_precision": "none"}
     model = make_model()
     model.load_weights(run.best_weights("tl"))
@@ -134,12 +135,19 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_says_where(tmp_path):
     run = run_folder(tmp_path, "test", "MobileNet", 0)
     run.phase("tl").mkdir(parents=True)
     data = tf.data.Dataset.from_tensor_slices((poisoned, LABELS)).batch(8).repeat()
-    with pytest.raises(DivergedError, match=r"became nan in phase tl, epoch 1, step 3; .*--set tl.learning_rate=1e-5"):
+    with pytest.raises(
+        DivergedError, match=r"became nan in phase tl, epoch 1, (step 3|validation); .*--set tl.learning_rate=1e-5"
+    ):
         fit_phase(make_model(), make_phase(), run, lambda start: data, VALIDATION, Log())
     watcher = StopOnNonFinite("ft")
+    watcher.set_model(make_model())
     watcher.on_epoch_begin(1)
     with pytest.raises(DivergedError, match="became inf in phase ft, epoch 2, validation"):
         watcher.on_epoch_end(1, {"val_loss": np.inf})
+    watcher.on_epoch_end(1, {"val_loss": 1.0})
+    watcher.model.layers[-1].bias.assign([0.0, np.nan, 0.0])
+    with pytest.raises(DivergedError, match="probabilities/bias are no longer finite in phase ft, epoch 2"):
+        watcher.on_epoch_end(1, {"val_loss": 1.0})
 
 
 def test_a_missing_monitor_is_an_error_and_not_a_checkpoint_every_epoch(tmp_path):
