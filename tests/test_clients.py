@@ -89,7 +89,7 @@ def test_browser(bundle, tmp_path):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         command = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
-        command += ["--virtual-time-budget=60000", "--dump-dom", f"http://127.0.0.1:{server.server_port}/index.html"]
+        command += ["--virtual-time-budget=600000", "--dump-dom", f"http://127.0.0.1:{server.server_port}/index.html"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=180)
         server.shutdown()
     body = re.search(r"<body>(.*?)</body>", done.stdout, flags=re.DOTALL)
