@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.ndimage import affine_transform
 
 from keras_bench.config import AugmentationConfig, DatasetConfig
 from keras_bench.console import Log
-from keras_bench.data.augmentation import build_augmentation
+from keras_bench.data.augmentation import _drawing, _transform, build_augmentation
 from keras_bench.data.pipeline import Pipeline
 from keras_bench.data.sources import open_source
 from keras_bench.data.store import ImageStore
@@ -108,6 +109,52 @@ def test_each_augmentation_changes_images_one_by_one_and_keeps_the_range(name):
     assert len(different) > (1 if "flip" in name else 25)  # a flip has two outcomes, the others as many as images
     np.testing.assert_array_equal(augment(tf.constant(same), tf.constant(5)), changed)
     assert not np.array_equal(augment(tf.constant(same), tf.constant(6)), changed)
+
+
+def turned(image, degrees, zoom, shift_x, shift_y):
+    """The same by SciPy, whose coordinates are (row, column)."""
+    angle = np.radians(degrees)
+    matrix = zoom * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    centre = (np.array(image.shape[:2]) - 1) / 2
+    offset = centre - matrix @ (centre + np.array([shift_y, shift_x]))
+    planes = [affine_transform(image[..., i], matrix, offset, order=1, mode="reflect") for i in range(3)]
+    return np.stack(planes, axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "zoom", "shift_x", "shift_y"),
+    [(0, 1, 0, 0), (20, 1, 0, 0), (0, 1.3, 0, 0), (0, 1, 2, -1), (15, 0.8, 1.5, 3)],
+)
+def test_rotation_zoom_and_shift_are_one_affine_transform(degrees, zoom, shift_x, shift_y):
+    image = np.random.default_rng(0).uniform(0, 255, (9, 9, 3)).astype(np.float32)
+    values = iter([1.0, 1.0, np.radians(degrees), zoom - 1.0, shift_x, shift_y])
+
+    def draw(_low, _high):
+        return tf.constant([next(values)], tf.float32)
+
+    found = _transform(tf.constant(image[None]), NOTHING, draw).numpy()[0]
+    # TensorFlow and SciPy interpolate differently where a point lies between the image and its reflection.
+    inside = np.s_[2:-2, 2:-2] if (degrees, zoom, shift_x) != (0, 1, 0) else np.s_[:, :]
+    if zoom <= 1:
+        np.testing.assert_allclose(found[inside], turned(image, degrees, zoom, shift_x, shift_y)[inside], atol=0.05)
+    centre = turned(image, degrees, zoom, shift_x, shift_y)[4, 4]
+    np.testing.assert_allclose(found[4, 4], centre, atol=0.05)
+
+
+def test_values_are_drawn_over_the_whole_range():
+    drawn = []
+
+    def noting(low, high):
+        drawn.append((low, high))
+        return tf.zeros(1)
+
+    config = NOTHING.model_copy(update={"rotation_degrees": 90.0, "zoom": (-0.2, 0.1), "translation": 0.25})
+    _transform(tf.zeros((1, 8, 8, 3)), config, noting)
+    assert drawn == [(-1.0, 1.0), (-1.0, 1.0), (-np.pi / 2, np.pi / 2), (-0.2, 0.1), (-2.0, 2.0), (-2.0, 2.0)]
+    uniform = _drawing(3, tf.constant(7), tf.constant(4000))
+    first, second = uniform(-1.0, 3.0).numpy(), uniform(-1.0, 3.0).numpy()
+    assert np.histogram(first, 4, (-1, 3))[0].min() > 850
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.06
 
 
 def test_flips_are_the_mirrored_image_about_half_of_the_time():
