@@ -19,6 +19,7 @@ from keras_bench.records.results import FitOutcome
 # Below so many pixels in all, converting the network to ONNX takes longer than ONNX Runtime saves. The rule must not
 # depend on a clock: the two differ by rounding errors, and a run must give the same digits again.
 PIXELS_WORTH_CONVERTING = 50_000_000
+AUGMENTATION_VERSION = 2  # raise it when data/augmentation.py draws other images, so that old features are not found
 MOST_STEPS = 32  # a step of the head alone is short beside the way back to Python: 16 at once take 1 / 1.35 of the time
 TOLERANCE = 1e-3  # of the largest feature; between ONNX Runtime and Keras
 
@@ -170,6 +171,7 @@ def _about(job: Job, data: Data, weights: InitialWeights, positions: np.ndarray,
         about["seed"] = job.request.seed  # random weights
     if view:
         about |= {"augmentation": job.config.augmentation.model_dump(mode="json"), "seed": job.request.seed}
+        about["augmentation_version"] = AUGMENTATION_VERSION
         about["batch_size"] = job.config.training.batch_size  # random changes are drawn batch by batch
     return about
 
