@@ -216,6 +216,7 @@ def test_the_cache_is_shown_limited_and_cleared(frozen, capsys, tmp_path):
     assert "empty" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_last_block_is_fine_tuned_on_cached_features_as_on_streamed_ones(tmp_path, capsys):
     from tests.export.test_convert import build
 
