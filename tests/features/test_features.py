@@ -163,6 +163,7 @@ RUN = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_on_cached_features_leaves_what_a_streamed_one_leaves(tmp_path, capsys):
     from tests.export.test_convert import build
 
