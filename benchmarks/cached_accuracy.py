@@ -7,19 +7,16 @@ streaming is averaged over seeds; its 95 % interval is a bootstrap over test ima
 """
 
 import argparse
-import csv
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.results import FOLDER
+from benchmarks.command import NO_POST_STAGE, result_of, train
+from benchmarks.results import append
 from keras_bench.environment import describe_environment
 from keras_bench.evaluation.statistics import mean_interval
 from keras_bench.records.predictions import Predictions
-from keras_bench.rundir import run_folder
 
 COLUMNS = ("views", "seeds", "top1", "difference_points", "low", "high", "seconds", "cpu", "commit")
 
@@ -31,49 +28,38 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     environment = describe_environment([])
-    with tempfile.TemporaryDirectory() as scratch, (FOLDER / "cached_accuracy.csv").open("a", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        streamed, seconds = train(arguments, Path(scratch), 0)
-        rows: list[tuple[object, ...]] = [("streamed", arguments.seeds, f"{streamed.mean():.4f}", 0, 0, 0, seconds)]
+    place = (environment["cpu"], environment["commit"])
+    with tempfile.TemporaryDirectory() as scratch:
+        streamed, seconds = train_seeds(arguments, Path(scratch), 0)
+        top1 = f"{streamed.mean():.4f}"
+        append("cached_accuracy", COLUMNS, ("streamed", arguments.seeds, top1, 0, 0, 0, seconds, *place))
         for views in arguments.views:
-            cached, seconds = train(arguments, Path(scratch), views)
+            cached, seconds = train_seeds(arguments, Path(scratch), views)
             gap, low, high = difference(cached, streamed)
-            rows.append(
-                (views, arguments.seeds, f"{cached.mean():.4f}", f"{gap:.2f}", f"{low:.2f}", f"{high:.2f}", seconds)
-            )
             print(f"{views} views: top-1 {cached.mean():.1%}, {gap:+.2f} points [{low:+.2f}, {high:+.2f}]", flush=True)
-        for row in rows:
-            writer.writerow((*row, environment["cpu"], environment["commit"]))
+            figures = (f"{cached.mean():.4f}", f"{gap:.2f}", f"{low:.2f}", f"{high:.2f}", seconds)
+            append("cached_accuracy", COLUMNS, (views, arguments.seeds, *figures, *place))
 
 
-def train(arguments: argparse.Namespace, out: Path, views: int) -> tuple[np.ndarray, str]:
+def train_seeds(arguments: argparse.Namespace, out: Path, views: int) -> tuple[np.ndarray, str]:
     """Return which test images each seed got right, bool (seeds, N), and the mean seconds of the phase; 0: streamed."""
     right, seconds = [], []
+    variant = f"views{views}" if views else "streamed"
+    settings: dict[str, object] = {
+        **NO_POST_STAGE,
+        "dataset.image_size": 128,
+        "dataset.classes": classes(arguments.data),
+        "dataset.limit_per_class": 100,
+        "model.alpha": 0.75,
+        "tl.features": "cached" if views else "streamed",
+        **({"tl.views": views} if views else {}),
+        "training.early_stopping_patience": 15,
+    }
     for seed in range(arguments.seeds):
-        variant = f"views{views}" if views else "streamed"
-        words = ["run", "--experiment", "tiny-imagenet", "--model", "MobileNet", "--phase", "tl", "--seed", str(seed)]
-        words += ["--data", str(arguments.data), "--out", str(out), "--variant", variant, "--no-export"]
-        settings: dict[str, object] = {
-            "dataset.image_size": 128,
-            "dataset.classes": classes(arguments.data),
-            "dataset.limit_per_class": 100,
-            "model.alpha": 0.75,
-            "tl.features": "cached" if views else "streamed",
-            **({"tl.views": views} if views else {}),
-            "training.early_stopping_patience": 15,
-            "explain.enabled": "false",
-            "latency.enabled": "false",
-        }
-        for key, value in settings.items():
-            words += ["--set", f"{key}={value}"]
-        subprocess.run([sys.executable, "-m", "keras_bench", *words], check=True, stdout=subprocess.DEVNULL)
-        run = run_folder(out, "tiny-imagenet", "MobileNet", seed, variant)
+        run = train("MobileNet", "tl", arguments.data, out, settings, "imagenet", seed, variant)
         test = Predictions.from_npz(run.predictions("tl", "test"))
         right.append(test.probabilities.argmax(axis=1) == test.labels)
-        result = run.read_result("tl")
-        assert result is not None
-        seconds.append(result.seconds)
+        seconds.append(result_of(run, "tl").seconds)
         print(f"{variant}, seed {seed}: top-1 {right[-1].mean():.1%}, {seconds[-1]:.0f} s", flush=True)
     return np.stack(right), f"{np.mean(seconds):.1f}"
 

@@ -10,7 +10,6 @@ phase a few epochs are run and the rest is extrapolated: first epoch as measured
 import argparse
 import csv
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -19,12 +18,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import NO_POST_STAGE, result_of, train
 from benchmarks.plain_keras import PREPROCESSING
 from benchmarks.results import Ratio, keep, summarise
 from keras_bench.console import Log
 from keras_bench.data.archive import extracted
 from keras_bench.data.digits import open_digits
-from keras_bench.rundir import RunDir, run_folder
+from keras_bench.rundir import RunDir
 
 TL_EPOCHS, LAST_EPOCHS = 15, 5
 PARTS = ("tl", "ft", "last")
@@ -91,7 +91,7 @@ def frozen_phase(folder: Path, scratch: Path, arguments: argparse.Namespace, num
     for views in arguments.views:
         run = run_ours(folder, scratch / f"tl{number}-{views}", arguments, "tl", {"tl.views": views})
         measure = f"frozen phase of {TL_EPOCHS} epochs with {views} views, s"
-        seconds = _result(run, "tl").seconds
+        seconds = result_of(run, "tl").seconds
         rows.append(Ratio(measure, arguments.model, arguments.image_size, number, seconds, plain, False, note))
     return rows
 
@@ -104,7 +104,7 @@ def fine_tuning(folder: Path, scratch: Path, arguments: argparse.Namespace, numb
     with run.history("ft").open() as stream:
         seconds = [float(row["train_seconds"]) for row in csv.DictReader(stream)]
     images = json.loads(run.dataset.read_text())["images"]["train"]
-    result = _result(run, "ft")
+    result = result_of(run, "ft")
     latency = {
         (one["call"], one["batch_size"]): one["p50_ms"] for one in json.loads(run.latency.read_text())["measurements"]
     }
@@ -131,7 +131,7 @@ def last_block(folder: Path, scratch: Path, arguments: argparse.Namespace, numbe
         settings |= {"ft.views": views}
         run = run_ours(folder, scratch / f"last{number}-{views}", arguments, "ft", settings)
         measure = f"fine-tuning of the last block, {LAST_EPOCHS} epochs with {views} views, s"
-        seconds = _result(run, "ft").seconds
+        seconds = result_of(run, "ft").seconds
         rows.append(Ratio(measure, arguments.model, arguments.image_size, number, seconds, plain, False))
     return rows
 
@@ -150,37 +150,21 @@ def run_plain(folder: Path, arguments: argparse.Namespace, tl: int = 0, ft: int 
 
 def run_ours(folder: Path, out: Path, arguments: argparse.Namespace, phase: str, changes: dict[str, object]) -> RunDir:
     """Run keras-bench with an empty cache and return the run's folder."""
-    words = ["run", "--experiment", "tiny-imagenet", "--model", arguments.model, "--phase", phase, "--weights", "none"]
-    words += ["--data", str(folder), "--out", str(out)]
     settings: dict[str, object] = {
+        **NO_POST_STAGE,
         "dataset.source": "folder",
         "dataset.image_size": arguments.image_size,
         "dataset.test_fraction": 0.01,
         "tl.epochs": TL_EPOCHS,
         "tl.features": "cached",
         "training.early_stopping_patience": TL_EPOCHS,
-        "explain.enabled": "false",
-        "latency.enabled": "false",
         "latency.batch_sizes": "[1, 32]",
         "latency.seconds": 3.0,
-        "export.enabled": "false",
         "export.int8": "false",
         **({"model.alpha": 0.75} if arguments.model == "MobileNet" else {}),
         **changes,
     }
-    for key, value in settings.items():
-        words += ["--set", f"{key}={value}"]
-    environment = {**os.environ, "KERAS_BENCH_CACHE": str(out / "cache")}
-    subprocess.run(
-        [sys.executable, "-m", "keras_bench", *words], check=True, stdout=subprocess.DEVNULL, env=environment
-    )
-    return run_folder(out, "tiny-imagenet", arguments.model, 0)
-
-
-def _result(run: RunDir, phase: str) -> Any:
-    result = run.read_result(phase)
-    assert result is not None
-    return result
+    return train(arguments.model, phase, folder, out, settings, cache=out / "cache")
 
 
 if __name__ == "__main__":

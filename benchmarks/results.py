@@ -2,7 +2,7 @@
 
 import csv
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,21 +48,25 @@ class Ratio:
 
 
 def keep(rows: Iterable[Ratio], name: str) -> None:
-    """Append rows to benchmarks/results/NAME.csv."""
+    """Append ratios to benchmarks/results/NAME.csv."""
     environment = describe_environment([])
     packages = environment["packages"]
     versions = (packages["tensorflow"], packages["keras"], packages["onnxruntime"])
     place = (environment["cpu"], environment["cores"], *versions, environment["commit"], environment["time"])
+    for row in rows:
+        figures = (f"{value:.5g}" for value in (row.ours, row.plain, row.ratio))
+        measured = (row.measure, row.model, row.image_size, row.round, *figures, row.note)
+        append(name, (*COLUMNS, *PLACE), (*measured, *place))
+
+
+def append(name: str, columns: Sequence[str], row: Sequence[object]) -> None:
+    """Append one row to benchmarks/results/NAME.csv, which gets its header line first where it is new."""
+    FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.csv"
-    path.parent.mkdir(exist_ok=True)
     new = not path.is_file()
     with path.open("a", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        if new:
-            writer.writerow((*COLUMNS, *PLACE))
-        for row in rows:
-            figures = (f"{value:.5g}" for value in (row.ours, row.plain, row.ratio))
-            writer.writerow((row.measure, row.model, row.image_size, row.round, *figures, row.note, *place))
+        writer.writerows([columns, row] if new else [row])
 
 
 def summarise(rows: list[Ratio]) -> None:

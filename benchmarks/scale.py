@@ -7,17 +7,13 @@ image kept, each run in a fresh process with a cache of its own. The line goes t
 """
 
 import argparse
-import csv
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.results import FOLDER
+from benchmarks.command import NO_POST_STAGE, result_of, train
+from benchmarks.results import append
 from keras_bench.environment import describe_environment
-from keras_bench.rundir import run_folder
 
 COLUMNS = ("way", "images", "seconds", "per_image_ms", "peak_memory_mb", "parts", "cpu", "commit")
 WAYS: dict[str, dict[str, object]] = {
@@ -35,11 +31,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=list(WAYS))
     arguments = parser.parse_args()
     environment = describe_environment([])
-    path = FOLDER / "scale.csv"
-    with path.open("a", newline="", encoding="utf-8") as stream, tempfile.TemporaryDirectory() as scratch:
-        writer = csv.writer(stream, lineterminator="\n")
-        if not path.stat().st_size:
-            writer.writerow(COLUMNS)
+    with tempfile.TemporaryDirectory() as scratch:
         for way in arguments.ways:
             seconds = []
             for images in arguments.images:
@@ -48,8 +40,7 @@ def main() -> None:
                 figures = (f"{seconds[-1]:.1f}", f"{1000 * seconds[-1] / images:.2f}", f"{memory:.0f}")
                 print(f"{way}, {images:,} images: {figures[0]} s, peak memory {figures[2]} MB; {parts}", flush=True)
                 place = (environment["cpu"], environment["commit"])
-                writer.writerow((way, images, *figures, json.dumps(parts), *place))
-                stream.flush()
+                append("scale", COLUMNS, (way, images, *figures, json.dumps(parts), *place))
             print(f"{way}: {seconds[2] / expected(arguments.images, seconds) - 1:+.1%} from a line", flush=True)
 
 
@@ -61,28 +52,17 @@ def expected(images: list[int], seconds: list[float]) -> float:
 
 def measure(arguments: argparse.Namespace, way: str, images: int, out: Path) -> tuple[dict[str, float], float]:
     """Return the seconds of each part of one run that depends on the number of images, and its peak memory in MiB."""
-    words = ["run", "--experiment", "tiny-imagenet", "--model", "MobileNet", "--phase", "tl", "--weights", "none"]
-    words += ["--data", str(arguments.data), "--out", str(out), "--no-export"]
-    settings: dict[str, object] = {
+    settings = {
+        **NO_POST_STAGE,
         "dataset.image_size": 128,
         "dataset.limit_per_class": images // arguments.classes,
         "model.alpha": 0.75,
-        "explain.enabled": "false",
-        "latency.enabled": "false",
         **WAYS[way],
     }
-    for key, value in settings.items():
-        words += ["--set", f"{key}={value}"]
-    environment = {**os.environ, "KERAS_BENCH_CACHE": str(out / "cache")}
-    subprocess.run(
-        [sys.executable, "-m", "keras_bench", *words], check=True, stdout=subprocess.DEVNULL, env=environment
-    )
-    run = run_folder(out, "tiny-imagenet", "MobileNet", 0)
-    result = run.read_result("tl")
-    assert result is not None
+    run = train("MobileNet", "tl", arguments.data, out, settings, cache=out / "cache")
     parts = json.loads(run.timing.read_text())
     growing = ("features of frozen parts", "forward and backward", "validation")
-    return {part: parts[part] for part in growing if part in parts}, result.peak_memory_mb
+    return {part: parts[part] for part in growing if part in parts}, result_of(run, "tl").peak_memory_mb
 
 
 if __name__ == "__main__":

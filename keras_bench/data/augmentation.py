@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from keras_bench.config import AugmentationConfig
 
+VERSION = 2  # raise it when the same settings give other images, so that features of the old ones are not found
 Draw = Callable[[float, float], tf.Tensor]
 
 
@@ -105,9 +106,8 @@ def _transform(images: tf.Tensor, config: AugmentationConfig, draw: Draw) -> tf.
     shows more), rotation R, mirror F.
     """
     side = images.shape[1]
-    mirrored = [tf.where(draw(-1.0, 1.0) < 0.0, -1.0, 1.0), tf.where(draw(-1.0, 1.0) < 0.0, -1.0, 1.0)]
-    across = mirrored[0] if config.horizontal_flip else tf.ones_like(mirrored[0])
-    down = mirrored[1] if config.vertical_flip else tf.ones_like(mirrored[1])
+    flips = (config.horizontal_flip, config.vertical_flip)
+    across, down = (tf.where(draw(-1.0, 1.0) < 0.0, -1.0 if flip else 1.0, 1.0) for flip in flips)
     limit = math.radians(config.rotation_degrees)
     angle, zoom = draw(-limit, limit), 1.0 + draw(*config.zoom)
     shift = config.translation * side

@@ -51,8 +51,7 @@ class Pipeline:
         table = tf.constant(positions, tf.int64)
 
         def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-            seed = tf.stack([tf.constant(self.seed, tf.int64), epoch])
-            order = tf.random.experimental.stateless_shuffle(table, seed=seed)
+            order = tf.gather(table, self.order(count, epoch))
             batches = tf.data.Dataset.from_tensor_slices(order).batch(self.batch_size)
             keys = tf.data.Dataset.range(steps).map(lambda step: tf.cast(epoch * steps + step, tf.int32))
             return tf.data.Dataset.zip(batches, keys)
@@ -94,6 +93,11 @@ class Pipeline:
 
         numbered = batches.enumerate().skip(done // self.batch_size)
         return numbered.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+
+    def order(self, count: int, epoch: tf.Tensor | int) -> tf.Tensor:
+        """Return the order of an epoch's images, int64 (count,), whether they are streamed or their features cached."""
+        seed = tf.stack([tf.constant(self.seed, tf.int64), tf.cast(epoch, tf.int64)])
+        return tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed=seed)
 
     def steps(self, count: int) -> int:
         """Return the number of batches that hold `count` images."""

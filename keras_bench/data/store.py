@@ -56,10 +56,9 @@ class ImageStore:
         total = hashlib.blake2b(digest_size=16)
         names, labels = self.index.class_names, self.index.labels
         with log.progress("reading images", len(self.index.ids), "images") as advance:
-            contents = map(lambda i: hashlib.blake2b(self.index.read(i), digest_size=16).digest(), range(len(labels)))
-            for i, content in enumerate(contents):
+            for i in range(len(labels)):
                 total.update(f"{self.index.ids[i]}\0{names[labels[i]]}\0{self.index.official[i]}\0".encode())
-                total.update(content)
+                total.update(hashlib.blake2b(self.index.read(i), digest_size=16).digest())
                 advance(1)
         self._digest = total.hexdigest()
         return self._digest

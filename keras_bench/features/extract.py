@@ -75,7 +75,13 @@ def extract(
 
 
 def feature_stream(
-    views: list[np.ndarray], labels: np.ndarray, batch_size: int, seed: int, epochs: int, start: int
+    views: list[np.ndarray],
+    labels: np.ndarray,
+    batch_size: int,
+    order_of: Callable[[int], Any],
+    seed: int,
+    epochs: int,
+    start: int,
 ) -> tf.data.Dataset:
     """Return all epochs one after another, each a new shuffle with a fresh random view of every image.
 
@@ -85,19 +91,17 @@ def feature_stream(
         views: of the same images, float32 (N, ...) each.
         labels: float32 one-hot, (N, K).
         batch_size: images a step.
-        seed: of order and views.
+        order_of: function from an epoch's number to the order of its images, int (N,).
+        seed: of the choice of views.
         epochs: number of the last epoch plus one.
         start: number of the first epoch.
     """
     count, *shape = views[0].shape
 
-    def epoch_rows(epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        generator = np.random.default_rng((seed, epoch))
-        return generator.permutation(count), np.asarray(generator.integers(len(views), size=count))
-
     def batches() -> Any:
         for epoch in range(start, epochs):
-            order, chosen = epoch_rows(epoch)
+            order = np.asarray(order_of(epoch))
+            chosen = np.asarray(np.random.default_rng((seed, epoch)).integers(len(views), size=count))
             for first in range(0, count, batch_size):
                 rows = order[first : first + batch_size]
                 picked = chosen[rows]

@@ -34,9 +34,14 @@ class Entry:
     part = property(lambda self: self.folder / f"{self.key}.part.npy")
     progress = property(lambda self: self.folder / f"{self.key}.part.json")
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether the whole array is there."""
+        return self.array.is_file() and self.facts.is_file()
+
     def open(self) -> np.ndarray | None:
         """Return the finished array, memory-mapped, or None; its time of last use becomes now."""
-        if not (self.array.is_file() and self.facts.is_file()):
+        if not self.is_finished:
             return None
         os.utime(self.facts)
         return np.load(self.array, mmap_mode="r", allow_pickle=False)

@@ -2,7 +2,7 @@
 
 import shutil
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,11 @@ from keras_bench.jobs.prepare import Data, positions_of
 from keras_bench.jobs.request import Job
 from keras_bench.jobs.weights import InitialWeights
 from keras_bench.records.results import FitOutcome
+from keras_bench.rundir import replacing
 
 # Below so many pixels in all, converting the network to ONNX takes longer than ONNX Runtime saves. The rule must not
 # depend on a clock: the two differ by rounding errors, and a run must give the same digits again.
 PIXELS_WORTH_CONVERTING = 50_000_000
-AUGMENTATION_VERSION = 2  # raise it when data/augmentation.py draws other images, so that old features are not found
 MOST_STEPS = 32  # a step of the head alone is short beside the way back to Python: 16 at once take 1 / 1.35 of the time
 TOLERANCE = 1e-3  # of the largest feature; between ONNX Runtime and Keras
 
@@ -75,33 +75,33 @@ def compute_features(
 
     settings = job.config.phase(phase)
     assert isinstance(settings, TransferConfig)
+    images = {split: positions_of(data, split) for split in ("train", "val")}
     passes = [("train", view) for view in range(settings.views)] + [("val", 0)]
-    counts = [len(positions_of(data, split)) for split, _ in passes]
-    engine = "onnxruntime" if _worth_converting(job, sum(counts)) else "keras"
-    _check_disk(4 * sum(counts) * int(np.prod(frozen.output_shape[1:])))
+    total = sum(len(images[split]) for split, _ in passes)
+    engine = "onnxruntime" if _worth_converting(job, total) else "keras"
+    given = {"engine": engine, "cut": _cut_name(frozen)}
+    abouts = [{**_about(job, data, weights, images[split], view), **given} for split, view in passes]
+    entries = [entry_for(about) for about in abouts]
+    missing = sum(
+        len(images[split]) for (split, _), entry in zip(passes, entries, strict=True) if not entry.is_finished
+    )
+    _check_disk(4 * missing * int(np.prod(frozen.output_shape[1:])))
 
     @cache  # converted once, and only if something is to be computed
     def forward() -> Any:
-        return _forward(engine, frozen, next(iter(pipeline.evaluation(positions_of(data, "val"))))[0], log)
+        return _forward(engine, frozen, next(iter(pipeline.evaluation(images["val"])))[0], log)
 
-    found: dict[tuple[str, int], np.ndarray] = {}
-    seconds = 0.0
-    with log.progress(f"{phase}: features of the frozen part", sum(counts), "images") as advance:
-        for (split, view), count in zip(passes, counts, strict=True):
-            positions = positions_of(data, split)
-            about = {**_about(job, data, weights, positions, view), "engine": engine, "cut": _cut_name(frozen)}
-            entry = entry_for(about)
-
-            def batches(done: int, positions: np.ndarray = positions, view: int = view) -> Any:
-                return pipeline.views(positions, job.config.augmentation, view, done)
-
-            shape = (count, *frozen.output_shape[1:])
-            found[split, view] = extract(forward, batches, shape, entry, about, advance)
-            seconds += entry.read_facts()["seconds"]
+    found = []
+    with log.progress(f"{phase}: features of the frozen part", total, "images") as advance:
+        for (split, view), entry, about in zip(passes, entries, abouts, strict=True):
+            stream = partial(pipeline.views, images[split], job.config.augmentation, view)
+            shape = (len(images[split]), *frozen.output_shape[1:])
+            found.append(extract(forward, stream, shape, entry, about, advance))
+    seconds = sum(entry.read_facts()["seconds"] for entry in entries)
     evict(job.config.runtime.features_cache_mb << 20)
-    train = [array for (split, _), array in found.items() if split == "train"]
+    *train, val = found
     _describe(phase, train, seconds, engine, log)
-    return CachedFeatures(train, found["val", 0], seconds)
+    return CachedFeatures(train, val, seconds)
 
 
 def _worth_converting(job: Job, images: int) -> bool:
@@ -170,8 +170,10 @@ def _about(job: Job, data: Data, weights: InitialWeights, positions: np.ndarray,
     if weights.path is None:
         about["seed"] = job.request.seed  # random weights
     if view:
+        from keras_bench.data.augmentation import VERSION
+
         about |= {"augmentation": job.config.augmentation.model_dump(mode="json"), "seed": job.request.seed}
-        about["augmentation_version"] = AUGMENTATION_VERSION
+        about["augmentation_version"] = VERSION
         about["batch_size"] = job.config.training.batch_size  # random changes are drawn batch by batch
     return about
 
@@ -195,7 +197,6 @@ def fit_on_features(
     """
     from keras_bench.features.extract import feature_stream, ordered_stream
     from keras_bench.models.split import split_frozen
-    from keras_bench.rundir import replacing
     from keras_bench.training.fit import fit_phase, set_phase_of
 
     set_phase_of(model, phase)
@@ -208,11 +209,12 @@ def fit_on_features(
     phase.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     labels, batch_size = one_hot(data, "train"), job.config.training.batch_size
     epochs = job.config.phase(phase.name).epochs
+    order_of = partial(pipeline.order, len(labels))
     outcome = fit_phase(
         rest,
         phase,
         job.run,
-        lambda start: feature_stream(features.train, labels, batch_size, job.request.seed, epochs, start),
+        lambda start: feature_stream(features.train, labels, batch_size, order_of, job.request.seed, epochs, start),
         ordered_stream(features.val, one_hot(data, "val"), batch_size),
         log,
     )

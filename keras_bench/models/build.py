@@ -66,24 +66,21 @@ def build_model(spec: ModelSpec) -> keras.Model:
         (batch, num_classes), rows summing to 1.
     """
     backbone = build_backbone(spec)
-    pooled = keras.layers.GlobalAveragePooling2D(name=POOL)(backbone.output)
-    return keras.Model(backbone.input, _head(spec, pooled), name=spec.backbone.name)
-
-
-def _head(spec: ModelSpec, pooled: keras.KerasTensor) -> keras.KerasTensor:
     penalty = keras.regularizers.L2(spec.config.l2) if spec.config.l2 else None
-    x = keras.layers.Dropout(spec.config.dropout, name=f"{HEAD}dropout")(pooled)
+    x = keras.layers.GlobalAveragePooling2D(name=POOL)(backbone.output)
+    x = keras.layers.Dropout(spec.config.dropout, name=f"{HEAD}dropout")(x)
     if spec.config.hidden_units:
         x = keras.layers.Dense(
             spec.config.hidden_units, activation="relu", kernel_regularizer=penalty, name=f"{HEAD}hidden"
         )(x)
-    return keras.layers.Dense(
+    probabilities = keras.layers.Dense(
         spec.num_classes,
         activation="softmax",
         kernel_regularizer=penalty,
         dtype="float32",
         name=f"{HEAD}probabilities",
     )(x)
+    return keras.Model(backbone.input, probabilities, name=spec.backbone.name)
 
 
 def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:

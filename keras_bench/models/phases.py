@@ -19,7 +19,9 @@ def set_phase(
     """Set `trainable` on every layer; compile the model afterwards with a new optimizer.
 
     A frozen BatchNorm layer also keeps its moving statistics. That must be asked for layer by layer: in Keras
-    3.15 `fit` runs an unfrozen backbone's BatchNorm in training mode whatever the call said (keras#23364).
+    3.15 `fit` runs an unfrozen backbone's BatchNorm in training mode whatever the call said (keras#23364). Likewise a
+    frozen layer drops nothing (EfficientNet drops whole branches while it trains): its rate becomes 0, for good, as
+    if the backbone were called with training=False, the way of https://keras.io/guides/transfer_learning/.
 
     Args:
         model: flat model from `build_model`.
@@ -43,6 +45,8 @@ def set_phase(
         layer.trainable = layer.name in trained and not (is_norm and phase == "ft" and batch_norm == "frozen")
         if is_norm and layer.trainable and momentum is not None:
             layer.momentum = momentum
+        if isinstance(layer, keras.layers.Dropout) and layer.name not in trained:
+            layer.rate = 0.0
     for layer in model.layers:
         if layer.name.startswith(HEAD):
             layer.trainable = True

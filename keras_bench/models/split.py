@@ -9,7 +9,7 @@ def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     """Return the frozen part of a model and the rest; both share the model's layers and weights.
 
     The cut is the last tensor on which everything behind it depends alone, with nothing before it that trains.
-    Dropout in the frozen part (EfficientNet drops whole branches) counts as frozen: run it with training=False.
+    Dropout in the frozen part counts as frozen; `set_phase` turned it off.
 
     Args:
         model: flat functional model from `build_model`, its phase set.

@@ -115,7 +115,8 @@ def fit_phase(model: keras.Model, phase: Phase, run: RunDir, training: Any, vali
             shuffle=False,  # the stream is shuffled already
             verbose=0,
         )
-    for row in read_history(run.history(phase.name))[done:]:
+    rows = read_history(run.history(phase.name))
+    for row in rows[done:]:
         log.spend("forward and backward", row["train_seconds"])
         log.spend("validation", row["seconds"] - row["train_seconds"])
     first_step = next(one.first_step_seconds for one in callbacks if isinstance(one, History))
@@ -124,7 +125,7 @@ def fit_phase(model: keras.Model, phase: Phase, run: RunDir, training: Any, vali
         "mixed_precision": phase.config.training.mixed_precision,
         "first_step_seconds": first_step,
     }
-    return _outcome(phase, run, resolved, log)
+    return _outcome(phase, rows, resolved, log)
 
 
 def _callbacks(phase: Phase, run: RunDir, log: Log, state: SavedState | None) -> list[keras.callbacks.Callback]:
@@ -147,8 +148,7 @@ def _callbacks(phase: Phase, run: RunDir, log: Log, state: SavedState | None) ->
     return [StopOnNonFinite(phase.name), *deciding, history, *board, saver]
 
 
-def _outcome(phase: Phase, run: RunDir, resolved: dict[str, Any], log: Log) -> FitOutcome:
-    rows = read_history(run.history(phase.name))
+def _outcome(phase: Phase, rows: list[dict[str, float]], resolved: dict[str, Any], log: Log) -> FitOutcome:
     monitor = phase.config.training.checkpoint_monitor
     sign = 1 if mode_of(monitor) == "max" else -1
     best = max(rows, key=lambda row: sign * row[monitor])  # the first of equals, as ModelCheckpoint keeps it

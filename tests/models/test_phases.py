@@ -79,3 +79,17 @@ def test_the_last_blocks_alone_can_be_unfrozen(model):
     assert model.get_layer("conv1").trainable
     set_phase(model, ROW, "tl")
     assert not any(layer.trainable for layer in backbone_layers(model))
+
+
+def test_a_frozen_backbone_drops_nothing_and_one_that_trains_drops_branches():
+    row = BACKBONES["EfficientNetB0"]
+    model = build_model(ModelSpec(row, 32, 3, ModelConfig(dropout=0.0)))
+    features = keras.Model(model.input, model.get_layer("top_activation").output)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    ratio = {}
+    for phase in ("ft", "tl"):
+        set_phase(model, row, phase)
+        once, again = (np.asarray(features(images, training=True)) for _ in range(2))
+        ratio[phase] = np.abs(once - again).max() / np.abs(once).max()
+    assert ratio["ft"] > 0.1
+    assert ratio["tl"] == 0
