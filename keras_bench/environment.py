@@ -34,12 +34,17 @@ def describe_environment(devices: list[str]) -> dict[str, Any]:
         "packages": {"keras-bench": __version__, **{name: _version(name) for name in PACKAGES}},
         "platform": platform.platform(),
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "accelerators": devices,
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),
         "commit": _commit(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1
 
 
 def peak_memory_mb() -> float:

@@ -12,6 +12,7 @@ import PIL
 
 from keras_bench.console import Log
 from keras_bench.download import cache_folder
+from keras_bench.environment import usable_cores
 from keras_bench.images import UnreadableImageError, decode
 from keras_bench.records.dataset import ImageIndex
 from keras_bench.rundir import replacing
@@ -156,7 +157,7 @@ def decoding_threads(index: ImageIndex) -> int:
     On 64×64 JPEGs two threads got through 1,100 images/s on two cores, one through 1,700.
     """
     some = range(0, len(index.ids), max(1, len(index.ids) // 16))
-    return 1 if np.median([len(index.read(i)) for i in some]) < SMALL_FILE else os.cpu_count() or 1
+    return 1 if np.median([len(index.read(i)) for i in some]) < SMALL_FILE else usable_cores()
 
 
 def _in_threads(work, count: int, threads: int) -> Iterable:  # type: ignore[no-untyped-def]

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_bench.environment import peak_memory_mb, set_tensorflow_defaults
+from keras_bench.environment import peak_memory_mb, set_tensorflow_defaults, usable_cores
 from keras_bench.errors import RunError
 from keras_bench.records.cost import CALLS
 from keras_bench.runner import IMAGE, PROBABILITIES, BundleError, open_session
@@ -110,12 +110,7 @@ def threads_used() -> int:
     set_outside = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
     if set_here or (set_outside.isdecimal() and int(set_outside)):
         return int(set_here or set_outside)
-    return cores()
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1
+    return usable_cores()
 
 
 def accelerator_name(device: str) -> str | None:
@@ -197,7 +192,7 @@ def _start_onnxruntime(arguments: argparse.Namespace) -> Started:
     import onnxruntime  # noqa: F401  its memory is not the model's
 
     base_memory_mb = peak_memory_mb()
-    threads = cores()
+    threads = usable_cores()
     try:
         session = open_session(arguments.model, threads)
     except BundleError as error:

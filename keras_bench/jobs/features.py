@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_bench.config.schema import TransferConfig
 from keras_bench.console import Log, duration
+from keras_bench.environment import usable_cores
 from keras_bench.errors import RunError
 from keras_bench.features.store import entry_for, evict, features_folder
 from keras_bench.jobs.prepare import Data, positions_of
@@ -127,24 +128,24 @@ def _cut_name(frozen: Any) -> str:
     return str(frozen.output._keras_history.operation.name)
 
 
-def _forward(engine: str, frozen: Any, images: Any, log: Log) -> Any:
-    """Return what computes features: ONNX Runtime where it was chosen and gives Keras's numbers, else Keras."""
+def _forward(engine: str, frozen: Any, images: Any, log: Log) -> tuple[Any, int]:
+    """Return what computes features, and how many threads may call it at a time.
+
+    ONNX Runtime where it was chosen and gives Keras's numbers for some images, else Keras.
+    """
     from keras_bench.export.convert import network_to_onnx
-    from keras_bench.features.extract import keras_forward, session_forward
+    from keras_bench.features.extract import keras_forward, onnx_forward
 
     plain = keras_forward(frozen)
     if engine == "keras":
-        return plain
-    import onnxruntime
-
-    content = network_to_onnx(frozen).SerializeToString()
-    fast = session_forward(onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]))
+        return plain, 1
+    fast = onnx_forward(network_to_onnx(frozen).SerializeToString())
     expected, found = plain(images), fast(images)
     difference = np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12)
     if not difference <= TOLERANCE:
         log.warn(f"ONNX Runtime's features differ from Keras's by {difference:.1e} of the largest: Keras computes them")
-        return plain
-    return fast
+        return plain, 1
+    return fast, usable_cores()
 
 
 def _describe(phase: str, train: list[np.ndarray], seconds: float, engine: str, log: Log) -> None:

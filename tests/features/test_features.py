@@ -3,10 +3,10 @@
 import csv
 import json
 import os
+import time
 
 import keras
 import numpy as np
-import onnxruntime
 import pytest
 import tensorflow as tf
 
@@ -18,8 +18,9 @@ from keras_bench.features.extract import (
     extract,
     feature_stream,
     keras_forward,
+    map_in_order,
+    onnx_forward,
     ordered_stream,
-    session_forward,
 )
 from keras_bench.features.store import entries, entry_for, evict
 from keras_bench.jobs.features import steps_at_once
@@ -56,14 +57,14 @@ def nothing(_count):
 
 def test_the_array_holds_what_the_network_gives_and_is_not_computed_twice(frozen):
     entry = entry_for({"question": 1})
-    found = extract(lambda: keras_forward(frozen), batches, (20, 256), entry, {"question": 1}, nothing)
+    found = extract(lambda: (keras_forward(frozen), 1), batches, (20, 256), entry, {"question": 1}, nothing)
     np.testing.assert_allclose(found, frozen(IMAGES, training=False), atol=1e-5)
 
     def never(_done):
         raise AssertionError("computed twice")
 
     again = extract(
-        lambda: keras_forward(frozen), never, (20, 256), entry_for({"question": 1}), {"question": 1}, nothing
+        lambda: (keras_forward(frozen), 1), never, (20, 256), entry_for({"question": 1}), {"question": 1}, nothing
     )
     np.testing.assert_array_equal(again, found)
     assert entry_for({"question": 2}).open() is None
@@ -80,12 +81,17 @@ def test_an_interrupted_pass_goes_on_behind_what_is_on_disk(frozen, monkeypatch)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        extract(lambda: keras_forward(frozen), stops, (20, 256), entry, {}, nothing)
+        extract(lambda: (keras_forward(frozen), 1), stops, (20, 256), entry, {}, nothing)
     assert entry.open() is None
     with pytest.raises(KeyboardInterrupt):
-        extract(lambda: keras_forward(frozen), stops, (20, 256), entry, {}, nothing)
+        extract(lambda: (keras_forward(frozen), 1), stops, (20, 256), entry, {}, nothing)
     found = extract(
-        lambda: keras_forward(frozen), lambda done: asked.append(done) or batches(done), (20, 256), entry, {}, nothing
+        lambda: (keras_forward(frozen), 1),
+        lambda done: asked.append(done) or batches(done),
+        (20, 256),
+        entry,
+        {},
+        nothing,
     )
     assert asked == [0, 8, 16]
     np.testing.assert_allclose(found, frozen(IMAGES, training=False), atol=1e-5)
@@ -99,11 +105,33 @@ def test_onnx_runtime_gives_the_features_keras_gives(unfreeze):
     set_phase(whole, SPEC.backbone, *(("tl",) if unfreeze == "tl" else ("ft", unfreeze)))
     frozen, _ = split_frozen(whole)
     content = network_to_onnx(frozen).SerializeToString()
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     expected = keras_forward(frozen)(tf.constant(IMAGES))
     assert expected.shape == ((20, 256) if unfreeze == "tl" else (20, 1, 1, 256))
     assert np.ptp(expected, axis=0).max() > 0.1
-    np.testing.assert_allclose(session_forward(session)(tf.constant(IMAGES)), expected, atol=1e-3)
+    np.testing.assert_allclose(onnx_forward(content)(tf.constant(IMAGES)), expected, atol=1e-3)
+
+
+def test_results_keep_the_order_of_the_batches_and_few_wait_in_memory():
+    taken = []
+
+    def batches():
+        for number in range(20):
+            taken.append(number)
+            yield number
+
+    def slower_first(number):
+        time.sleep(0.02 if number % 3 == 0 else 0)
+        return number * number
+
+    for done, found in enumerate(map_in_order(slower_first, batches(), 3)):
+        assert found == done * done
+        assert len(taken) <= done + 4
+    assert done == 19
+
+
+def test_a_thread_s_error_is_raised():
+    with pytest.raises(ZeroDivisionError):
+        list(map_in_order(lambda number: 1 / number, range(3), 2))
 
 
 def test_steps_at_once_divide_an_epoch():
@@ -143,7 +171,7 @@ def test_an_epoch_holds_every_image_once_in_a_view_drawn_anew():
 def test_the_least_recently_used_goes_first(frozen, monkeypatch):
     for question in (1, 2, 3):
         entry = entry_for({"question": question})
-        extract(lambda: keras_forward(frozen), batches, (20, 256), entry, {"question": question}, nothing)
+        extract(lambda: (keras_forward(frozen), 1), batches, (20, 256), entry, {"question": question}, nothing)
         os.utime(entry.facts, (question, question))
     os.utime(entry_for({"question": 1}).facts, (9, 9))
     size = entry.array.stat().st_size
@@ -231,7 +259,7 @@ def test_a_run_on_cached_features_leaves_what_a_streamed_one_leaves(tmp_path, ca
 def test_the_cache_is_shown_limited_and_cleared(frozen, capsys, tmp_path):
     for question in (1, 2):
         about = {"backbone": "MobileNet", "image_size": 32, "view": 0, "positions": list(range(20)), "q": question}
-        extract(lambda: keras_forward(frozen), batches, (20, 256), entry_for(about), about, nothing)
+        extract(lambda: (keras_forward(frozen), 1), batches, (20, 256), entry_for(about), about, nothing)
     assert main(["cache"]) == 0
     shown = capsys.readouterr().out
     assert shown.count("MobileNet") == 2

@@ -1,0 +1,162 @@
+"""One pass of a frozen network, and of a whole model, over the same images: ours, plain Keras, and the network alone.
+
+    python -m benchmarks.compare_passes --data tiny-imagenet-40.zip --model MobileNet --image-size 128
+
+Plain Keras is `predict` on the same dataset pipeline, once with the settings TensorFlow chooses and once with oneDNN's
+kernels, which keras-bench turns on. "Network alone" is ONNX Runtime on one batch that lies in memory, its threads
+sharing a batch or with one each, whichever is faster: what is missing to 100 % is the input. Each side is a fresh
+process, in turn; random weights, since speed does not depend on their values.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.results import Ratio, keep, summarise
+from keras_bench.environment import usable_cores
+
+BATCH = 32
+
+
+def main() -> None:
+    arguments = _arguments()
+    if arguments.side:
+        print(json.dumps(SIDES[arguments.side](arguments)))
+        return
+    rows: list[Ratio] = []
+    for number in range(1, arguments.rounds + 1):
+        found = {side: in_fresh_process(side) for side in SIDES}
+        for row in ratios(found, arguments, number):
+            print(row, flush=True)
+            rows.append(row)
+    keep(rows, "passes")
+    print("medians:")
+    summarise(rows)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="a zip in Tiny ImageNet's layout")
+    parser.add_argument("--model", default="MobileNet")
+    parser.add_argument("--image-size", type=int, default=128)
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--side", choices=tuple(SIDES), help="measure one side only and print JSON")
+    return parser.parse_args()
+
+
+def in_fresh_process(side: str) -> dict[str, float]:
+    """Return what one side measures, in images/s."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    if side != "plain":
+        environment["TF_ENABLE_ONEDNN_OPTS"] = "1"
+    command = [sys.executable, "-m", "benchmarks.compare_passes", *sys.argv[1:], "--side", side]
+    output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    return dict(json.loads(output.splitlines()[-1]))
+
+
+def ratios(found: dict[str, dict[str, float]], arguments: argparse.Namespace, number: int) -> list[Ratio]:
+    """Return the comparisons of one round."""
+    ours, plain, kernels = found["ours"], found["plain"], found["plain, oneDNN"]
+    alone = max(ours["alone"], ours["alone, threads share a batch"])
+    pairs = (
+        ("features of plain images, images/s", ours["features"], plain["features"], "predict()"),
+        ("features of plain images, images/s, both with oneDNN", ours["features"], kernels["features"], "predict()"),
+        ("features of augmented images, images/s", ours["augmented"], plain["features"], "predict() on plain images"),
+        ("share of the network alone, features of plain images", ours["features"], alone, "not plain Keras"),
+        ("share of the network alone, augmented images", ours["augmented"], alone, "not plain Keras"),
+        ("evaluation, images/s", ours["evaluation"], plain["evaluation"], "predict()"),
+    )
+    return [
+        Ratio(what, arguments.model, arguments.image_size, number, first, second, True, note)
+        for what, first, second, note in pairs
+    ]
+
+
+def _prepare(arguments: argparse.Namespace) -> tuple:
+    """Return the pipeline, the positions of its images, the whole model and its frozen part."""
+    import keras
+
+    from keras_bench.backbones import BACKBONES
+    from keras_bench.config import AugmentationConfig, DatasetConfig, ModelConfig
+    from keras_bench.console import Log
+    from keras_bench.data.pipeline import Pipeline
+    from keras_bench.data.sources import open_source
+    from keras_bench.data.store import ImageStore
+    from keras_bench.models.build import ModelSpec, build_model
+    from keras_bench.models.phases import set_phase
+    from keras_bench.models.split import split_frozen
+
+    log = Log()
+    index = open_source(DatasetConfig(source="tiny-imagenet"), arguments.data, log)
+    store = ImageStore(index, 2 << 30)
+    store.load(log)
+    keras.utils.set_random_seed(0)
+    alpha = 0.75 if arguments.model == "MobileNet" else None
+    spec = ModelSpec(BACKBONES[arguments.model], arguments.image_size, len(index.class_names), ModelConfig(alpha=alpha))
+    model = build_model(spec)
+    set_phase(model, spec.backbone, "tl")
+    pipeline = Pipeline(store, arguments.image_size, BATCH, len(index.class_names), 0)
+    return pipeline, np.arange(arguments.images), model, split_frozen(model)[0], AugmentationConfig()
+
+
+def measure_ours(arguments: argparse.Namespace) -> dict[str, float]:
+    """Return images/s of features, of features of augmented images, of the network alone, and of evaluation."""
+    import onnxruntime
+
+    from keras_bench.export.convert import network_to_onnx
+    from keras_bench.features.extract import map_in_order, onnx_forward
+
+    pipeline, positions, model, frozen, augmentation = _prepare(arguments)
+    content = network_to_onnx(frozen).SerializeToString()
+    forward, cores = onnx_forward(content), usable_cores()
+    batch = np.asarray(next(iter(pipeline.evaluation(positions)))[0])
+    count = len(positions)
+
+    def features(batches: Callable[[], Iterable[Any]]) -> float:
+        return _rate(count, lambda: [len(found) for found in map_in_order(forward, batches(), cores)])
+
+    whole = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    name = whole.get_inputs()[0].name
+    return {
+        "alone": features(lambda: repeat(batch, count // BATCH)),
+        "alone, threads share a batch": _rate(
+            count, lambda: [whole.run(None, {name: batch}) for _ in range(count // BATCH)]
+        ),
+        "features": features(lambda: pipeline.views(positions, augmentation, 0)),
+        "augmented": features(lambda: pipeline.views(positions, augmentation, 1)),
+        "evaluation": _rate(count, lambda: model.predict(pipeline.evaluation(positions), verbose=0)),
+    }
+
+
+def measure_plain(arguments: argparse.Namespace) -> dict[str, float]:
+    """Return images/s of predict, of the frozen part and of the whole model."""
+    pipeline, positions, model, frozen, _ = _prepare(arguments)
+    return {
+        "features": _rate(len(positions), lambda: frozen.predict(pipeline.evaluation(positions), verbose=0)),
+        "evaluation": _rate(len(positions), lambda: model.predict(pipeline.evaluation(positions), verbose=0)),
+    }
+
+
+SIDES = {"ours": measure_ours, "plain": measure_plain, "plain, oneDNN": measure_plain}
+
+
+def _rate(images: int, work) -> float:  # type: ignore[no-untyped-def]
+    """Return images/s of the second time, when everything is traced and in memory."""
+    work()
+    started = time.perf_counter()
+    work()
+    return images / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main()
