@@ -316,7 +316,7 @@ def test_scratch_on_a_folder_of_real_scans(image_folder, tmp_path, capsys):
     words = [
         "run", "--experiment", "digits", "--phase", "scratch", "--model", "MobileNet", "--data", str(image_folder),
         "--out", str(tmp_path / "runs"), "--set", "dataset.source=folder", "--set", "model.alpha=0.25",
-        "--set", "scratch.epochs=1", "--set", "training.class_weights=balanced", "--set", "training.batch_size=16",
+        "--set", "scratch.epochs=1", "--set", "training.imbalance=class_weights", "--set", "training.batch_size=16",
         "--set", "latency.enabled=false", "--set", "explain.enabled=false", "--no-export",
     ]  # fmt: skip
     assert main(words) == 0

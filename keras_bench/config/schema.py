@@ -45,8 +45,16 @@ class DatasetConfig(Section):
     test_fraction: Fraction = Field(
         0.1, description="share held out for the report where the source has no official test or val split"
     )
+    remove_leaked: Literal["near", "exact", "none"] = Field(
+        "near", description="leave training images out that val or test hold too: near-duplicates, exact copies, none"
+    )
     split_seed: int = Field(0, ge=0, description="seed of the stratified split; independent of the run's seed")
     fraction: float = Field(1.0, gt=0, le=1, description="stratified share of the train and val images to use")
+    long_tail: float = Field(
+        1.0,
+        ge=1,
+        description="thin out train and val: the last class keeps 1/this, those between on a geometric line; 1: off",
+    )
     limit_per_class: int | None = Field(
         None, ge=2, description="at most this many train and val images a class together; null: all"
     )
@@ -93,9 +101,10 @@ class TrainingConfig(Section):
 
     batch_size: int = Field(32, ge=1, description="images a step")
     label_smoothing: Fraction = Field(0.0, description="share of the target spread evenly over the classes")
-    class_weights: Literal["none", "balanced"] = Field(
-        "none", description="balanced: weight each class by N / (K · its training images)"
+    imbalance: Literal["none", "class_weights", "undersample", "oversample", "focal", "logit_adjustment"] = Field(
+        "none", description="what makes up for classes of different sizes; `keras-bench sweep imbalance` compares them"
     )
+    focal_gamma: float = Field(2.0, ge=0, le=10, description="focal: how much less images count that are right already")
     mixed_precision: Literal["none", "bfloat16", "float16"] = Field(
         "none", description="compute in half precision; saved models and evaluation stay float32"
     )

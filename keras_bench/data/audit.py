@@ -91,12 +91,19 @@ def audit_images(index: ImageIndex, splits: SplitTable, store: ImageStore, finge
         exact_groups=sum(group.kind == "exact" for group in groups),
         near_groups=sum(group.kind == "near" for group in groups),
         across_splits=sum(_leaked(group) for group in groups),
+        leaked_exact=_training_copies(index, facts, split_of),
+        leaked_near=tuple(
+            sorted(id for group in groups if _leaked(group) for id, split in _members(group) if split == "train")
+        ),
         conflicting=sum(len(set(group.classes)) > 1 for group in groups),
         groups=tuple(groups[:MAX_GROUPS]),
         near_distance=NEAR_DISTANCE,
         pretraining_overlap=_overlap(index),
+        split=splits.digest(),
+        imbalance_problem="",
         problems=(),
     )
+    audit = replace(audit, imbalance_problem=_imbalance_problem(audit))
     return replace(audit, problems=tuple(_problems(audit)))
 
 
@@ -153,6 +160,16 @@ def _leaked(group: DuplicateGroup) -> int:
     return sum(split in ("val", "test") for split in group.splits) if "train" in group.splits else 0
 
 
+def _members(group: DuplicateGroup) -> Iterable[tuple[str, str]]:
+    return zip(group.ids, group.splits, strict=True)
+
+
+def _training_copies(index: ImageIndex, facts: dict[int, Facts], split_of: dict[int, str]) -> tuple[str, ...]:
+    """Return the ids of training images with the same pixels as one of val or test, sorted."""
+    held_out = {facts[i].digest for i in facts if split_of.get(i) in ("val", "test")}
+    return tuple(sorted(index.ids[i] for i in facts if split_of.get(i) == "train" and facts[i].digest in held_out))
+
+
 def _overlap(index: ImageIndex) -> str:
     wordnet = all(re.fullmatch(r"n\d{8}", name) for name in index.class_names)
     if index.source == "tiny-imagenet" or wordnet:
@@ -175,7 +192,7 @@ def _problems(audit: Audit) -> list[str]:
         pairs = "; ".join(" = ".join(group.ids[:2]) for group in audit.groups[:2] if _leaked(group))
         lines.append(
             f"val or test images with an exact or near-duplicate in train: {audit.across_splits}, which flatters every "
-            f"model ({pairs}); remove them from one side"
+            f"model ({pairs}); a run leaves the ones of train out, as dataset.remove_leaked says"
         )
     if audit.exact_groups + audit.near_groups:
         lines.append(
@@ -184,22 +201,23 @@ def _problems(audit: Audit) -> list[str]:
         )
     if audit.conflicting:
         lines.append(f"groups of duplicates with different labels: {audit.conflicting}; some label of each is wrong")
-    return lines + _balance_problems(audit)
-
-
-def _balance_problems(audit: Audit) -> list[str]:
-    lines = []
-    totals = {name: sum(row.values()) for name, row in audit.images_per_class.items()}
-    if audit.imbalance >= MANY_TIMES:
-        most, least = max(totals, key=lambda name: totals[name]), min(totals, key=lambda name: totals[name])
-        lines.append(
-            f"class {audit.title(most)!r} has {totals[most]:,} images, {audit.title(least)!r} {totals[least]:,} "
-            f"({audit.imbalance:.1f} to 1); try --set training.class_weights=balanced, and read macro-F1 rather than "
-            "top-1"
-        )
+    if audit.imbalance_problem:
+        lines.append(audit.imbalance_problem)
     thin = [name for name, row in audit.images_per_class.items() if row["train"] < FEW_IMAGES]
     if thin:
         lines.append(
             f"classes with fewer than {FEW_IMAGES} training images: {len(thin)}, e.g. {audit.title(thin[0])!r}"
         )
     return lines
+
+
+def _imbalance_problem(audit: Audit) -> str:
+    if audit.imbalance < MANY_TIMES:
+        return ""
+    totals = {name: sum(row.values()) for name, row in audit.images_per_class.items()}
+    most, least = max(totals, key=lambda name: totals[name]), min(totals, key=lambda name: totals[name])
+    return (
+        f"class {audit.title(most)!r} has {totals[most]:,} images, {audit.title(least)!r} {totals[least]:,} "
+        f"({audit.imbalance:.1f} to 1); read balanced accuracy rather than top-1, and try training.imbalance: "
+        "`keras-bench sweep imbalance` compares the ways"
+    )

@@ -18,8 +18,8 @@ def split_images(index: ImageIndex, config: DatasetConfig, usable: np.ndarray | 
 
     Official test images are the test. Where a source has a labelled val but no test, that val is the test, and
     val is held out of train. Where it has neither, test is drawn too. `validation_fraction` and `test_fraction`
-    are shares of the images that no official split places elsewhere. `fraction` and `limit_per_class` thin out
-    train and val only, so that the test stays comparable.
+    are shares of the images that no official split places elsewhere. `fraction`, `limit_per_class` and, after them,
+    `long_tail` thin out train and val only, so that the test stays comparable.
 
     Args:
         index: the images.
@@ -48,7 +48,8 @@ def split_images(index: ImageIndex, config: DatasetConfig, usable: np.ndarray | 
         test_count = 0 if fixed_test else _share(len(pool), config.test_fraction)
         val_count = 0 if keeps_val else _share(len(pool), config.validation_fraction)
         assigned[order[:test_count]] = "test"
-        rest = _thin(order[test_count:], config)
+        share = config.long_tail ** (-k / max(1, len(index.class_names) - 1))  # Cui et al., arXiv:1901.05555
+        rest = _thin(order[test_count:], config, share)
         assigned[order[test_count:]] = "unused"
         val_count = min(val_count, _share(len(rest), val_count / max(1, len(order) - test_count)))
         assigned[rest[:val_count]] = "val"
@@ -57,7 +58,7 @@ def split_images(index: ImageIndex, config: DatasetConfig, usable: np.ndarray | 
             kept = np.flatnonzero((index.labels == k) & (official == "val"))
             order = np.random.default_rng([config.split_seed, k, 1]).permutation(kept)
             assigned[kept] = "unused"
-            assigned[_thin(order, config)] = "val"
+            assigned[_thin(order, config, share)] = "val"
     positions = {split: np.flatnonzero(assigned == split) for split in SPLITS}
     return SplitTable(positions, test_origin, _check(index, positions))
 
@@ -67,9 +68,9 @@ def _share(count: int, fraction: float) -> int:
     return max(1, round(count * fraction)) if fraction > 0 and count > 0 else 0
 
 
-def _thin(order: np.ndarray, config: DatasetConfig) -> np.ndarray:
+def _thin(order: np.ndarray, config: DatasetConfig, share: float) -> np.ndarray:
     keep = len(order) if config.fraction == 1 else _share(len(order), config.fraction)
-    return order[: min(keep, config.limit_per_class or keep)]
+    return order[: _share(min(keep, config.limit_per_class or keep), share)]
 
 
 def _check(index: ImageIndex, positions: dict[str, np.ndarray]) -> tuple[str, ...]:

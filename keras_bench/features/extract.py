@@ -110,12 +110,12 @@ def feature_stream(
     views: list[np.ndarray],
     labels: np.ndarray,
     batch_size: int,
-    order_of: Callable[[int], Any],
+    order_of: Callable[[int], np.ndarray],
     seed: int,
     epochs: int,
     start: int,
 ) -> tf.data.Dataset:
-    """Return all epochs one after another, each a new shuffle with a fresh random view of every image.
+    """Return all epochs one after another, each image of an epoch in a fresh random view.
 
     What epoch e holds depends on the seed and e only, so training may continue at `start`.
 
@@ -123,20 +123,19 @@ def feature_stream(
         views: of the same images, float32 (N, ...) each.
         labels: float32 one-hot, (N, K).
         batch_size: images a step.
-        order_of: function from an epoch's number to the order of its images, int (N,).
+        order_of: function from an epoch's number to its images in their order, int (M,); one may come several times.
         seed: of the choice of views.
         epochs: number of the last epoch plus one.
         start: number of the first epoch.
     """
-    count, *shape = views[0].shape
+    shape = views[0].shape[1:]
 
     def batches() -> Any:
         for epoch in range(start, epochs):
-            order = np.asarray(order_of(epoch))
-            chosen = np.asarray(np.random.default_rng((seed, epoch)).integers(len(views), size=count))
-            for first in range(0, count, batch_size):
-                rows = order[first : first + batch_size]
-                picked = chosen[rows]
+            order = order_of(epoch)
+            chosen = np.asarray(np.random.default_rng((seed, epoch)).integers(len(views), size=len(order)))
+            for first in range(0, len(order), batch_size):
+                rows, picked = order[first : first + batch_size], chosen[first : first + batch_size]
                 batch = np.empty((len(rows), *shape), dtype=np.float32)
                 for view in np.unique(picked):
                     where = picked == view

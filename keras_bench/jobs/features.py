@@ -12,7 +12,7 @@ from keras_bench.console import Log, duration
 from keras_bench.environment import usable_cores
 from keras_bench.errors import RunError
 from keras_bench.features.store import entry_for, evict, features_folder
-from keras_bench.jobs.prepare import Data, positions_of
+from keras_bench.jobs.prepare import Data, positions_of, training_rows
 from keras_bench.jobs.request import Job
 from keras_bench.jobs.weights import InitialWeights
 from keras_bench.records.results import FitOutcome
@@ -209,8 +209,11 @@ def fit_on_features(
         features = compute_features(job, phase.name, data, weights, frozen, pipeline, log)
     phase.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     labels, batch_size = one_hot(data, "train"), job.config.training.batch_size
-    epochs = job.config.phase(phase.name).epochs
-    order_of = partial(pipeline.order, len(labels))
+    rows, epochs = training_rows(job, data), job.config.phase(phase.name).epochs
+
+    def order_of(epoch: int) -> np.ndarray:
+        return rows[np.asarray(pipeline.order(len(rows), epoch))]
+
     outcome = fit_phase(
         rest,
         phase,

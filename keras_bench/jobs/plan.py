@@ -9,7 +9,16 @@ from keras_bench.data.tiny_imagenet import archive_path
 from keras_bench.environment import peak_memory_mb
 from keras_bench.jobs.features import is_cached
 from keras_bench.jobs.fingerprint import finished_phases, phase_inputs
-from keras_bench.jobs.prepare import Data, data_path, describe_data, load_data, open_data, positions_of
+from keras_bench.jobs.prepare import (
+    Data,
+    class_counts,
+    data_path,
+    describe_data,
+    load_data,
+    open_data,
+    positions_of,
+    training_rows,
+)
 from keras_bench.jobs.request import Job
 from keras_bench.jobs.weights import find_weights, missing_weights
 
@@ -110,7 +119,7 @@ def probe_phase(job: Job, phase: str, data: Data) -> Probe:
     from keras_bench.training.fit import Phase, compile_for_phase
 
     model = build_model(model_spec(job, data))
-    compile_for_phase(model, Phase(phase, job.config, job.backbone, 0, None, {}))
+    compile_for_phase(model, Phase(phase, job.config, job.backbone, 0, class_counts(data), {}))
     stream = iter(build_pipeline(job, data).training(positions_of(data, "train"), job.config.augmentation, 1000))
     first = _seconds(lambda: model.train_on_batch(*next(stream)))
     steps = _median_seconds(lambda: model.train_on_batch(*next(stream)))
@@ -136,7 +145,8 @@ def _median_seconds(work: Any) -> float:
 
 def _print_phase(job: Job, phase: str, probe: Probe, data: Data, log: Log) -> float:
     """Print one phase's line and return its estimated seconds."""
-    counts = {split: len(positions_of(data, split)) for split in ("train", "val", "test")}
+    counts = {split: len(positions_of(data, split)) for split in ("val", "test")}
+    counts["train"] = len(training_rows(job, data))
     batch, epochs = job.config.training.batch_size, job.config.phase(phase).epochs
     steps = {split: -(-count // batch) for split, count in counts.items()}
     trains = f"{phase}: trains {probe.trainable:,} of {probe.parameters:,} parameters; at most {epochs} epochs"

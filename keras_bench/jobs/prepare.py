@@ -4,17 +4,18 @@ import csv
 import io
 import json
 import os
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_bench.console import Log
+from keras_bench.data.balance import epoch_rows
 from keras_bench.data.sources import open_source
 from keras_bench.data.splits import split_images
 from keras_bench.data.store import ImageStore, limit_decoded
+from keras_bench.errors import UserError
 from keras_bench.jobs.request import Job
 from keras_bench.records.audit import Audit
 from keras_bench.records.dataset import SPLITS, ImageIndex, SplitTable
@@ -30,12 +31,14 @@ class Data:
         store: the decoded images.
         splits: which images train, choose and report.
         fingerprint: digest of ids, labels and contents.
+        leaked: ids of training images that were left out because val or test hold them too.
     """
 
     index: ImageIndex
     store: ImageStore
     splits: SplitTable
     fingerprint: str
+    leaked: frozenset[str] = frozenset()
 
 
 def data_path(job: Job) -> Path | None:
@@ -68,23 +71,56 @@ def load_data(job: Job, index: ImageIndex, store: ImageStore, fingerprint: str, 
     return Data(index, store, splits, fingerprint)
 
 
-def audit_data(job: Job, data: Data, log: Log) -> None:
-    """Look for duplicates, imbalance and the like once for each data set, and warn before hours of training."""
+def audit_data(job: Job, data: Data, log: Log) -> Data:
+    """Look for duplicates, imbalance and the like, warn before hours of training, and leave leaked images out.
+
+    One audit serves all runs on the same images and splits.
+
+    Returns:
+        the data, its training images without those that `dataset.remove_leaked` says.
+
+    Raises:
+        UserError: a class has no training image left.
+    """
     audit = read_audit(job.folder, data.fingerprint)
-    if audit is None:
+    if audit is None or audit.split != data.splits.digest():
         from keras_bench.data.audit import audit_images  # the report reads audits and needs no hashing library
 
         audit = audit_images(data.index, data.splits, data.store, data.fingerprint, log)
         write_json(job.folder.audit, audit.to_json())
     for problem in audit.problems:
-        log.warn(problem)
+        if problem != audit.imbalance_problem or job.config.training.imbalance == "none":
+            log.warn(problem)
+    return _without_leaked(job, data, audit, log)
+
+
+def _without_leaked(job: Job, data: Data, audit: Audit, log: Log) -> Data:
+    which = job.config.dataset.remove_leaked
+    leaked = {"near": audit.leaked_near, "exact": audit.leaked_exact, "none": ()}[which]
+    if not leaked:
+        return data
+    index, train = data.index, data.splits.positions["train"]
+    kept = train[~np.isin(np.array(index.ids, dtype=np.str_)[train], leaked)]
+    gone = set(range(len(index.class_names))) - set(index.labels[kept].tolist())
+    if gone:
+        name = index.class_names[min(gone)]
+        raise UserError(
+            f"{index.location}: every training image of class {name!r} is a duplicate of one in val or test; take the "
+            "duplicates out of the data, or train on them with --set dataset.remove_leaked=none"
+        )
+    log.line(f"left out of train: {len(leaked)} images that val or test hold too (dataset.remove_leaked: {which})")
+    positions = {**data.splits.positions, "train": kept}
+    return replace(data, splits=replace(data.splits, positions=positions), leaked=frozenset(leaked))
 
 
 def read_audit(folder: ExperimentDir, fingerprint: str) -> Audit | None:
     """Return the audit of exactly this data, or None."""
     if not folder.audit.is_file():
         return None
-    audit = Audit.from_json(json.loads(folder.audit.read_text(encoding="utf-8")))
+    tree = json.loads(folder.audit.read_text(encoding="utf-8"))
+    if set(tree) != {field.name for field in fields(Audit)}:  # of an older version
+        return None
+    audit = Audit.from_json(tree)
     return audit if audit.fingerprint == fingerprint else None
 
 
@@ -108,7 +144,8 @@ def write_data_files(run: RunDir, data: Data) -> None:
     writer.writerow(["id", "class", "split"])
     place = {int(i): split for split, where in data.splits.positions.items() for i in where}
     for i, (image_id, label) in enumerate(zip(data.index.ids, data.index.labels, strict=True)):
-        split = place.get(i, "unreadable" if i in data.store.unreadable else "unused")
+        unused = "leaked" if image_id in data.leaked else "unreadable" if i in data.store.unreadable else "unused"
+        split = place.get(i, unused)
         writer.writerow([image_id, data.index.class_names[label], split])
     write_text(run.splits, stream.getvalue())
 
@@ -125,20 +162,23 @@ def _dataset_json(data: Data) -> dict[str, Any]:
         "test_origin": splits.test_origin,
         "image_sizes": [f"{width}x{height}" for height, width in sorted(data.store.sizes)][:50],
         "unreadable": {index.ids[i]: why for i, why in sorted(data.store.unreadable.items())},
+        "leaked": sorted(data.leaked),
         "warnings": [*index.warnings, *splits.warnings],
     }
-
-
-def class_weights(data: Data, kind: str) -> dict[int, float] | None:
-    """Return N / (K · n_k) for each class k of the training images ("balanced"), or None ("none")."""
-    if kind == "none":
-        return None
-    labels = data.index.labels[data.splits.positions["train"]]
-    counts = Counter(labels.tolist())
-    classes = len(data.index.class_names)
-    return {k: len(labels) / (classes * counts[k]) for k in range(classes)}
 
 
 def positions_of(data: Data, split: str) -> np.ndarray:
     """Return the positions of a split's images, int64, ascending."""
     return data.splits.positions[split]
+
+
+def training_rows(job: Job, data: Data) -> np.ndarray:
+    """Return which of the training images an epoch holds, as places in `positions_of(data, "train")`."""
+    labels = data.index.labels[positions_of(data, "train")]
+    return epoch_rows(labels, job.config.training.imbalance, job.request.seed)
+
+
+def class_counts(data: Data) -> tuple[int, ...]:
+    """Return how many training images each class has."""
+    labels = data.index.labels[positions_of(data, "train")]
+    return tuple(np.bincount(labels, minlength=len(data.index.class_names)).tolist())

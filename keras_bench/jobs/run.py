@@ -65,9 +65,9 @@ def _work(job: Job, weights: InitialWeights, log: Log) -> None:
     _introduce(job, weights, done, log)
     with log.timed(INPUT):
         data = load_data(job, index, store, fingerprint, log)
+        data = audit_data(job, data, log)
         for line in describe_data(data):
             log.line(line)
-        audit_data(job, data, log)
     with log.timed("start of TensorFlow"):
         from keras_bench.jobs.stages import start_tensorflow
 

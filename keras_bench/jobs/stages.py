@@ -12,7 +12,7 @@ from keras_bench.environment import describe_environment, peak_memory_mb, set_te
 from keras_bench.evaluation.classes import class_scores
 from keras_bench.evaluation.metrics import compute_metrics
 from keras_bench.jobs.features import fit_on_features, is_cached, steps_at_once
-from keras_bench.jobs.prepare import Data, class_weights, positions_of
+from keras_bench.jobs.prepare import Data, class_counts, positions_of, training_rows
 from keras_bench.jobs.request import Job
 from keras_bench.jobs.weights import InitialWeights
 from keras_bench.records.predictions import Predictions
@@ -63,14 +63,14 @@ def train_phase(
 
     job.run.phase(phase).mkdir(parents=True, exist_ok=True)
     pipeline = build_pipeline(job, data)
-    train_images = len(positions_of(data, "train"))
+    train_images = len(training_rows(job, data))
     steps = pipeline.steps(train_images)
     settings = Phase(
         name=phase,
         config=job.config,
         backbone=job.backbone,
         steps=steps,
-        class_weights=class_weights(data, job.config.training.class_weights),
+        class_counts=class_counts(data),
         inputs=inputs,
         checkpoint=job.run.tail_weights(phase) if is_cached(job, phase) else None,
         steps_per_execution=steps_at_once(steps) if is_cached(job, phase) else 1,
@@ -100,7 +100,8 @@ def _fit(job: Job, phase: Any, data: Data, weights: InitialWeights, pipeline: An
         model.load_weights(job.run.best_weights("tl"))
     if is_cached(job, phase.name):
         return fit_on_features(job, phase, data, weights, model, pipeline, log)
-    train, epochs = positions_of(data, "train"), job.config.phase(phase.name).epochs
+    train = positions_of(data, "train")[training_rows(job, data)]
+    epochs = job.config.phase(phase.name).epochs
     return fit_phase(
         model,
         phase,

@@ -41,10 +41,14 @@ class Audit:
         exact_groups: number of groups of images with the same pixels.
         near_groups: number of groups of near-duplicates beside them.
         across_splits: images of val and test that have an exact or near-duplicate in train.
+        leaked_exact: ids of training images that val or test hold too, pixel for pixel.
+        leaked_near: ids of those and of training images that are near-duplicates of one in val or test.
         conflicting: groups whose images carry different labels.
         groups: the groups themselves, those across splits first, at most some hundreds.
         near_distance: bits in which the perceptual hashes of near-duplicates may differ.
         pretraining_overlap: one sentence where the data overlaps the data the backbones were pretrained on, else "".
+        split: digest of which images train, choose and report.
+        imbalance_problem: a line if class sizes differ by a lot, else "".
         problems: one line for each finding a person should act on; empty for clean data.
     """
 
@@ -63,10 +67,14 @@ class Audit:
     exact_groups: int
     near_groups: int
     across_splits: int
+    leaked_exact: tuple[str, ...]
+    leaked_near: tuple[str, ...]
     conflicting: int
     groups: tuple[DuplicateGroup, ...]
     near_distance: int
     pretraining_overlap: str
+    split: str
+    imbalance_problem: str
     problems: tuple[str, ...]
 
     def title(self, name: str) -> str:
@@ -85,5 +93,6 @@ class Audit:
             DuplicateGroup(group["kind"], tuple(group["ids"]), tuple(group["splits"]), tuple(group["classes"]))
             for group in tree["groups"]
         )
+        lists = {name: tuple(tree[name]) for name in ("leaked_exact", "leaked_near", "problems")}
         sides = {name: {int(side): count for side, count in tree[name].items()} for name in ("widths", "heights")}
-        return Audit(**{**tree, **sides, "groups": groups, "problems": tuple(tree["problems"])})
+        return Audit(**{**tree, **sides, **lists, "groups": groups})

@@ -1,5 +1,6 @@
 """What a data source offers, and how its images are split."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,6 +53,13 @@ class SplitTable:
     positions: dict[str, np.ndarray]
     test_origin: str
     warnings: tuple[str, ...] = ()
+
+    def digest(self) -> str:
+        """Return what tells two splits of the same images apart."""
+        content = hashlib.blake2b(digest_size=16)
+        for split in SPLITS:
+            content.update(split.encode() + np.asarray(self.positions[split], dtype="<i8").tobytes())
+        return content.hexdigest()
 
     def counts(self, labels: np.ndarray, class_names: tuple[str, ...]) -> dict[str, dict[str, int]]:
         """Return for each class how many images each split holds."""

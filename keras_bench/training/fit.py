@@ -16,6 +16,7 @@ from keras_bench.records.history import read_history
 from keras_bench.records.results import FitOutcome
 from keras_bench.rundir import RunDir
 from keras_bench.training.callbacks import AtomicCheckpoint, History, StopOnNonFinite
+from keras_bench.training.losses import build_loss, class_weights
 from keras_bench.training.monitors import build_metrics, mode_of
 from keras_bench.training.optimizers import build_optimizer, build_schedule
 from keras_bench.training.resume import SavedState, SaveState, drop_later_rows, find_state
@@ -30,7 +31,7 @@ class Phase:
         config: the run's configuration.
         backbone: the row of the table the model was built from.
         steps: batches an epoch.
-        class_weights: weight of each label, or None.
+        class_counts: training images of each class.
         inputs: everything the result depends on; a saved state counts only for the same.
         checkpoint: where the weights of the best epoch go, ending in .weights.h5; None: the run's usual place.
         steps_per_execution: steps between two returns to Python; a divisor of `steps`.
@@ -40,7 +41,7 @@ class Phase:
     config: Config
     backbone: Backbone
     steps: int
-    class_weights: dict[int, float] | None
+    class_counts: tuple[int, ...]
     inputs: dict[str, Any]
     checkpoint: Path | None = None
     steps_per_execution: int = 1
@@ -62,7 +63,7 @@ def compile_for_phase(model: keras.Model, phase: Phase) -> bool:
     xla = training.xla == "on" or (training.xla == "auto" and bool(tf.config.list_physical_devices("GPU")))
     model.compile(
         optimizer=build_optimizer(settings),
-        loss=keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing),
+        loss=build_loss(training, phase.class_counts),
         metrics=build_metrics(model.output_shape[-1]),
         jit_compile=xla,
         steps_per_execution=phase.steps_per_execution,
@@ -110,7 +111,7 @@ def fit_phase(model: keras.Model, phase: Phase, run: RunDir, training: Any, vali
             initial_epoch=done,
             epochs=epochs,
             steps_per_epoch=phase.steps,
-            class_weight=phase.class_weights,
+            class_weight=class_weights(phase.config.training, phase.class_counts),
             callbacks=callbacks,
             shuffle=False,  # the stream is shuffled already
             verbose=0,

@@ -78,6 +78,7 @@ def test_every_fault_is_found_and_counted_once(faulty):
         ("near", ("train/cat/01.jpg", "train/dog/99.jpg"), ("train", "train"), ("cat", "dog")),
         ("near", ("train/dog/05.jpg", "train/dog/small.jpg"), ("train", "train"), ("dog", "dog")),
     ]
+    assert audit.leaked_exact == audit.leaked_near == ("train/cat/00.jpg",)
     assert audit.images_per_class["cat"] == {"train": 13, "val": 0, "test": 6}
     assert audit.imbalance == pytest.approx(51 / 19)
     assert audit.widths == {32: 1, 64: 69}
@@ -101,7 +102,7 @@ def test_imbalance_and_thin_classes_are_named(tmp_path):
     for i in range(8):
         put(tmp_path, f"few/{i}.jpg", encoded(scene(100 + i)))
     problems = audit_of(tmp_path).problems
-    assert "class 'many' has 40 images, 'few' 8 (5.0 to 1); try --set training.class_weights" in problems[0]
+    assert "class 'many' has 40 images, 'few' 8 (5.0 to 1); read balanced accuracy rather" in problems[0]
     assert "classes with fewer than 10 training images: 1, e.g. 'few'" in problems[1]
 
 

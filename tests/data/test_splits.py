@@ -90,3 +90,12 @@ def test_counts_name_every_class():
     index = make_index([20, 20, 20])
     table = split_images(index, DatasetConfig())
     assert table.counts(index.labels, index.class_names)["c2"] == {"train": 16, "val": 2, "test": 2}
+
+
+def test_a_long_tail_thins_train_and_val_on_a_geometric_line_and_leaves_the_test_alone():
+    index = make_index([100, 100, 100])
+    table = split_images(index, DatasetConfig(validation_fraction=0.1, test_fraction=0.2, long_tail=16))
+    # 80 · 16^0, 80 · 16^(-1/2), 80 · 16^(-1), of which val holds 10 of 80
+    assert per_class(index, table) == {"train": [70, 18, 4], "val": [10, 2, 1], "test": [20, 20, 20]}
+    plain = split_images(index, DatasetConfig(validation_fraction=0.1, test_fraction=0.2))
+    np.testing.assert_array_equal(table.positions["test"], plain.positions["test"])

@@ -199,6 +199,16 @@ WITHOUT_AUGMENTATION = [
 ]  # fmt: skip
 
 
+def test_an_epoch_may_hold_an_image_several_times_and_another_not_at_all():
+    plain = np.arange(6, dtype=np.float32)[:, None]
+    rows = np.array([5, 0, 0, 3, 0, 0, 0, 0])
+    parts = list(feature_stream([plain, plain + 10], np.eye(6, dtype=np.float32), 3, lambda _: rows, 1, 1, 0))
+    features, labels = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+    np.testing.assert_array_equal(features[:, 0] % 10, rows)
+    np.testing.assert_array_equal(labels.argmax(axis=1), rows)
+    assert set(features[rows == 0, 0].tolist()) == {0, 10}  # each time in a view of its own
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_without_augmentation_cached_and_streamed_training_are_the_same(tmp_path, seed):

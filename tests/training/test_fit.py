@@ -49,7 +49,7 @@ def make_phase(*settings):
         "runtime.save_state_seconds=0",
     ]
     config = load_experiment("digits").resolve("MobileNet", [parse_setting(text) for text in (*texts, *settings)])
-    return Phase("tl", config, ROW, steps=3, class_weights=None, inputs={"seed": 0})
+    return Phase("tl", config, ROW, steps=3, class_counts=(1, 1, 1), inputs={"seed": 0})
 
 
 def make_model():
