@@ -22,6 +22,7 @@ SMALL = [
     "--set", "latency.enabled=false", "--set", "explain.images=8", "--set", "explain.smooth_samples=2",
     "--set", "export.enabled=false",
 ]  # fmt: skip
+WITHOUT_REPORT = ["--in-suite"]  # the comparison is left to a suite; drawing it takes longer than a small run
 
 
 def fails(capsys, *words, code=2):
@@ -176,7 +177,7 @@ def test_changed_settings_of_the_post_stage_are_done_anew_without_training(finis
     trained = run.result("ft").stat().st_mtime_ns
     words = ["run", *SMALL, "--phase", "ft", "--out", str(finished)]
     assert len(json.loads(run.explanation_checks.read_text())["ids"]) == 8
-    assert main([*words, "--set", "explain.images=6"]) == 0
+    assert main([*words, "--set", "explain.images=6", *WITHOUT_REPORT]) == 0
     assert "explanations of" in capsys.readouterr().out
     assert len(json.loads(run.explanation_checks.read_text())["ids"]) == 6
     assert main(words) == 0
@@ -317,7 +318,7 @@ def test_scratch_on_a_folder_of_real_scans(image_folder, tmp_path, capsys):
         "run", "--experiment", "digits", "--phase", "scratch", "--model", "MobileNet", "--data", str(image_folder),
         "--out", str(tmp_path / "runs"), "--set", "dataset.source=folder", "--set", "model.alpha=0.25",
         "--set", "scratch.epochs=1", "--set", "training.imbalance=class_weights", "--set", "training.batch_size=16",
-        "--set", "latency.enabled=false", "--set", "explain.enabled=false", "--no-export",
+        "--set", "latency.enabled=false", "--set", "explain.enabled=false", "--no-export", *WITHOUT_REPORT,
     ]  # fmt: skip
     assert main(words) == 0
     output = capsys.readouterr().out

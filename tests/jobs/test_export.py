@@ -33,7 +33,7 @@ QUICK = [
 def out(tmp_path_factory):
     """Two seeds of one model, the first with the bundles of both its phases."""
     folder = tmp_path_factory.mktemp("out")
-    assert main(["run", *QUICK, "--out", str(folder)]) == 0
+    assert main(["run", *QUICK, "--out", str(folder), "--in-suite"]) == 0
     assert main(["run", *QUICK, "--out", str(folder), "--seed", "1", "--no-export"]) == 0
     return folder
 
@@ -223,7 +223,7 @@ def test_files_of_every_kind_get_the_probabilities_of_the_run(tmp_path, capsys):
         "--data", str(photos), "--set", "dataset.source=folder", "--set", "dataset.image_size=48",
         "--set", "model.alpha=0.25", "--set", "tl.epochs=5", "--set", "tl.learning_rate=0.01",
         "--set", "training.batch_size=8", "--set", "latency.enabled=false",
-        "--set", "explain.enabled=false", "--set", "export.int8=false", "--out", str(tmp_path / "out"),
+        "--set", "explain.enabled=false", "--set", "export.int8=false", "--out", str(tmp_path / "out"), "--in-suite",
     ]  # fmt: skip
     assert main(words) == 0
     run = run_folder(tmp_path / "out", "digits", "MobileNet", 0)
