@@ -1,0 +1,72 @@
+"""Counts what every backbone costs at its default size, each in a fresh process; goes on where it was stopped.
+
+    python -m benchmarks.count_backbones                    # all that are not in keras_bench/backbones_counted.csv yet
+    python -m benchmarks.count_backbones --only VGG16
+
+What is counted is the network as this project builds it: normalisation inside, without the 1000-class top.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from keras_bench.backbones import BACKBONES
+from keras_bench.facts import COUNTED
+
+COLUMNS = ("model", "image_size", "parameters", "multiply_adds", "flops", "tensorflow", "keras")
+
+
+def count_one(name: str) -> dict[str, object]:
+    """Build one backbone in this process and return its row of the table."""
+    import keras
+    import tensorflow as tf
+
+    from keras_bench.config import ModelConfig
+    from keras_bench.evaluation.cost import graph_flops, multiply_adds
+    from keras_bench.models.build import ModelSpec, build_backbone
+
+    row = BACKBONES[name]
+    model = build_backbone(ModelSpec(row, row.image_size, 1000, ModelConfig(weights="none")))
+    counts = (int(model.count_params()), multiply_adds(model), graph_flops(model))
+    return dict(zip(COLUMNS, (name, row.image_size, *counts, tf.__version__, keras.__version__), strict=True))
+
+
+def main() -> int:
+    """Count what is missing; returns 1 where a backbone could not be counted."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=list(BACKBONES), help="this one, in this process, as JSON")
+    parser.add_argument("--results", type=Path, default=COUNTED)
+    arguments = parser.parse_args()
+    if arguments.only:
+        print(json.dumps(count_one(arguments.only)))
+        return 0
+    return _count_all(arguments.results)
+
+
+def _count_all(results: Path) -> int:
+    done = {row["model"] for row in csv.DictReader(results.open())} if results.is_file() else set()
+    failed = []
+    with results.open("a", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        if not done:
+            writer.writeheader()
+        for name in [name for name in BACKBONES if name not in done]:
+            words = [sys.executable, "-m", "benchmarks.count_backbones", "--only", name]
+            process = subprocess.run(words, capture_output=True, text=True)
+            if process.returncode:
+                failed.append(name)
+                print(f"{name}: failed: {process.stderr.strip().splitlines()[-1:]}", flush=True)
+                continue
+            row = json.loads(process.stdout.splitlines()[-1])
+            writer.writerow(row)
+            stream.flush()
+            print(row, flush=True)
+    print(f"failed: {failed}" if failed else "every backbone is counted")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
