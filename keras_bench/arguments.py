@@ -165,7 +165,22 @@ def _add_audit(verbs: Verbs) -> None:
 
 
 def _add_models(verbs: Verbs) -> None:
-    models = verbs.add_parser("models", help="list the backbones", description="List the table of backbones.")
+    models = verbs.add_parser(
+        "models",
+        help="list the backbones: cost, published accuracy, weights",
+        description="List the backbones with their cost, published ImageNet accuracy, and whether weights lie here.",
+        epilog="Example: keras-bench models --filter efficientnet --filter 'parameters<10' --sort top1",
+    )
+    models.add_argument(
+        "--filter",
+        action="append",
+        default=[],
+        dest="filters",
+        metavar="TEXT",
+        help="part of a name or family, or a comparison in quotes ('top1>77', 'flops<1', weights=here); several must "
+        "all hold",
+    )
+    models.add_argument("--sort", metavar="FIELD", help="accuracies highest first, all else lowest first")
     models.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
     models.set_defaults(verb="models", parser=models)
 

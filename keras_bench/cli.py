@@ -170,7 +170,7 @@ def _models(arguments: argparse.Namespace) -> int:
     from keras_bench.console import Log
     from keras_bench.jobs.models import print_models
 
-    print_models(Log())
+    print_models(arguments.filters, arguments.sort, Log())
     return 0
 
 
