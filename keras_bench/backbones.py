@@ -54,6 +54,7 @@ class Backbone:
         weights_checksum: md5 or sha256 of that file; "" where Keras states none.
         weights_name: name of the local file where it differs from the address.
         own_cam_layer: replaces the family's `cam_layer`.
+        auxiliary_layer: layer on whose output the architecture puts an auxiliary classifier in training; "" for none.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Backbone:
     weights_checksum: str = ""
     weights_name: str = ""
     own_cam_layer: str = ""
+    auxiliary_layer: str = ""
 
     @property
     def cam_layer(self) -> str:
@@ -137,7 +139,7 @@ _ROWS = (
     Backbone("ResNet152V2", _RESNET_V2, 224, 2048, 60.4, _weights("resnet", "resnet152v2"), "ed17cf2e0169df9d443503ef94b23b33"),
     Backbone("Xception", _XCEPTION, 299, 2048, 22.9, _weights("xception", "xception"), "b0042744bf5b25fce3cb969f33bebb97"),
     Backbone("InceptionV3", _INCEPTION, 299, 2048, 23.9, _weights("inception_v3", "inception_v3"),
-             "bcbd6486424b2319ff4ef7d526e38f63"),
+             "bcbd6486424b2319ff4ef7d526e38f63", auxiliary_layer="mixed7"),
     Backbone("InceptionResNetV2", _INCEPTION_RESNET, 299, 1536, 55.9, _weights("inception_resnet_v2", "inception_resnet_v2"),
              "d19885ff4a710c122648d3b5c3b684e4"),
     Backbone("MobileNet", _MOBILENET, 224, 1024, 4.3, _TENSORFLOW + "mobilenet/mobilenet_{tenths}_224_tf_no_top.h5"),

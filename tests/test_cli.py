@@ -92,6 +92,10 @@ def test_settings_that_cannot_work_together_are_refused(capsys):
     alpha = ["--phase", "tl", "--model", "MobileNet", "--set", "model.alpha=0.3"]
     assert "ImageNet weights of MobileNet exist for 0.25, 0.5, 0.75, 1; received 0.3" in fails(capsys, *run, *alpha)
     assert "phase scratch starts from random weights" in fails(capsys, *run, "--weights", "imagenet")
+    auxiliary = ["--model", "EfficientNetB0", "--set", "model.auxiliary_weight=0.4"]
+    line = fails(capsys, *run, *auxiliary)
+    assert "EfficientNetB0 has no auxiliary classifier, received 0.4; did you mean --model InceptionV3?" in line
+    assert "expected a value of at least 0" in fails(capsys, *run, "--set", "model.auxiliary_weight=-1")
 
 
 def test_missing_weights_name_the_file_its_place_and_the_options(capsys, monkeypatch, tmp_path):

@@ -94,6 +94,9 @@ class ModelConfig(Section):
         lt=1,
         description="of BatchNorm layers that train (ours); null: the backbone's own, 0.99 to 0.9997",
     )
+    auxiliary_weight: float = Field(
+        0.0, ge=0, description="weight of InceptionV3's auxiliary classifier in the training loss; 0: none"
+    )
 
 
 class TrainingConfig(Section):

@@ -12,11 +12,11 @@ from keras_bench.console import Log, duration
 from keras_bench.environment import usable_cores
 from keras_bench.errors import RunError
 from keras_bench.features.store import entry_for, evict, features_folder
+from keras_bench.jobs.auxiliary import fit_part
 from keras_bench.jobs.prepare import Data, positions_of, training_rows
 from keras_bench.jobs.request import Job
 from keras_bench.jobs.weights import InitialWeights
 from keras_bench.records.results import FitOutcome
-from keras_bench.rundir import replacing
 
 # Below so many pixels in all, converting the network to ONNX takes longer than ONNX Runtime saves. The rule must not
 # depend on a clock: the two differ by rounding errors, and a run must give the same digits again.
@@ -186,7 +186,7 @@ def fit_on_features(
 
     Args:
         job: the run.
-        phase: what to fit; its checkpoint is of the part that trains.
+        phase: what to fit.
         data: its images and labels.
         weights: what the run started from.
         model: the whole model with the weights the phase starts from.
@@ -198,7 +198,7 @@ def fit_on_features(
     """
     from keras_bench.features.extract import feature_stream, ordered_stream
     from keras_bench.models.split import split_frozen
-    from keras_bench.training.fit import fit_phase, set_phase_of
+    from keras_bench.training.fit import set_phase_of
 
     set_phase_of(model, phase)
     try:
@@ -207,24 +207,21 @@ def fit_on_features(
         raise RunError(f"{phase.name}.features: cached: {error}; use streamed, or unfreeze fewer blocks") from error
     with log.timed("features of frozen parts"):
         features = compute_features(job, phase.name, data, weights, frozen, pipeline, log)
-    phase.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     labels, batch_size = one_hot(data, "train"), job.config.training.batch_size
     rows, epochs = training_rows(job, data), job.config.phase(phase.name).epochs
 
     def order_of(epoch: int) -> np.ndarray:
         return rows[np.asarray(pipeline.order(len(rows), epoch))]
 
-    outcome = fit_phase(
-        rest,
+    outcome = fit_part(
+        job,
         phase,
-        job.run,
+        model,
+        rest,
         lambda start: feature_stream(features.train, labels, batch_size, order_of, job.request.seed, epochs, start),
         ordered_stream(features.val, one_hot(data, "val"), batch_size),
         log,
     )
-    rest.load_weights(phase.checkpoint)
-    with replacing(job.run.best_weights(phase.name)) as path:
-        model.save_weights(path)
     resolved = {**outcome.resolved, "feature_seconds": round(features.seconds, 1)}
     return replace(
         outcome,

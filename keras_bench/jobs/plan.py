@@ -7,6 +7,7 @@ from typing import Any
 from keras_bench.console import Log, duration
 from keras_bench.data.tiny_imagenet import archive_path
 from keras_bench.environment import peak_memory_mb
+from keras_bench.jobs.auxiliary import part_to_fit
 from keras_bench.jobs.features import is_cached
 from keras_bench.jobs.fingerprint import finished_phases, phase_inputs
 from keras_bench.jobs.prepare import (
@@ -72,7 +73,7 @@ def print_plan(job: Job, log: Log) -> None:
 
     start_tensorflow(log)
     log.line(f"timing {PROBE_STEPS} steps a phase …")
-    probes = {phase: probe_phase(job, phase, data) for phase in todo}
+    probes = {phase: probe_phase(job, phase, data, log) for phase in todo}
     total = sum(_print_phase(job, phase, probe, data, log) for phase, probe in probes.items())
     classes = len(index.class_names)
     disk = sum(_disk_bytes(probe, data, classes) for probe in probes.values())
@@ -111,7 +112,7 @@ def _print_done(job: Job, data: Data, missing: list[str], log: Log) -> list[str]
     return done
 
 
-def probe_phase(job: Job, phase: str, data: Data) -> Probe:
+def probe_phase(job: Job, phase: str, data: Data, log: Log) -> Probe:
     """Time a few training and evaluation steps of a phase on the run's own images, with random weights."""
     from keras_bench.jobs.stages import build_pipeline, model_spec
     from keras_bench.models.build import build_model
@@ -119,13 +120,15 @@ def probe_phase(job: Job, phase: str, data: Data) -> Probe:
     from keras_bench.training.fit import Phase, compile_for_phase
 
     model = build_model(model_spec(job, data))
-    compile_for_phase(model, Phase(phase, job.config, job.backbone, 0, class_counts(data), {}))
+    settings = Phase(phase, job.config, job.backbone, 0, class_counts(data), {})
+    fitted = part_to_fit(job, settings, model, model, log)
+    compile_for_phase(fitted, settings)
     stream = iter(build_pipeline(job, data).training(positions_of(data, "train"), job.config.augmentation, 1000))
-    first = _seconds(lambda: model.train_on_batch(*next(stream)))
-    steps = _median_seconds(lambda: model.train_on_batch(*next(stream)))
+    first = _seconds(lambda: fitted.train_on_batch(*next(stream)))
+    steps = _median_seconds(lambda: fitted.train_on_batch(*next(stream)))
     images, _ = next(stream)
-    model.predict_on_batch(images)
-    predict = _median_seconds(lambda: model.predict_on_batch(images))
+    fitted.predict_on_batch(images)
+    predict = _median_seconds(lambda: fitted.predict_on_batch(images))
     parameters, trainable = count_parameters(model)
     return Probe(trainable, parameters, first, steps, predict)
 

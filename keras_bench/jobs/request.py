@@ -176,6 +176,11 @@ def _check(job: Job) -> None:
         )
     if model.alpha is not None and not family.alphas:
         raise UserError(f"model.alpha: {name} has no width multiplier; leave it null")
+    if model.auxiliary_weight and not job.backbone.auxiliary_layer:
+        raise UserError(
+            f"model.auxiliary_weight: {name} has no auxiliary classifier, received {model.auxiliary_weight:g}; "
+            "did you mean --model InceptionV3? Otherwise leave it 0, or set it in the block models.InceptionV3"
+        )
     if model.weights == "imagenet" and not job.backbone.weights_url:
         raise UserError(
             f"model.weights: there are no ImageNet weights of {name}; "

@@ -11,6 +11,7 @@ from keras_bench.console import Log
 from keras_bench.environment import describe_environment, peak_memory_mb, set_tensorflow_defaults
 from keras_bench.evaluation.classes import class_scores
 from keras_bench.evaluation.metrics import compute_metrics
+from keras_bench.jobs.auxiliary import fit_part
 from keras_bench.jobs.features import fit_on_features, is_cached, steps_at_once
 from keras_bench.jobs.prepare import Data, class_counts, positions_of, training_rows
 from keras_bench.jobs.request import Job
@@ -72,7 +73,6 @@ def train_phase(
         steps=steps,
         class_counts=class_counts(data),
         inputs=inputs,
-        checkpoint=job.run.tail_weights(phase) if is_cached(job, phase) else None,
         steps_per_execution=steps_at_once(steps) if is_cached(job, phase) else 1,
     )
     outcome = _fit(job, settings, data, weights, pipeline, log)
@@ -90,7 +90,6 @@ def _fit(job: Job, phase: Any, data: Data, weights: InitialWeights, pipeline: An
     import keras
 
     from keras_bench.models.weights import initial_model
-    from keras_bench.training.fit import fit_phase
 
     # Each phase starts from its own seed, so that ft is the same whether tl ran just before or last week.
     keras.utils.set_random_seed(job.request.seed)
@@ -102,10 +101,11 @@ def _fit(job: Job, phase: Any, data: Data, weights: InitialWeights, pipeline: An
         return fit_on_features(job, phase, data, weights, model, pipeline, log)
     train = positions_of(data, "train")[training_rows(job, data)]
     epochs = job.config.phase(phase.name).epochs
-    return fit_phase(
-        model,
+    return fit_part(
+        job,
         phase,
-        job.run,
+        model,
+        model,
         lambda start: pipeline.training(train, job.config.augmentation, epochs, start),
         pipeline.evaluation(positions_of(data, "val")),
         log,

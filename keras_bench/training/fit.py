@@ -64,7 +64,7 @@ def compile_for_phase(model: keras.Model, phase: Phase) -> bool:
     model.compile(
         optimizer=build_optimizer(settings),
         loss=build_loss(training, phase.class_counts),
-        metrics=build_metrics(model.output_shape[-1]),
+        metrics=build_metrics(model.outputs[0].shape[-1]),
         jit_compile=xla,
         steps_per_execution=phase.steps_per_execution,
     )

@@ -1,0 +1,125 @@
+"""InceptionV3's auxiliary classifier: a second softmax half-way up the network that takes part in training only."""
+
+from typing import Any
+
+import keras
+
+from keras_bench.models.build import HEAD
+
+PREFIX = f"{HEAD}auxiliary_"  # its layers count as head: they train in every phase
+WINDOW = 5  # side of its pooling window and of its second convolution
+
+
+@keras.saving.register_keras_serializable(package="keras_bench")
+class AuxiliaryModel(keras.Model):
+    """A functional model of two outputs: the first is the model's answer, the second has a loss of its own in training.
+
+    Metrics and the validation loss are of the first output alone. The constructor is Keras's (inputs, outputs), and
+    the weight is set afterwards, so that a saved state is rebuilt as a functional model.
+
+    Attributes:
+        auxiliary_weight: of the second output's loss in the training loss.
+    """
+
+    auxiliary_weight: float = 0.0
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Return the loss of the first output with all penalties and, in training, the second's times its weight.
+
+        Args:
+            x: images, not used.
+            y: one-hot labels, float32 (batch, num_classes).
+            y_pred: both outputs, float32 (batch, num_classes) each.
+            sample_weight: float32 (batch,), e.g. of class weights, for both losses; or None.
+            training: whether the second loss counts.
+        """
+        answer, auxiliary = y_pred
+        loss = super().compute_loss(x, y, answer, sample_weight, training)
+        if not training:
+            return loss
+        return loss + self.auxiliary_weight * self.loss(y, auxiliary, sample_weight)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """Return the metrics of the first output."""
+        return super().compute_metrics(x, y, y_pred[0], sample_weight)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the model, its weight included."""
+        return {**super().get_config(), "auxiliary_weight": self.auxiliary_weight}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "AuxiliaryModel":
+        """Rebuild the model, its weight included."""
+        config = dict(config)
+        weight = config.pop("auxiliary_weight")
+        model = super().from_config(config, custom_objects)
+        model.auxiliary_weight = weight
+        return model
+
+
+def with_auxiliary(model: keras.Model, layer: str, weight: float, momentum: float | None = None) -> AuxiliaryModel:
+    """Return a model for training that shares all layers of another and has the auxiliary classifier as second output.
+
+    Szegedy et al. 2015 (arXiv:1512.00567, section 4): a small softmax classifier on the last map of 17×17, with batch
+    normalisation, acts as a regulariser. Its shape and initial values are those of torchvision's InceptionAux: 5×5
+    average pooling with stride 3, 1×1 convolution to 128 channels, 5×5 convolution to 768, each with BatchNorm and
+    ReLU, global average pooling, dense softmax (here in float32 whatever the precision policy).
+
+    Args:
+        model: flat functional model with one output, float32 (batch, num_classes), rows summing to 1.
+        layer: name of the layer on whose output, (batch, height, width, channels), the classifier sits.
+        weight: of its loss in the training loss.
+        momentum: of its BatchNorm layers; None: Keras's 0.99. Nothing reads their moving statistics.
+    """
+    features = _output_of(model, layer)
+    x = keras.layers.AveragePooling2D(WINDOW, strides=3, padding=_padding(features), name=f"{PREFIX}pool")(features)
+    x = _convolution(x, 128, 1, 0.1, momentum, f"{PREFIX}1")
+    x = _convolution(x, 768, WINDOW, 0.01, momentum, f"{PREFIX}2")
+    x = keras.layers.GlobalAveragePooling2D(name=f"{PREFIX}global_pool")(x)
+    second = keras.layers.Dense(
+        model.output_shape[-1],
+        activation="softmax",
+        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.001),
+        dtype="float32",
+        name=f"{PREFIX}probabilities",
+    )(x)
+    whole = AuxiliaryModel(model.input, [model.output, second], name=model.name)
+    whole.auxiliary_weight = weight
+    return whole
+
+
+def trains_before(model: keras.Model, layer: str) -> bool:
+    """Return whether any weight trains up to a layer's output; else a loss put there changes nothing that is kept."""
+    return bool(keras.Model(model.input, _output_of(model, layer)).trainable_weights)
+
+
+def _output_of(model: keras.Model, layer: str) -> keras.KerasTensor:
+    """Return a layer's output in this very model; `layer.output` is of the first model the layer was put in."""
+    nodes = (node for level in model._nodes_by_depth.values() for node in level)
+    return next(node.outputs[0] for node in nodes if node.operation.name == layer)
+
+
+def _convolution(
+    x: keras.KerasTensor, filters: int, kernel: int, deviation: float, momentum: float | None, name: str
+) -> keras.KerasTensor:
+    """Return convolution, BatchNorm and ReLU; no bias, since BatchNorm adds one."""
+    x = keras.layers.Conv2D(
+        filters,
+        kernel,
+        padding=_padding(x),
+        use_bias=False,
+        kernel_initializer=keras.initializers.TruncatedNormal(stddev=deviation),
+        name=f"{name}_conv",
+    )(x)
+    x = keras.layers.BatchNormalization(momentum=momentum or 0.99, epsilon=0.001, name=f"{name}_bn")(x)
+    return keras.layers.Activation("relu", name=f"{name}_relu")(x)
+
+
+def _padding(x: keras.KerasTensor) -> str:
+    """Return "valid", as at 299 pixels, or "same" where a map of smaller images has no room for a 5×5 window.
+
+    InceptionV3's map is 17×17 at 299 pixels and 3×3 at 75; pooling averages over what lies inside the map only.
+    """
+    return "valid" if min(x.shape[1:3]) >= WINDOW else "same"
