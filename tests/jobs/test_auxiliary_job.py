@@ -59,7 +59,7 @@ def make_job(out, *settings):
 
 
 def fit(job, log):
-    phase = Phase("ft", job.config, ROW, steps=2, class_weights=None, inputs={})
+    phase = Phase("ft", job.config, ROW, steps=2, class_counts=(1, 1, 1), inputs={})
     job.run.phase("ft").mkdir(parents=True, exist_ok=True)
     model = small_model()
     return fit_part(job, phase, model, model, lambda start: EXAMPLES.repeat(), EXAMPLES, log)
@@ -69,7 +69,7 @@ def fit(job, log):
 def test_where_nothing_before_it_trains_it_is_left_out_and_the_run_says_so(tmp_path, phase, unfreeze):
     job, log = make_job(tmp_path, f"ft.unfreeze={unfreeze}"), Lines()
     model = small_model()
-    assert part_to_fit(job, Phase(phase, job.config, ROW, 2, None, {}), model, model, log) is model
+    assert part_to_fit(job, Phase(phase, job.config, ROW, 2, (1, 1, 1), {}), model, model, log) is model
     assert log.shown == [f"{phase}: without the auxiliary classifier; nothing up to branch trains, so it cannot help"]
 
 
@@ -77,7 +77,7 @@ def test_where_nothing_before_it_trains_it_is_left_out_and_the_run_says_so(tmp_p
 def test_where_it_helps_it_trains_and_the_run_says_so(tmp_path, phase, unfreeze):
     job, log = make_job(tmp_path, f"ft.unfreeze={unfreeze}"), Lines()
     model = small_model()
-    fitted = part_to_fit(job, Phase(phase, job.config, ROW, 2, None, {}), model, model, log)
+    fitted = part_to_fit(job, Phase(phase, job.config, ROW, 2, (1, 1, 1), {}), model, model, log)
     assert fitted.auxiliary_weight == 0.4
     # 5 channels come in; the convolutions have 128 and 768, each BatchNorm 4 numbers a channel; 4 classes.
     own = 5 * 128 + 4 * 128 + 25 * 128 * 768 + 4 * 768 + 768 * 4 + 4
