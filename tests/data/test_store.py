@@ -30,6 +30,20 @@ def test_images_come_decoded_from_memory_or_from_disk(image_folder):
         assert store.batch(np.array([5, 3])).shape == (2, 16, 16, 3)
 
 
+def test_a_file_that_may_not_be_read_is_left_out_and_named(image_folder):
+    index = open_folder(image_folder)
+
+    def read(position):
+        if position == 7:
+            raise PermissionError(13, "Permission denied")
+        return index.read(position)
+
+    store = ImageStore(replace(index, read=read), 1 << 30)
+    store.load(Log())
+    assert store.unreadable == {7: "[Errno 13] Permission denied"}
+    assert store.readable.sum() == 61
+
+
 def test_the_next_run_over_the_same_data_finds_the_images_decoded(image_folder, monkeypatch):
     (image_folder / "class 0" / "broken.jpg").write_bytes(b"not an image")
     index = open_folder(image_folder)
