@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, Strict
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 # YAML has no tuples: a two-element list is accepted for a range, everything else is strict.
 Range = Annotated[tuple[float, float], Strict(False)]
+Factors = Annotated[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], Strict(False)]
 
 
 class Section(BaseModel):
@@ -70,6 +71,7 @@ class AugmentationConfig(Section):
     translation: Fraction = Field(0.1, description="shift by up to ± this share of height and width (ours)")
     contrast: Fraction = Field(0.0, description="scale contrast by 1 ± this")
     brightness: Range = Field((0.0, 0.0), description="add a share of the value range drawn from this range")
+    brightness_factor: Factors = Field((1.0, 1.0), description="multiply all values by a factor drawn from this range")
     crop: float = Field(1.0, gt=0, le=1, description="cut a random window of this share of the side; 1: off")
 
 
@@ -224,6 +226,7 @@ class Config(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="the folder under runs/")
     title: str = Field("", description="one line for people")
+    data_hint: str = Field("", description="where to get images that cannot be downloaded for you, and their layout")
     final_phase: Literal["scratch", "tl", "ft"] = Field("ft", description="what --phase defaults to")
     dataset: DatasetConfig = DatasetConfig()
     augmentation: AugmentationConfig = AugmentationConfig()

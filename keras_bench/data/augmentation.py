@@ -1,8 +1,8 @@
 """Random changes to training images, the same whatever thread or epoch runs them.
 
 Flip, rotation, zoom and shift are one affine transform of the image, so each pixel is interpolated once: the Keras
-layers one after another interpolate three times, which blurs more and took 3.4 times as long. Colours and cropping are
-Keras layers.
+layers one after another interpolate three times, which blurs more and took 3.4 times as long. A factor of brightness is
+drawn with them. Other colours and cropping are Keras layers.
 
 Keras layers draw from a counter that several tf.data threads would share, so results would depend on timing and
 on what ran before. Here each change draws from its own number, the epoch and the batch's place in it: the stream is
@@ -61,8 +61,11 @@ def build_augmentation(
     def augment(images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         for generator in generators:
             generator.key, generator.draws = key, 0
+        draw = _drawing(seed, key, tf.shape(images)[0])
         if _moves(config):
-            images = _transform(images, config, _drawing(seed, key, tf.shape(images)[0]))
+            images = _transform(images, config, draw)
+        if config.brightness_factor != (1.0, 1.0):
+            images = tf.clip_by_value(images * draw(*config.brightness_factor)[:, None, None, None], 0.0, 255.0)
         for layer in layers:
             images = layer(images, training=True)
         if crop is not None:

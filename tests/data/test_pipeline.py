@@ -92,6 +92,7 @@ AUGMENTATIONS = {
     "translation": {"translation": 0.2},
     "contrast": {"contrast": 0.5},
     "brightness": {"brightness": (-0.3, 0.3)},
+    "brightness_factor": {"brightness_factor": (0.5, 1.5)},
     "crop": {"crop": 0.6},
 }
 
@@ -172,6 +173,33 @@ def test_brightness_adds_a_share_of_the_value_range():
     added = results[:, 0, 0, 0] - 100
     assert added.min() >= 25.5 - 1e-3
     assert added.max() <= 51 + 1e-3
+
+
+def test_a_brightness_factor_multiplies_and_leaves_the_other_draws_as_they_were():
+    images = np.repeat(np.array([[[[40.0, 80.0, 120.0]]]], np.float32).repeat(8, 1).repeat(8, 2), 64, axis=0)
+    brighter = build_augmentation(NOTHING.model_copy(update={"brightness_factor": (0.8, 1.2)}), 8, seed=0)
+    results = brighter(tf.constant(images), tf.constant(0)).numpy()
+    factors = results[:, 0, 0, 0] / 40
+    np.testing.assert_allclose(results, images * factors[:, None, None, None], rtol=1e-5)
+    assert 0.8 <= factors.min() < 0.83
+    assert 1.17 < factors.max() <= 1.2
+    assert abs(factors.mean() - 1) < 0.045  # 3 deviations of the mean of 64 draws
+    # Mirrored or not is drawn apart from how bright: both kinds are bright and dark.
+    flip = NOTHING.model_copy(update={"horizontal_flip": True})
+    ramp = np.repeat(np.arange(1.0, 9.0, dtype=np.float32)[None, None, :, None].repeat(8, 1).repeat(3, 3), 64, axis=0)
+    plain = build_augmentation(flip, 8, seed=0)(tf.constant(ramp), tf.constant(0)).numpy()
+    both = flip.model_copy(update={"brightness_factor": (0.8, 1.2)})
+    mixed = build_augmentation(both, 8, seed=0)(tf.constant(ramp), tf.constant(0)).numpy()
+    found = mixed[:, 0, 0, 0] / plain[:, 0, 0, 0]
+    np.testing.assert_allclose(mixed, plain * found[:, None, None, None], rtol=1e-5)
+    mirrored = plain[:, 0, 0, 0] > 4
+    assert max(found[mirrored].min(), found[~mirrored].min()) < 0.9
+    assert min(found[mirrored].max(), found[~mirrored].max()) > 1.1
+
+
+def test_too_bright_pixels_stop_at_white():
+    augment = build_augmentation(NOTHING.model_copy(update={"brightness_factor": (2.0, 3.0)}), 8, seed=0)
+    assert augment(tf.fill((4, 8, 8, 3), 200.0), tf.constant(0)).numpy().min() == 255
 
 
 def test_without_augmentation_images_pass_unchanged():
