@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,12 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as every run of ours has 
 
 SHARED = Path(__file__).parents[2] / "shared"
 
+digits = cache(load_digits)  # reading them takes as long as making a hundred images of them
+
 
 def digit_image(position: int, side: int = 16) -> Image.Image:
     """A real scan of a digit, enlarged and in colour, so that JPEG has something to compress."""
-    gray = load_digits().images[position] * (255 / 16)
+    gray = digits().images[position] * (255 / 16)
     tint = 0.6 + 0.4 * np.array([position % 2, position % 3 / 2, position % 5 / 4])
     return Image.fromarray((gray[..., None] * tint).astype(np.uint8)).resize((side, side))
 
@@ -41,7 +44,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def image_folder(tmp_path: Path) -> Path:
     """Three classes with 12, 20 and 30 images, one folder a class."""
     root = tmp_path / "photos"
-    targets = load_digits().target
+    targets = digits().target
     for digit, count in ((0, 12), (1, 20), (2, 30)):
         folder = root / f"class {digit}"
         folder.mkdir(parents=True)
@@ -54,7 +57,7 @@ def image_folder(tmp_path: Path) -> Path:
 def tiny_imagenet_folder(tmp_path: Path) -> Path:
     """Tiny ImageNet's layout with three classes of 10 train and 4 val images."""
     root = tmp_path / "tiny-imagenet-200"
-    targets = load_digits().target
+    targets = digits().target
     wnids = ["n02000000", "n01000000", "n03000000"]
     lines = []
     for digit, wnid in enumerate(wnids):

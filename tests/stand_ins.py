@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits
 
-from tests.conftest import digit_image, encoded
+from tests.conftest import digit_image, digits, encoded
 
 INTEL_CLASSES = ("buildings", "forest", "glacier", "mountain", "sea", "street")
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -15,7 +14,7 @@ WORDNET_IDS = ("n01440764", "n01443537", "n01484850", "n01491361", "n01494475", 
 
 def scans(digit: int, start: int, count: int) -> list[int]:
     """Positions of some scans of a digit."""
-    return [int(i) for i in np.flatnonzero(load_digits().target == digit)[start : start + count]]
+    return [int(i) for i in np.flatnonzero(digits().target == digit)[start : start + count]]
 
 
 def write_scans(folder: Path, positions: list[int], side: int, name: str = "{}.jpg") -> None:
