@@ -41,6 +41,7 @@ def parse(words: list[str]) -> argparse.Namespace:
         _add_ensemble,
         _add_audit,
         _add_models,
+        _add_lr_find,
         _add_cache,
     ):
         add_verb(verbs)
@@ -59,8 +60,7 @@ def _add_run(verbs: Verbs) -> None:
         epilog="Example: keras-bench run --experiment folder --data photos/ --model EfficientNetB0 --set tl.epochs=5",
     )
     _add_common(run)
-    run.add_argument("--model", help="backbone (default: the experiment's first); see `keras-bench models`")
-    run.add_argument("--seed", type=int, default=0, help="of weights, dropout, shuffling, augmentation (default: 0)")
+    _add_one_model(run)
     run.add_argument("--show-config", action="store_true", help="print the resolved configuration, explained, and stop")
     run.add_argument("--in-suite", action="store_true", help=argparse.SUPPRESS)
     run.set_defaults(verb="run", parser=run)
@@ -185,6 +185,22 @@ def _add_models(verbs: Verbs) -> None:
     models.set_defaults(verb="models", parser=models)
 
 
+def _add_lr_find(verbs: Verbs) -> None:
+    find = verbs.add_parser(
+        "lr-find",
+        help="find a learning rate for a phase",
+        description="Train some steps with a growing learning rate, draw the loss, and name the rate it falls "
+        "fastest at. No run is touched.",
+        epilog="Example: keras-bench lr-find --experiment folder --data photos/ --model EfficientNetB0 --phase tl",
+    )
+    _add_recipe(find, "phase to find a rate for (default: the experiment's last)")
+    _add_one_model(find)
+    find.add_argument("--steps", type=int, default=100, metavar="N", help="batches trained on (default: 100)")
+    find.add_argument("--low", type=float, default=1e-7, metavar="RATE", help="the first rate (default: 1e-7)")
+    find.add_argument("--high", type=float, default=1.0, metavar="RATE", help="the last rate (default: 1)")
+    find.set_defaults(verb="lr-find", parser=find, exports=None, no_export=False)
+
+
 def _add_cache(verbs: Verbs) -> None:
     cache = verbs.add_parser(
         "cache",
@@ -197,14 +213,32 @@ def _add_cache(verbs: Verbs) -> None:
     cache.set_defaults(verb="cache", parser=cache)
 
 
+def _add_one_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", help="backbone (default: the experiment's first); see `keras-bench models`")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, dropout, shuffling, augmentation (default: 0)")
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
+    _add_recipe(parser, "last phase to train (default: the experiment's)")
+    add = parser.add_argument
+    add("--exports", type=Path, help="folder of all ONNX bundles (default: exports)")
+    add("--no-export", action="store_true", help="make no ONNX bundles at the end")
+    add(
+        "--dry-run",
+        action="store_true",
+        help="print the plan with an estimate of time, disk and memory, and stop",
+    )
+
+
+def _add_recipe(parser: argparse.ArgumentParser, phase: str) -> None:
+    """Add what decides how a model is trained; `phase` is the help of --phase."""
     add = parser.add_argument
     add(
         "--experiment",
         default="tiny-imagenet",
         help="name in experiments/, or a YAML file (default: tiny-imagenet)",
     )
-    add("--phase", choices=("scratch", "tl", "ft"), help="last phase to train (default: the experiment's)")
+    add("--phase", choices=("scratch", "tl", "ft"), help=phase)
     add("--data", type=Path, help="folder or zip of images (default: $KERAS_BENCH_DATA, else downloaded)")
     add(
         "--weights",
@@ -220,11 +254,4 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     add("--out", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
     add("--variant", help="keep a changed recipe apart: runs/<experiment>@<variant>")
-    add("--exports", type=Path, help="folder of all ONNX bundles (default: exports)")
-    add("--no-export", action="store_true", help="make no ONNX bundles at the end")
-    add(
-        "--dry-run",
-        action="store_true",
-        help="print the plan with an estimate of time, disk and memory, and stop",
-    )
     add("--debug", action="store_true", help="show tracebacks")

@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted; the same command continues where it stopped", file=sys.stderr)
+        again = "starts over" if words[:1] == ["lr-find"] else "continues where it stopped"
+        print(f"interrupted; the same command {again}", file=sys.stderr)
         return 130
 
 
@@ -174,6 +175,16 @@ def _models(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _lr_find(arguments: argparse.Namespace) -> int:
+    from keras_bench.console import Log
+    from keras_bench.jobs.lr_find import RateRange, find_rate
+    from keras_bench.jobs.request import resolve
+
+    span = RateRange(arguments.low, arguments.high, arguments.steps)
+    find_rate(resolve(_request(arguments, arguments.model)), span, Log())
+    return 0
+
+
 HANDLERS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "suite": _suite,
@@ -183,5 +194,6 @@ HANDLERS: dict[str, Callable[[argparse.Namespace], int]] = {
     "ensemble": _ensemble,
     "audit": _audit,
     "models": _models,
+    "lr-find": _lr_find,
     "cache": _cache,
 }

@@ -106,6 +106,10 @@ class RunDir:
         """Return run.json's content, or None while the run is not finished."""
         return json.loads(self.run.read_text()) if self.run.is_file() else None
 
+    def rate_search(self, phase: str) -> "RateSearchDir":
+        """Return where a search for the phase's learning rate goes: beside the run, of which it is no part."""
+        return RateSearchDir(self.root.parent / "lr-find" / f"{phase}-{self.root.name}")
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run folder for this process.
@@ -119,6 +123,21 @@ class RunDir:
                 yield
         except Timeout as error:
             raise UserError(f"{self.root} is in use by another process; wait for it or choose another --out") from error
+
+
+class RateSearchDir:
+    """`runs/<experiment>[@<variant>]/<model>/lr-find/<phase>-seed<k>/`, written by `keras-bench lr-find`.
+
+    Args:
+        root: that folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    points = property(lambda self: self.root / "points.csv")
+    curve = property(lambda self: self.root / "curve")  # .png and .svg
+    search = property(lambda self: self.root / "search.json")
 
 
 def run_folder(out: Path, experiment: str, model: str, seed: int, variant: str | None = None) -> RunDir:

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from keras_bench.console import Log
@@ -87,16 +88,7 @@ def train_phase(
 
 def _fit(job: Job, phase: Any, data: Data, weights: InitialWeights, pipeline: Any, log: Log) -> FitOutcome:
     """Train the phase from the initial weights, or, in ft, from the best epoch of tl."""
-    import keras
-
-    from keras_bench.models.weights import initial_model
-
-    # Each phase starts from its own seed, so that ft is the same whether tl ran just before or last week.
-    keras.utils.set_random_seed(job.request.seed)
-    _set_precision(job.config.training.mixed_precision)
-    model = initial_model(model_spec(job, data), weights.path)
-    if phase.name == "ft":
-        model.load_weights(job.run.best_weights("tl"))
+    model = starting_model(job, data, weights, job.run.best_weights("tl") if phase.name == "ft" else None)
     if is_cached(job, phase.name):
         return fit_on_features(job, phase, data, weights, model, pipeline, log)
     train = positions_of(data, "train")[training_rows(job, data)]
@@ -110,6 +102,28 @@ def _fit(job: Job, phase: Any, data: Data, weights: InitialWeights, pipeline: An
         pipeline.evaluation(positions_of(data, "val")),
         log,
     )
+
+
+def starting_model(job: Job, data: Data, weights: InitialWeights, continued: Path | None) -> Any:
+    """Return the model that a phase starts from, in the precision it trains in.
+
+    Args:
+        job: the run.
+        data: its images.
+        weights: of the backbone at the start of the run.
+        continued: the best weights of the phase before, which replace them; None for the first phase.
+    """
+    import keras
+
+    from keras_bench.models.weights import initial_model
+
+    # Each phase starts from its own seed, so that ft is the same whether tl ran just before or last week.
+    keras.utils.set_random_seed(job.request.seed)
+    _set_precision(job.config.training.mixed_precision)
+    model = initial_model(model_spec(job, data), weights.path)
+    if continued is not None:
+        model.load_weights(continued)
+    return model
 
 
 def _best_model(job: Job, phase: Any, data: Data) -> Any:
