@@ -18,8 +18,9 @@ def verdict_lines(runs: Sequence[RunView], pairs: Sequence[PairedTest], val_pair
     test = winner.final.test["top1"]
     assert test is not None
     images = winner.final.result.metrics["test"].images
+    name = winner.label.removesuffix(" (scratch)")  # the phase follows
     lines = [
-        f"Best: {winner.label} ({winner.final_phase}), chosen on val with top-1 {percent(winner.final.val_top1)}. "
+        f"Best: {name} ({winner.final_phase}), chosen on val with top-1 {percent(winner.final.val_top1)}. "
         f"On {images:,} test images no decision has seen, its top-1 is {percent(test)}."
     ]
     against = [oriented(pair, winner.label) for pair in pairs if winner.label in (pair.first, pair.second)]

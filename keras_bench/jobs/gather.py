@@ -17,6 +17,7 @@ from keras_bench.evaluation.classes import class_scores, confusion_counts, most_
 from keras_bench.evaluation.explanations import judge_methods
 from keras_bench.evaluation.statistics import compare, draw_counts, interval, metric_intervals
 from keras_bench.evaluation.verdict import verdict_lines
+from keras_bench.jobs.claims import check_claims
 from keras_bench.jobs.cost import read_cost
 from keras_bench.jobs.explained import explained_images
 from keras_bench.jobs.prepare import read_audit
@@ -49,15 +50,17 @@ def gather(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comparison:
     """
     refuse_different_tests(runs)
     counts = {split: draw_counts(len(_predictions(runs[0], split).ids)) for split in ("val", "test")}
+    labels = _labels(runs)
     with log.progress("statistics", sum(len(_phases(run)) for run in runs), "phases") as advance:
-        views = {run.root: _view(run, counts, advance) for run in runs}
+        views = {run.root: _view(run, labels[run.root], counts, advance) for run in runs}
     order = _ranking(views)
     runs = sorted(runs, key=lambda run: order[run.root])
     ranked = [views[run.root] for run in runs]
     chosen = _one_a_model(runs)
-    pairs = compare([_pair(one, other, "test") for one, other in combinations(chosen, 2)], counts["test"])
-    val_pairs = _val_pairs(chosen)
+    pairs = compare([_pair(one, other, "test", labels) for one, other in combinations(chosen, 2)], counts["test"])
+    val_pairs = _val_pairs(chosen, labels)
     dataset = json.loads(runs[0].dataset.read_text(encoding="utf-8"))
+    study = load_study(folder.root.name.partition("@")[0], dataset)
     return Comparison(
         name=folder.root.name,
         title=_title(runs[0]),
@@ -66,9 +69,12 @@ def gather(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comparison:
         runs=ranked,
         pairs=pairs,
         val_pairs=val_pairs,
-        fine_tuning=compare([_tuning_pair(run) for run in runs if {"tl", "ft"} <= set(_phases(run))], counts["test"]),
+        fine_tuning=compare(
+            [_tuning_pair(run, labels[run.root]) for run in runs if {"tl", "ft"} <= set(_phases(run))], counts["test"]
+        ),
         seeds=_seed_spreads(ranked),
-        study=load_study(folder.root.name.partition("@")[0], dataset),
+        study=study,
+        claims=check_claims(study, {run.model_name: (run, views[run.root]) for run in chosen}),
         explained=explained_images(runs, [view.label for view in ranked]),
         verdict=verdict_lines([views[run.root] for run in chosen], pairs, val_pairs),
     )
@@ -126,7 +132,14 @@ def _predictions(run: RunDir, split: str, phase: str | None = None) -> Predictio
     return Predictions.from_npz(run.predictions(phase or _final(run), split))
 
 
-def _view(run: RunDir, counts: Counts, advance: Any) -> RunView:
+def _labels(runs: list[RunDir]) -> dict[Path, str]:
+    """Return each run's name for people; where some are transferred, one that trained from scratch says so."""
+    scratch = {run.root for run in runs if _final(run) == "scratch"}
+    mixed = 0 < len(scratch) < len(runs)
+    return {run.root: run.label + (" (scratch)" if mixed and run.root in scratch else "") for run in runs}
+
+
+def _view(run: RunDir, label: str, counts: Counts, advance: Any) -> RunView:
     phases = {}
     for phase in _phases(run):
         phases[phase] = _phase_view(run, phase, counts)
@@ -138,6 +151,7 @@ def _view(run: RunDir, counts: Counts, advance: Any) -> RunView:
     return RunView(
         model=run.model_name,
         seed=run.seed,
+        label=label,
         final_phase=final,
         phases=phases,
         cost=read_cost(run),
@@ -225,20 +239,20 @@ def _one_a_model(runs: list[RunDir]) -> list[RunDir]:
     return [found[min(shared or found)] for found in seeds.values()]
 
 
-def _pair(one: RunDir, other: RunDir, split: str) -> tuple[str, Predictions, str, Predictions]:
-    return one.label, _predictions(one, split), other.label, _predictions(other, split)
+def _pair(one: RunDir, other: RunDir, split: str, labels: dict[Path, str]) -> tuple[str, Predictions, str, Predictions]:
+    return labels[one.root], _predictions(one, split), labels[other.root], _predictions(other, split)
 
 
-def _tuning_pair(run: RunDir) -> tuple[str, Predictions, str, Predictions]:
+def _tuning_pair(run: RunDir, label: str) -> tuple[str, Predictions, str, Predictions]:
     test = {phase: _predictions(run, "test", phase) for phase in ("ft", "tl")}
-    return f"{run.label} ft", test["ft"], f"{run.label} tl", test["tl"]
+    return f"{label} ft", test["ft"], f"{label} tl", test["tl"]
 
 
-def _val_pairs(chosen: list[RunDir]) -> list[PairedTest]:
+def _val_pairs(chosen: list[RunDir], labels: dict[Path, str]) -> list[PairedTest]:
     """Compare the winner with every other model on val, where their val images are the same."""
     winner = _predictions(chosen[0], "val")
     others = [run for run in chosen[1:] if np.array_equal(_predictions(run, "val").ids, winner.ids)]
-    return compare([_pair(chosen[0], other, "val") for other in others], draw_counts(len(winner.ids)))
+    return compare([_pair(chosen[0], other, "val", labels) for other in others], draw_counts(len(winner.ids)))
 
 
 def _seed_spreads(ranked: list[RunView]) -> list[SeedSpread]:
@@ -247,7 +261,7 @@ def _seed_spreads(ranked: list[RunView]) -> list[SeedSpread]:
         by_model[view.model].append(view)
     return [
         SeedSpread(
-            model,
+            model + (" (scratch)" if views[0].label.endswith("(scratch)") else ""),
             tuple(view.seed for view in views),
             tuple(view.final.val_top1.value for view in views),
             tuple(view.final.result.metrics["test"].top1 for view in views),

@@ -73,13 +73,13 @@ def write_report(folder: ExperimentDir, runs: list[RunDir], log: Log) -> str:
     comparison = gather(folder, runs, log)
     facts = _facts(comparison)
     write_text(folder.results, results_csv(comparison))
-    by_label = {run.label: run for run in runs}
+    folders = {(run.model_name, run.seed): run for run in runs}
     figures = _experiment_figures(comparison)
     with log.progress("report", len(comparison.runs) + 1, "parts") as advance:
         for number, view in enumerate(comparison.runs):
             order = confusion_order(view.final.confusion)
             figures[f"confusion_{number}"] = _confusion(comparison, view, order, labelled=False)
-            _write_run(by_label[view.label], comparison, view, order, facts)
+            _write_run(folders[view.model, view.seed], comparison, view, order, facts)
             advance(1)
         for name, figure in figures.items():
             if not name.startswith("confusion_"):  # each run keeps its own, with names

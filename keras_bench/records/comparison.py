@@ -8,7 +8,7 @@ import numpy as np
 from keras_bench.records.audit import Audit
 from keras_bench.records.cost import Cost, Latency
 from keras_bench.records.export import Verification
-from keras_bench.records.results import PhaseResult, run_label
+from keras_bench.records.results import PhaseResult
 from keras_bench.records.statistics import (
     Calibration,
     ClassScores,
@@ -17,6 +17,7 @@ from keras_bench.records.statistics import (
     MethodVerdict,
     PairedTest,
 )
+from keras_bench.records.study import ClaimCheck, Study
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class RunView:
     Attributes:
         model: the backbone's name.
         seed: the run's seed.
+        label: the model's name, with the seed where it is not 0, and "(scratch)" where other runs are transferred.
         final_phase: chosen on val.
         phases: by name, in order of training.
         cost: what can be counted; None where it was not.
@@ -99,6 +101,7 @@ class RunView:
 
     model: str
     seed: int
+    label: str
     final_phase: str
     phases: dict[str, PhaseView]
     cost: Cost | None
@@ -109,11 +112,6 @@ class RunView:
     exports: dict[str, Verification]
     config: str
     environment: dict[str, Any]
-
-    @property
-    def label(self) -> str:
-        """The model's name, with the seed where it is not 0."""
-        return run_label(self.model, self.seed)
 
     @property
     def final(self) -> PhaseView:
@@ -180,46 +178,6 @@ class SeedSpread:
 
 
 @dataclass(frozen=True)
-class Published:
-    """One published row of the study an experiment reproduces.
-
-    Attributes:
-        model: the backbone's name.
-        phase: "tl", "ft" or "scratch".
-        figures: what the source states, by name, e.g. {"val_top1": 0.57, "parameters_millions": 14.8}.
-    """
-
-    model: str
-    phase: str
-    figures: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Study:
-    """The published figures an experiment is held against.
-
-    Attributes:
-        source: the publication.
-        hardware: what it ran on; "" where it does not say.
-        data: what the figures were measured on.
-        comparable: whether our data set and class list are the same.
-        rows: its figures.
-        notes: what a reader should know of them.
-    """
-
-    source: str
-    hardware: str
-    data: str
-    comparable: bool
-    rows: list[Published]
-    notes: list[str]
-
-    def row(self, model: str, phase: str) -> Published | None:
-        """Return the published row of a model and phase, or None."""
-        return next((one for one in self.rows if (one.model, one.phase) == (model, phase)), None)
-
-
-@dataclass(frozen=True)
 class Comparison:
     """All finished runs of an experiment.
 
@@ -234,6 +192,7 @@ class Comparison:
         fine_tuning: tl against ft of each run that has both, on test.
         seeds: models with several seeds.
         study: published figures; None where the experiment has none.
+        claims: its published claims beside what the runs show.
         explained: images with the maps of every model.
         verdict: the answer in words, a line each.
     """
@@ -248,6 +207,7 @@ class Comparison:
     fine_tuning: list[PairedTest]
     seeds: list[SeedSpread]
     study: Study | None
+    claims: list[ClaimCheck]
     explained: list[ExplainedImage]
     verdict: list[str]
 

@@ -17,6 +17,7 @@ from keras_bench.records.comparison import Comparison, RunView
 from keras_bench.records.cost import CALLS, DEVICES
 from keras_bench.records.explanations import METHODS
 from keras_bench.records.statistics import Interval
+from keras_bench.records.study import CLAIMED, FIGURES
 from keras_bench.reporting.overlays import COLORMAP, overlay
 from keras_bench.reporting.svg import inline_svg
 
@@ -42,10 +43,18 @@ def report_page(comparison: Comparison, figures: Mapping[str, Figure], facts: Ma
         calls=CALLS,
         devices=DEVICES,
         methods=METHODS,
+        **published_figures(comparison),
         batch_sizes=sorted({one.batch_size for run in comparison.runs for one in run.latencies}),
         minority=minority_classes(comparison),
         color_scale=_data_uri(_scale(), "PNG"),
     )
+
+
+def published_figures(comparison: Comparison) -> dict[str, Any]:
+    """Return how the figures of published claims, and those that its rows state, are named and scaled."""
+    study = comparison.study
+    stated = [(key, shown) for key, shown in FIGURES.items() if study and study.states(key)]
+    return {"claimed": CLAIMED, "stated": stated}
 
 
 def environment() -> Environment:

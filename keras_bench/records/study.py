@@ -1,0 +1,112 @@
+"""What was published of a study, and how its claims fare here."""
+
+from dataclasses import dataclass
+
+# Figures a source may state: heading, factor from the file to the page, decimals.
+FIGURES = {
+    "val_loss": ("val loss", 1, 2),
+    "val_top1": ("val top-1, %", 100, 1),
+    "val_top5": ("val top-5, %", 100, 1),
+    "test_top1": ("test top-1, %", 100, 1),
+    "test_macro_f1": ("F1", 100, 1),
+    "test_macro_auc": ("AUC", 100, 1),
+    "parameters_millions": ("parameters, M", 1, 1),
+    "megabytes": ("MB", 1, 1),
+    "cpu_ms": ("CPU, ms", 1, 0),
+    "gpu_ms": ("GPU, ms", 1, 0),
+    "training_seconds": ("training, s", 1, 0),
+    "inference_seconds": ("inference, s", 1, 3),
+}
+
+# What a claim may be about: heading, factor, decimals.
+CLAIMED = {
+    "val_top1": ("val top-1, %", 100, 1),
+    "test_top1": ("test top-1, %", 100, 1),
+    "val_falls": ("mean fall of val top-1 from one epoch to the next, points", 100, 2),
+    "seconds_per_epoch": ("seconds an epoch", 1, 1),
+    "gap": ("over-fitting gap, points", 100, 1),
+    "gradcam_area": ("share of the image that holds half of Grad-CAM's evidence, %", 100, 1),
+    "parameters_millions": ("parameters, M", 1, 2),
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published row of the study an experiment reproduces.
+
+    Attributes:
+        model: the backbone's name.
+        phase: "tl", "ft" or "scratch".
+        figures: what the source states, by a name of FIGURES, e.g. {"val_top1": 0.57, "parameters_millions": 14.8}.
+    """
+
+    model: str
+    phase: str
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One published finding, in a form that runs can confirm or overturn.
+
+    Attributes:
+        text: the finding in words.
+        figure: a name of CLAIMED.
+        more: the model for which it is said to be higher.
+        less: the model for which it is said to be lower.
+    """
+
+    text: str
+    figure: str
+    more: str
+    less: str
+
+
+@dataclass(frozen=True)
+class ClaimCheck:
+    """A claim and what the runs here show.
+
+    Attributes:
+        claim: as published.
+        more: the figure of the model said to have more; None where it was not measured.
+        less: the figure of the other model.
+        words: "as published", "the opposite", "no difference shown", or why neither can be said.
+    """
+
+    claim: Claim
+    more: float | None
+    less: float | None
+    words: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """The published figures an experiment is held against.
+
+    Attributes:
+        source: the publication.
+        hardware: what it ran on; "" where it does not say.
+        data: what the figures were measured on.
+        comparable: whether our data set and class list are the same.
+        difference: why they are not; "" where they are.
+        rows: its figures.
+        claims: its findings.
+        notes: what a reader should know of them.
+    """
+
+    source: str
+    hardware: str
+    data: str
+    comparable: bool
+    difference: str
+    rows: list[Published]
+    claims: list[Claim]
+    notes: list[str]
+
+    def row(self, model: str, phase: str) -> Published | None:
+        """Return the published row of a model and phase, or None."""
+        return next((one for one in self.rows if (one.model, one.phase) == (model, phase)), None)
+
+    def states(self, figure: str) -> bool:
+        """Return whether any row has a figure."""
+        return any(figure in row.figures for row in self.rows)
