@@ -5,11 +5,12 @@ KERAS_BENCH := $(BIN)/keras-bench
 SUITE = $(KERAS_BENCH) suite $(if $(DATA),--data "$(DATA)")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint bench report tiny-imagenet-all
+.PHONY: help setup demo test test-all lint bench report
+.PHONY: tiny-imagenet-all intel-all imagenet100-all cifar10-all folder-all
 
 help: ## list the targets
 	@echo "make TARGET [DATA=folder-or-zip] [ARGS='options of keras-bench suite']"
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 22
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 22
 
 setup: .venv/.installed ## make .venv and install keras-bench with its tools (some minutes, once)
 
@@ -44,3 +45,15 @@ report: .venv/.installed ## make the report of an experiment again: make report 
 
 tiny-imagenet-all: .venv/.installed ## study 1: VGG16, ResNet50, EfficientNetB0 on Tiny ImageNet
 	$(SUITE) --experiment tiny-imagenet $(ARGS)
+
+intel-all: .venv/.installed ## study 2: EfficientNetB0 against ResNet50 on Intel's scenes; needs DATA=
+	$(SUITE) --experiment intel $(ARGS)
+
+imagenet100-all: .venv/.installed ## study 3: ResNet18, 34, 50 and EfficientNetB0 from scratch; needs DATA=
+	$(SUITE) --experiment imagenet100 $(ARGS)
+
+cifar10-all: .venv/.installed ## study 4: EfficientNet against ResNet as families on CIFAR-10
+	$(SUITE) --experiment cifar10 $(ARGS)
+
+folder-all: .venv/.installed ## study 5: three networks on your own folder of images; needs DATA=
+	$(SUITE) --experiment folder $(ARGS)

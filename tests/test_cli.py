@@ -98,6 +98,27 @@ def test_settings_that_cannot_work_together_are_refused(capsys):
     assert "expected a value of at least 0" in fails(capsys, *run, "--set", "model.auxiliary_weight=-1")
 
 
+@pytest.mark.parametrize("words", [["suite"], ["suite", "--dry-run"], ["run"], ["run", "--dry-run"]])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (
+            "intel",
+            "https://www.kaggle.com/datasets/puneet6060/intel-image-classification (a free account is needed), the",
+        ),
+        ("imagenet100", "train.X1/ to train.X4/ and val.X/ with one folder a WordNet id"),
+        ("folder", "one folder a class with its images, <class>/<image>, or the same below train/, val/ and test/"),
+    ],
+)
+def test_images_that_only_the_user_can_fetch_are_asked_for_before_anything_else(capsys, monkeypatch, words, name, told):
+    monkeypatch.setattr("keras_bench.jobs.weights.download", lambda *arguments: pytest.fail("weights come after data"))
+    line = fails(capsys, *words, "--experiment", name)
+    assert f"{name}: its images are not downloaded for you; give them with --data FOLDER-OR-ZIP" in line
+    assert "(with make: DATA=FOLDER-OR-ZIP). Expected: " in line
+    assert told in line
+    assert "--data nowhere: no such file or folder" in fails(capsys, *words, "--experiment", name, "--data", "nowhere")
+
+
 def test_missing_weights_name_the_file_its_place_and_the_options(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("keras_bench.backbones._STORAGE", "http://127.0.0.1:9/")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))

@@ -18,6 +18,7 @@ from keras_bench.jobs.prepare import (
     load_data,
     open_data,
     positions_of,
+    require_data,
     training_rows,
 )
 from keras_bench.jobs.request import Job
@@ -55,6 +56,7 @@ def print_plan(job: Job, log: Log) -> None:
     log.line(
         f"plan of {job.config.name}: {job.backbone.name} at {job.image_size} pixels, phases {' then '.join(job.phases)}"
     )
+    require_data(job)
     missing = missing_weights([job])
     for line in missing:
         log.line(f"weights: missing, a run would download it: {line}")

@@ -49,6 +49,23 @@ def data_path(job: Job) -> Path | None:
     return job.request.data
 
 
+def require_data(job: Job) -> None:
+    """Refuse a run whose images only the user can provide, before anything is downloaded.
+
+    Raises:
+        UserError: no path was given for a source that needs one, or nothing lies there.
+    """
+    path = data_path(job)
+    if path is not None and not path.exists():
+        raise UserError(f"--data {path}: no such file or folder")
+    if path is None and job.config.dataset.source == "folder":
+        hint = job.config.data_hint or "a folder or zip with one folder of images a class"
+        raise UserError(
+            f"{job.config.name}: its images are not downloaded for you; give them with --data FOLDER-OR-ZIP "
+            f"(with make: DATA=FOLDER-OR-ZIP). Expected: {hint}"
+        )
+
+
 def open_data(job: Job, log: Log) -> tuple[ImageIndex, ImageStore, str]:
     """List the images and compute their fingerprint, which tells whether finished work is still valid."""
     index = open_source(job.config.dataset, data_path(job), log)

@@ -11,7 +11,15 @@ from keras_bench.errors import ExportError
 from keras_bench.jobs.compare import compare_runs
 from keras_bench.jobs.fingerprint import finished_phases, phase_inputs
 from keras_bench.jobs.post import finish_parts, missing_parts, time_models
-from keras_bench.jobs.prepare import Data, audit_data, describe_data, load_data, open_data, write_data_files
+from keras_bench.jobs.prepare import (
+    Data,
+    audit_data,
+    describe_data,
+    load_data,
+    open_data,
+    require_data,
+    write_data_files,
+)
 from keras_bench.jobs.request import Job
 from keras_bench.jobs.weights import InitialWeights, find_weights
 from keras_bench.rundir import write_json, write_text
@@ -32,6 +40,7 @@ def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
         RunError: training failed.
     """
     started = time.monotonic()
+    require_data(job)
     weights = find_weights(job, log)
     failure = None
     with job.run.lock():

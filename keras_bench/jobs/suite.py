@@ -12,6 +12,7 @@ from keras_bench.console import Log
 from keras_bench.errors import UserError
 from keras_bench.jobs.compare import compare_runs
 from keras_bench.jobs.post import time_models
+from keras_bench.jobs.prepare import require_data
 from keras_bench.jobs.request import Job, Request, resolve
 from keras_bench.jobs.weights import OPTIONS, find_weights, missing_weights
 
@@ -33,6 +34,7 @@ def run_suite(request: Request, models: list[str] | None, dry_run: bool, log: Lo
     experiment = load_experiment(request.experiment)
     names = models or list(experiment.models)
     jobs = [resolve(replace(request, model=name), experiment) for name in names]
+    require_data(jobs[0])
     _find_all_weights(jobs, log)
     failed = []
     for number, job in enumerate(jobs):
