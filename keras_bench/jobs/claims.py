@@ -62,9 +62,9 @@ def _figure(name: str, run: RunDir, view: RunView) -> float | None:
 def _is_shown(name: str, one: RunDir, other: RunDir) -> bool:
     """Return whether two runs differ by more than chance over the images, where that can be tested."""
     if name == "gradcam_area":
-        areas, others = _gradcam_areas(one), _gradcam_areas(other)
-        shared = sorted(set(areas) & set(others))
-        return differ(np.array([areas[name] for name in shared]), np.array([others[name] for name in shared]))
+        areas, other_areas = _gradcam_areas(one), _gradcam_areas(other)
+        shared = sorted(set(areas) & set(other_areas))
+        return differ(np.array([areas[name] for name in shared]), np.array([other_areas[name] for name in shared]))
     if name not in ("val_top1", "test_top1"):
         return True
     found, others = (_predictions(run, name.removesuffix("_top1")) for run in (one, other))
