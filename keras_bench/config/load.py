@@ -68,33 +68,40 @@ class Experiment:
         return _validate(merged, layers)
 
 
-def find_experiment(name: str) -> Path:
-    """Return the YAML file of an experiment given by name or by path.
+def find_file(name: str, kind: str, folders: list[Path], origin: str) -> Path:
+    """Return the YAML file of an experiment or a sweep given by name or by path.
 
-    Names are looked up in ./experiments, then beside the package, then where pip puts our data files.
+    Args:
+        name: a path that ends in .yaml, or the name of a file in one of the folders.
+        kind: what an error calls it.
+        folders: where names are looked up, first place first.
+        origin: where the name was written.
 
     Raises:
-        UserError: there is no such experiment.
+        UserError: there is no such file.
     """
     if name.endswith((".yaml", ".yml")):
         if Path(name).is_file():
             return Path(name)
-        raise UserError(f"--experiment: no file {name!r}. Give an existing YAML file or a name.")
-    folders = experiment_folders()
+        raise UserError(f"{origin}: no file {name!r}. Give an existing YAML file or a name.")
     for folder in folders:
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
     known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
-    raise UserError(f"--experiment: {unknown_name('experiment', name, known)}, or a path ending in .yaml")
+    raise UserError(f"{origin}: {unknown_name(kind, name, known)}, or a path ending in .yaml")
 
 
-def load_experiment(name: str) -> Experiment:
+def load_experiment(name: str, origin: str = "--experiment") -> Experiment:
     """Read an experiment by name or path; its keys are checked by `Experiment.resolve`.
+
+    Args:
+        name: looked up in ./experiments, then beside the package, then where pip puts our data files; or a path.
+        origin: where the name was written, for errors.
 
     Raises:
         UserError: the file is missing, is not YAML, or its `models` block is not a mapping of known models.
     """
-    path = find_experiment(name)
+    path = find_file(name, "experiment", experiment_folders(), origin)
     tree = read_yaml(path)
     tree.setdefault("name", path.stem)
     models = tree.pop("models", None) or {}
