@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from keras_bench.errors import UserError
 from keras_bench.records.results import PhaseResult, run_label
 
 PHASE_ORDER = ("scratch", "tl", "ft")
+VARIANT_LENGTH = 120  # a folder's name ends at 255 bytes, on some encrypted file systems at 143
 
 
 class RunDir:
@@ -174,6 +176,51 @@ class ExperimentDir:
 def experiment_folder(out: Path, experiment: str, variant: str | None = None) -> ExperimentDir:
     """Return `runs/<experiment>[@<variant>]`, which holds the runs of an experiment and their comparison."""
     return ExperimentDir(out / (experiment + (f"@{variant}" if variant else "")))
+
+
+def variant_name(settings: Mapping[str, Any]) -> str:
+    """Return the variant of a sweep point: its sorted `key=value` list, made safe as part of a folder's name.
+
+    What had to be changed or cut is told apart by a digest of the whole list.
+
+    Args:
+        settings: value by dotted key; values as JSON has them.
+    """
+    whole = ",".join(f"{key}={_variant_value(value)}" for key, value in sorted(settings.items()))
+    safe = re.sub(r"[^A-Za-z0-9._=,+\[\]-]", "_", whole)
+    if safe == whole and len(whole) <= VARIANT_LENGTH:
+        return whole or "default"
+    digest = hashlib.blake2b(whole.encode("utf-8"), digest_size=5).hexdigest()
+    return f"{safe[: VARIANT_LENGTH - len(digest) - 1]}-{digest}"
+
+
+def _variant_value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_variant_value, value))}]"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+class SweepDir:
+    """What a sweep comes to, in `runs/sweeps/<name>/`; its runs lie with those of their experiment.
+
+    Args:
+        root: that folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    results = property(lambda self: self.root / "results.csv")
+    page = property(lambda self: self.root / "index.html")
+    figures = property(lambda self: self.root / "figures")
+    trials = property(lambda self: self.root / "trials.sqlite")
+
+
+def sweep_folder(out: Path, name: str) -> SweepDir:
+    """Return `runs/sweeps/<name>`."""
+    return SweepDir(out / "sweeps" / name)
 
 
 def runs_of(root: Path) -> list[RunDir]:

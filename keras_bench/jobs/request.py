@@ -28,6 +28,7 @@ class Request:
         settings: texts of --set, in order.
         exports: folder of all bundles; None: exports/ for runs/, else exports/ below `out`.
         export: whether bundles are made at the end.
+        layers: what a sweep sets for this run, weakest first; weaker than `settings`.
     """
 
     experiment: str = DEFAULT_EXPERIMENT
@@ -41,6 +42,7 @@ class Request:
     settings: tuple[str, ...] = field(default=())
     exports: Path | None = None
     export: bool = True
+    layers: tuple[Layer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,8 @@ class Job:
 
 
 def overriding_layers(request: Request) -> list[Layer]:
-    """Return the command line's settings as configuration layers, weakest first."""
-    layers = [parse_setting(text) for text in request.settings]
+    """Return what overrides the experiment's file as configuration layers, weakest first."""
+    layers = [*request.layers, *(parse_setting(text) for text in request.settings)]
     if request.weights is not None:
         layers.append(Layer("--weights", {"model": {"weights": request.weights}}))
     if not request.export:

@@ -1,10 +1,5 @@
-"""The verb `suite`: every model of an experiment, one after another, each in a fresh process, then the table.
+"""The verb `suite`: every model of an experiment, one after another, each in a fresh process, then the table."""
 
-A process of its own for each model, because TensorFlow does not give a finished model's memory back.
-"""
-
-import subprocess
-import sys
 from dataclasses import replace
 
 from keras_bench.config import load_experiment
@@ -13,10 +8,8 @@ from keras_bench.errors import UserError
 from keras_bench.jobs.compare import compare_runs
 from keras_bench.jobs.post import time_models
 from keras_bench.jobs.prepare import require_data
-from keras_bench.jobs.request import Job, Request, resolve
-from keras_bench.jobs.weights import OPTIONS, find_weights, missing_weights
-
-USER_ERROR = UserError.exit_code
+from keras_bench.jobs.processes import find_all_weights, run_alone, run_each
+from keras_bench.jobs.request import Request, resolve
 
 
 def run_suite(request: Request, models: list[str] | None, dry_run: bool, log: Log) -> int:
@@ -35,17 +28,11 @@ def run_suite(request: Request, models: list[str] | None, dry_run: bool, log: Lo
     names = models or list(experiment.models)
     jobs = [resolve(replace(request, model=name), experiment) for name in names]
     require_data(jobs[0])
-    _find_all_weights(jobs, log)
-    failed = []
-    for number, job in enumerate(jobs):
-        log.line(f"── {number + 1}/{len(jobs)} {job.backbone.name} " + "─" * 40)
-        code = subprocess.run(_command(job, dry_run)).returncode
-        if code == 130:
-            raise KeyboardInterrupt
-        if code == USER_ERROR and number == 0:
-            return USER_ERROR  # the data is the same for every model: the others would say the same
-        if code != 0:
-            failed.append(f"{job.backbone.name} (exit code {code})")
+    find_all_weights(jobs, log)
+    codes = run_each(jobs, names, lambda job: run_alone(job, dry_run), log)
+    if codes[0] == UserError.exit_code:
+        return UserError.exit_code
+    failed = [f"{name} (exit code {code})" for name, code in zip(names, codes, strict=True) if code != 0]
     if dry_run:
         return 1 if failed else 0
     time_models(jobs, log)
@@ -57,35 +44,3 @@ def run_suite(request: Request, models: list[str] | None, dry_run: bool, log: Lo
         log.line(f"not finished: {', '.join(failed)}; the same command runs what is missing")
         return 1
     return 0
-
-
-def _find_all_weights(jobs: list[Job], log: Log) -> None:
-    missing = missing_weights(jobs)
-    if not missing:
-        return
-    log.line("ImageNet weights that are missing here:")
-    for line in missing:
-        log.line(f"  {line}")
-    try:
-        for job in jobs:
-            find_weights(job, log)
-    except UserError as error:
-        raise UserError(
-            f"{len(missing)} files of ImageNet weights are missing and could not be downloaded: {'; '.join(missing)}. "
-            f"Put them there, or use {OPTIONS}"
-        ) from error
-
-
-def _command(job: Job, dry_run: bool) -> list[str]:
-    """Return the command line of one model's run; its comparison is left to us."""
-    request = job.request
-    words = [sys.executable, "-m", "keras_bench.run", "--model", job.backbone.name, "--in-suite"]
-    words += ["--experiment", request.experiment, "--seed", str(request.seed), "--out", str(request.out)]
-    for option, value in (("phase", request.phase), ("data", request.data), ("weights", request.weights)):
-        words += [f"--{option}", str(value)] if value is not None else []
-    words += ["--variant", request.variant] if request.variant else []
-    for setting in request.settings:
-        words += ["--set", setting]
-    words += [] if request.export else ["--no-export"]
-    words += ["--exports", str(request.exports)] if request.exports else []
-    return words + (["--dry-run"] if dry_run else [])
