@@ -34,6 +34,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     for add_verb in (
         _add_run,
         _add_suite,
+        _add_sweep,
         _add_report,
         _add_export,
         _add_verify,
@@ -76,6 +77,26 @@ def _add_suite(verbs: Verbs) -> None:
     suite.add_argument("--model", action="append", dest="models", help="only this model; may be given several times")
     suite.add_argument("--seed", type=int, default=0, help="as in run (default: 0)")
     suite.set_defaults(verb="suite", parser=suite)
+
+
+def _add_sweep(verbs: Verbs) -> None:
+    sweep = verbs.add_parser(
+        "sweep",
+        help="vary configuration keys of an experiment and compare the points",
+        description="Run every point of a sweep, each in a fresh process: of a grid, of a list, or drawn by a search.",
+        epilog="Example: keras-bench sweep dropout --data tiny-imagenet-200.zip --seed 0 1 2",
+    )
+    add = sweep.add_argument
+    add("sweep", help="name in experiments/sweeps/, or a YAML file")
+    add("--experiment", help="name or YAML file (default: the sweep's)")
+    add("--model", action="append", dest="models", help="only this model; may be given several times")
+    add("--seed", type=int, nargs="+", dest="seeds", help="one or more, as in run (default: the sweep's, else 0)")
+    add("--phase", choices=("scratch", "tl", "ft"), help="last phase to train (default: the sweep's)")
+    _add_data_options(sweep)
+    add("--out", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
+    add("--dry-run", action="store_true", help="print the points, the plan of one of them, and stop")
+    add("--debug", action="store_true", help="show tracebacks")
+    sweep.set_defaults(verb="sweep", parser=sweep)
 
 
 def _add_report(verbs: Verbs) -> None:
@@ -239,6 +260,14 @@ def _add_recipe(parser: argparse.ArgumentParser, phase: str) -> None:
         help="name in experiments/, or a YAML file (default: tiny-imagenet)",
     )
     add("--phase", choices=("scratch", "tl", "ft"), help=phase)
+    _add_data_options(parser)
+    add("--out", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
+    add("--variant", help="keep a changed recipe apart: runs/<experiment>@<variant>")
+    add("--debug", action="store_true", help="show tracebacks")
+
+
+def _add_data_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--data", type=Path, help="folder or zip of images (default: $KERAS_BENCH_DATA, else downloaded)")
     add(
         "--weights",
@@ -252,6 +281,3 @@ def _add_recipe(parser: argparse.ArgumentParser, phase: str) -> None:
         metavar="KEY=VALUE",
         help="override, e.g. tl.epochs=3",
     )
-    add("--out", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
-    add("--variant", help="keep a changed recipe apart: runs/<experiment>@<variant>")
-    add("--debug", action="store_true", help="show tracebacks")

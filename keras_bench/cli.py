@@ -80,6 +80,28 @@ def _suite(arguments: argparse.Namespace) -> int:
     return run_suite(_request(arguments, None), arguments.models, arguments.dry_run, Log())
 
 
+def _sweep(arguments: argparse.Namespace) -> int:
+    from keras_bench.console import Log
+    from keras_bench.jobs.sweep import run_sweep
+    from keras_bench.jobs.sweep_plan import SweepRequest
+
+    for seed in arguments.seeds or ():
+        if seed < 0:
+            raise UserError(f"--seed: expected whole numbers of at least 0, received {seed}")
+    request = SweepRequest(
+        sweep=arguments.sweep,
+        experiment=arguments.experiment,
+        models=tuple(dict.fromkeys(arguments.models or ())),
+        seeds=tuple(dict.fromkeys(arguments.seeds or ())),
+        phase=arguments.phase,
+        data=arguments.data,
+        weights=arguments.weights,
+        settings=tuple(arguments.settings),
+        out=arguments.out,
+    )
+    return run_sweep(request, arguments.dry_run, Log())
+
+
 def _report(arguments: argparse.Namespace) -> int:
     from keras_bench.console import Log
     from keras_bench.jobs.report import report
@@ -188,6 +210,7 @@ def _lr_find(arguments: argparse.Namespace) -> int:
 HANDLERS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "suite": _suite,
+    "sweep": _sweep,
     "report": _report,
     "export": _export,
     "verify": _verify,

@@ -54,8 +54,17 @@ def make_run(
     out, model, seed=0, *, skills=(("tl", 1.5), ("ft", 2.5)), names=None, titles=None, images=200, label_seed=0
 ):
     """Write one finished run whose phases have the given skills; everything the post-stage adds is there too."""
-    names = names or [f"class{k}" for k in range(8)]
     run = run_folder(out, "made", model, seed)
+    make_training(run, skills, names, titles, images, label_seed)
+    final = skills[-1][0]
+    _make_post_stage(run, final, Predictions.from_npz(run.predictions(final, "test")))
+    write_json(run.run, {"experiment": "made", "model": model, "seed": seed, "final_phase": final})
+    return run
+
+
+def make_training(run, skills, names=None, titles=None, images=200, label_seed=0, inputs=None):
+    """Write what training leaves in a run folder, less run.json; `inputs` is what each phase depends on, by phase."""
+    names, seed = names or [f"class{k}" for k in range(8)], run.seed
     labels = np.random.default_rng(label_seed).permutation(np.arange(images) % len(names))
     write_text(run.config, to_yaml(Config(name="made", title="a made-up study")))
     write_json(run.environment, {**ENVIRONMENT, "weights_sha256": "none", "seed": seed, "command": [], "locations": {}})
@@ -65,15 +74,10 @@ def make_run(
     dataset |= {"test_origin": "made up", "image_sizes": ["32x32"], "unreadable": {}, "warnings": []}
     write_json(run.dataset, dataset)
     for place, (phase, skill) in enumerate(skills):
-        _make_phase(run, phase, skill, labels, names, seed + 10 * place)
-    final = skills[-1][0]
-    test = Predictions.from_npz(run.predictions(final, "test"))
-    _make_post_stage(run, final, test)
-    write_json(run.run, {"experiment": "made", "model": model, "seed": seed, "final_phase": final})
-    return run
+        _make_phase(run, phase, skill, labels, names, seed + 10 * place, (inputs or {}).get(phase))
 
 
-def _make_phase(run, phase, skill, labels, names, seed):
+def _make_phase(run, phase, skill, labels, names, seed, inputs):
     salt = sum(map(ord, run.model_name))
     found = {
         "val": predictions(labels[:80], names, skill, salt + seed + 1),
@@ -83,7 +87,7 @@ def _make_phase(run, phase, skill, labels, names, seed):
         write_bytes(run.predictions(phase, split), one.to_npz())
     write_text(run.history(phase), history_csv(4, skill))
     metrics = {split: compute_metrics(one) for split, one in found.items()}
-    inputs = {"data": "f" * 32, "weights": "none", "dataset.image_size": 32, "model.alpha": None}
+    inputs = inputs or {"data": "f" * 32, "weights": "none", "dataset.image_size": 32, "model.alpha": None}
     result = PhaseResult(
         phase, 3, 4, 8.0, 2.0, 150.0, 4_000_000, 300_000, 900.0, metrics, inputs, {"xla": False}, ENVIRONMENT
     )

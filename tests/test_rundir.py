@@ -5,7 +5,16 @@ from pathlib import Path
 import pytest
 
 from keras_bench.errors import UserError
-from keras_bench.rundir import parse_run_reference, replacing, run_folder, runs_of, write_json, write_text
+from keras_bench.rundir import (
+    parse_run_reference,
+    replacing,
+    run_folder,
+    runs_of,
+    sweep_folder,
+    variant_name,
+    write_json,
+    write_text,
+)
 
 
 def test_paths_are_those_of_the_layout():
@@ -14,6 +23,28 @@ def test_paths_are_those_of_the_layout():
     assert run.best_weights("tl") == run.root / "tl" / "best.weights.h5"
     assert run.predictions("ft", "test") == run.root / "ft" / "predictions-test.npz"
     assert run_folder(Path("runs"), "demo", "VGG16", 0).root == Path("runs/demo/VGG16/seed0")
+
+
+def test_a_variant_is_its_sorted_settings_made_safe():
+    assert variant_name({"tl.optimizer": "sgd", "model.dropout": 0.2}) == "model.dropout=0.2,tl.optimizer=sgd"
+    values = {"a.a": 1e-5, "a.b": True, "a.c": None, "a.d": [-0.1, 0.1], "a.e": 10.0, "a.f": 3}
+    assert variant_name(values) == "a.a=1e-05,a.b=true,a.c=null,a.d=[-0.1,0.1],a.e=10,a.f=3"
+    assert variant_name({}) == "default"
+    weights = variant_name({"model.weights": "run:demo/VGG16/seed0"})
+    assert weights.startswith("model.weights=run_demo_VGG16_seed0-")
+    assert weights != variant_name({"model.weights": "run:demo_VGG16/seed0"})  # a digest tells them apart
+    long = [variant_name({"title": "x" * 200 + end}) for end in "ab"]
+    assert [len(name) for name in long] == [120, 120]
+    assert long[0] != long[1]
+    assert parse_run_reference(f"run:demo@{long[0]}/VGG16/seed1", Path("runs")).model_name == "VGG16"
+
+
+def test_a_sweep_is_not_taken_for_an_experiments_runs(tmp_path):
+    folder = sweep_folder(tmp_path, "dropout")
+    assert folder.page == tmp_path / "sweeps" / "dropout" / "index.html"
+    write_text(folder.results, "")
+    write_text(folder.figures / "model.dropout.png", "")
+    assert runs_of(tmp_path / "sweeps") == runs_of(folder.root) == []
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):

@@ -75,6 +75,26 @@ def metric_intervals(predictions: Predictions, counts: np.ndarray) -> dict[str, 
     return found
 
 
+def recall_interval(right: np.ndarray, labels: np.ndarray, classes: Sequence[int], counts: np.ndarray) -> Interval:
+    """Return the mean recall of some classes with its bootstrap interval.
+
+    A class that a resample holds no image of is left out of that resample's mean.
+
+    Args:
+        right: share of right answers to each image, float, (N,): 0 or 1, or the mean over several seeds.
+        labels: int64, (N,).
+        classes: class numbers, each with at least one image.
+        counts: float32, (resamples, N), from `draw_counts`.
+    """
+    groups = int(labels.max()) + 1
+    hits = _sum_by(labels, right, groups, counts)[list(classes)]
+    support = _sum_by(labels, np.ones(len(labels)), groups, counts)[list(classes)]
+    with np.errstate(invalid="ignore"):
+        recall = np.where(support > 0, hits / support, np.nan)
+    value = float(np.mean([right[labels == k].mean() for k in classes]))
+    return interval(value, _mean_of_defined(recall))
+
+
 def _class_averages(
     labels: np.ndarray, answers: np.ndarray, classes: int, counts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -141,13 +161,27 @@ def compare(pairs: Sequence[tuple[str, Predictions, str, Predictions]], counts: 
         pairs: label and predictions of the one, label and predictions of the other; equal ids in equal order.
         counts: float32, (resamples, N), from `draw_counts`.
     """
-    tests = [_compare_two(*pair, counts) for pair in pairs]
+    return correct([paired_test(name, one.right, second, other.right, counts) for name, one, second, other in pairs])
+
+
+def correct(tests: Sequence[PairedTest]) -> list[PairedTest]:
+    """Return the tests of one table with Holm's correction over all of them."""
     corrected = holm([test.p_value for test in tests])
     return [replace(test, p_holm=p) for test, p in zip(tests, corrected, strict=True)]
 
 
-def _compare_two(name: str, one: Predictions, other_name: str, other: Predictions, counts: np.ndarray) -> PairedTest:
-    right, other_right = one.right, other.right
+def paired_test(
+    name: str, right: np.ndarray, other_name: str, other_right: np.ndarray, counts: np.ndarray
+) -> PairedTest:
+    """Test two models on the same images, without a correction.
+
+    Args:
+        name: label of the one.
+        right: whether each of its answers is right, bool, (N,).
+        other_name: label of the other.
+        other_right: the same of the other.
+        counts: float32, (resamples, N), from `draw_counts`.
+    """
     difference = right.astype(np.float32) - other_right.astype(np.float32)
     only_first, only_second = int((right & ~other_right).sum()), int((other_right & ~right).sum())
     p_value = mcnemar(only_first, only_second)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from keras_bench.records.comparison import RunView
 from keras_bench.records.statistics import Interval, PairedTest
+from keras_bench.records.sweep import SweepRow
 
 
 def verdict_lines(runs: Sequence[RunView], pairs: Sequence[PairedTest], val_pairs: Sequence[PairedTest]) -> list[str]:
@@ -82,6 +83,44 @@ def _cheaper_tie(runs: Sequence[RunView], val_pairs: Sequence[PairedTest], again
     return (
         f"Cheaper: val shows no difference between {winner.label} and {cheapest.label}, "
         f"which needs {share:.1f} times fewer multiply-adds an image{'; but test shows it worse' if worse else ''}."
+    )
+
+
+def sweep_verdict(rows: Sequence[SweepRow]) -> list[str]:
+    """Return what a sweep of one model says, a sentence or two a line; the best point was chosen on val.
+
+    Args:
+        rows: of one model, one of them the best.
+    """
+    best = next(row for row in rows if row.is_best)
+    seeds = f", mean of {len(best.seeds)} seeds" if len(best.seeds) > 1 else ""
+    lines = [
+        f"{best.model}: best on val is {best.point.label} (val top-1 {100 * best.val_top1:.1f} %{seeds}). "
+        f"On test images no decision has seen, its top-1 is {percent(best.top1)}."
+    ]
+    baseline = next((row for row in rows if row.is_baseline), None)
+    if baseline is None:
+        return lines
+    if best.is_baseline:
+        lines[0] += " It is the baseline."
+    elif best.paired is not None:
+        lines.append(f"Against the baseline {baseline.point.label}: {_of_point(best.paired)}")
+    others = [row.paired for row in rows if row.paired is not None and not row.is_best]
+    if others:
+        counts = {words: sum(pair.words() == words for pair in others) for words in ("better", "worse")}
+        lines.append(
+            f"The other points against the baseline on test: {counts['better']} better, {counts['worse']} worse, "
+            f"{len(others) - sum(counts.values())} with no difference shown."
+        )
+    return lines
+
+
+def _of_point(pair: PairedTest) -> str:
+    """Say how the second of a pair does against the first, the baseline."""
+    gap = oriented(pair, pair.second).difference
+    return (
+        f"{pair.words()} on test, {gap.value * 100:+.1f} points (95 % interval {gap.low * 100:+.1f} to "
+        f"{gap.high * 100:+.1f} points; {p_words(pair.p_holm)})."
     )
 
 

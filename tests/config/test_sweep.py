@@ -38,8 +38,11 @@ def test_points_keep_their_order_keys_and_names(tmp_path):
 
 
 def test_the_baseline_is_the_first_point_with_its_values(tmp_path):
-    text = "experiment: digits\nbaseline: {tl.optimizer: sgd}\ngrid: {model.dropout: [0.2, 0.4], tl.optimizer: [adam, sgd]}\n"
-    assert load(tmp_path, text).baseline.settings == {"model.dropout": 0.2, "tl.optimizer": "sgd"}
+    grid = "grid: {model.dropout: [0.2, 0.4], tl.optimizer: [adam, sgd]}\n"
+    assert load(tmp_path, "experiment: digits\nbaseline: {tl.optimizer: sgd}\n" + grid).baseline.settings == {
+        "model.dropout": 0.2,
+        "tl.optimizer": "sgd",
+    }
 
 
 def test_a_search_has_ranges_and_choices(tmp_path):
@@ -62,10 +65,10 @@ def test_what_follows_training_is_off_unless_the_file_sets_it(tmp_path):
     experiment = load_experiment("digits")
     without = load(tmp_path, "experiment: digits\ngrid: {model.dropout: [0.2, 0.4]}\n")
     config = experiment.resolve("MobileNet", without.layers(without.points[1]))
-    assert not (config.explain.enabled or config.latency.enabled or config.export.enabled)
+    assert [config.explain.enabled, config.latency.enabled, config.export.enabled] == [False] * 3
     assert config.model.dropout == 0.4
-    text = "experiment: digits\nset: {export.enabled: true, model.dropout: 0.1, tl.epochs: 2}\ngrid: {model.dropout: [0.2]}\n"
-    sweep = load(tmp_path, text)
+    fixed = "set: {export.enabled: true, model.dropout: 0.1, tl.epochs: 2}\n"
+    sweep = load(tmp_path, "experiment: digits\n" + fixed + "grid: {model.dropout: [0.2]}\n")
     config = experiment.resolve("MobileNet", sweep.layers(sweep.points[0]))
     assert (config.export.enabled, config.latency.enabled) == (True, False)
     assert (config.model.dropout, config.tl.epochs) == (0.2, 2)  # the point is stronger than `set`

@@ -15,6 +15,7 @@ from keras_bench.evaluation.statistics import (
     mcnemar,
     mean_interval,
     metric_intervals,
+    recall_interval,
 )
 from keras_bench.records.predictions import Predictions
 from keras_bench.records.statistics import Interval, PairedTest
@@ -47,6 +48,20 @@ def test_counts_are_resamples_of_all_images_and_depend_on_the_seed_only():
     assert counts.var() == pytest.approx(0.98, rel=0.05)
     assert np.array_equal(counts, draw_counts(50, resamples=600, seed=3))
     assert not np.array_equal(counts, draw_counts(50, resamples=600, seed=4))
+
+
+def test_the_recall_of_some_classes_is_their_mean_and_agrees_with_balanced_accuracy_over_all():
+    right, labels = np.array([1.0, 0.0, 1.0, 0.5, 1.0, 1.0]), np.array([0, 0, 1, 1, 2, 2])
+    found = recall_interval(right, labels, [0, 1], draw_counts(6))
+    assert found.value == (0.5 + 0.75) / 2
+    # Of two images one right: a resample has a recall of 0, 0.5 or 1, or none where it holds neither.
+    assert recall_interval(right, labels, [0], draw_counts(6)) == Interval(0.5, 0.0, 1.0)
+    assert recall_interval(right, labels, [2], draw_counts(6)) == Interval(1.0, 1.0, 1.0)
+    predictions = made()
+    counts = draw_counts(300)
+    expected = metric_intervals(predictions, counts)["balanced_accuracy"]
+    whole = recall_interval(predictions.right.astype(float), predictions.labels, range(7), counts)
+    assert (whole.value, whole.low, whole.high) == pytest.approx((expected.value, expected.low, expected.high))
 
 
 @pytest.mark.parametrize("ties", [False, True])

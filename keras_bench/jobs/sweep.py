@@ -1,0 +1,95 @@
+"""The verb `sweep`: every point of a sweep, one after another, each in a fresh process, then one table."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from keras_bench.config.points import Dimension, Range
+from keras_bench.console import Log
+from keras_bench.errors import UserError
+from keras_bench.jobs.post import time_models
+from keras_bench.jobs.processes import Run, find_all_weights, run_alone
+from keras_bench.jobs.sweep_plan import Plan, SweepRequest, Task, corner, plan_sweep
+from keras_bench.jobs.sweep_runs import is_finished, run_tasks
+from keras_bench.records.sweep import value_text
+
+
+def run_sweep(request: SweepRequest, dry_run: bool, log: Log, run: Run = run_alone) -> int:
+    """Run what is missing of a sweep and write its table; returns 0, or 1 when a run failed.
+
+    A run that fails does not keep the others from running; finished runs find that out by their own fingerprint.
+
+    Args:
+        request: what was asked.
+        dry_run: print the points and the plan of one instead.
+        log: the screen.
+        run: runs one job and returns its exit code.
+
+    Raises:
+        UserError: bad input, found before anything is run.
+    """
+    plan = plan_sweep(request)
+    if plan.sweep.search is not None:
+        from keras_bench.jobs.search import require_optuna, run_search
+
+        require_optuna()
+    if dry_run:
+        return _print_plan(plan, log)
+    _find_weights(plan, log)
+    if plan.sweep.search is not None:
+        points, failed = run_search(plan, run, log)
+    else:
+        points, failed = list(plan.sweep.points), run_tasks(plan.tasks(plan.sweep.points), run, log)
+    if failed is None:
+        return UserError.exit_code
+    tasks = plan.tasks(points) if points else []
+    from keras_bench.jobs.sweep_results import write_results  # draws, so it is not loaded for an error or a plan
+
+    timed = [task.job for task in tasks if task.job.config.latency.enabled]
+    if timed:
+        time_models(timed, log)
+    write_results(plan, points, tasks, log)
+    if failed:
+        log.line(f"not finished: {'; '.join(failed)}. The same command runs what is missing")
+    return 1 if failed else 0
+
+
+def _find_weights(plan: Plan, log: Log) -> None:
+    points = plan.sweep.points or (corner(plan),)
+    jobs = [plan.job(point, model, plan.seeds[0]) for model in plan.models for point in points]
+    different = {(job.backbone.name, job.config.model.weights, job.config.model.alpha): job for job in jobs}
+    find_all_weights(list(different.values()), log)
+
+
+def _print_plan(plan: Plan, log: Log) -> int:
+    """Print the points, and what one of those that are not finished would do and take."""
+    search = plan.sweep.search
+    if search is not None:
+        spans = "; ".join(f"{key} {_span(within)}" for key, within in search.space.items())
+        log.line(f"{search.trials} trials by {search.method} search (seed {search.seed}) of {spans}")
+        log.line(f"runs: {search.trials * len(plan.seeds)}")
+        job = plan.job(plan.sweep.baseline or corner(plan), plan.models[0], plan.seeds[0])
+    else:
+        tasks = plan.tasks(plan.sweep.points)
+        log.table(_task_table(tasks))
+        log.line(f"runs: {len(tasks)}")
+        job = next((task.job for task in tasks if not is_finished(task.job)), tasks[0].job)
+    log.line("one of them:")
+    return run_alone(job, dry_run=True)
+
+
+def _span(within: Dimension) -> str:
+    if isinstance(within, Range):
+        return f"{value_text(within.low)} to {value_text(within.high)}" + (" (log)" if within.log else "")
+    return f"among {', '.join(map(value_text, within))}"
+
+
+def _task_table(tasks: Sequence[Task]) -> Table:
+    table = Table()
+    for name in ("run", "folder", "state"):
+        table.add_column(name)
+    for task in tasks:
+        state = "finished" if is_finished(task.job) else "to do"
+        table.add_row(Text(task.name), Text(str(task.job.run.root)), state)
+    return table

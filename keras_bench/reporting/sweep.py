@@ -1,0 +1,138 @@
+"""The table of a sweep: for the terminal, as CSV, and as one HTML page that opens offline."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from rich.table import Table
+from rich.text import Text
+
+from keras_bench.console import duration
+from keras_bench.records.statistics import Interval, PairedTest
+from keras_bench.records.sweep import SweepRow, SweepTable
+from keras_bench.reporting.page import environment
+from keras_bench.reporting.svg import inline_svg
+from keras_bench.reporting.text import shorten
+
+
+def sweep_table(table: SweepTable) -> Table:
+    """Return a table for the terminal; what its columns mean stands in `captions`."""
+    shown = Table(title=Text(f"{table.name}: {table.title}" if table.title else table.name))
+    several = len(table.models) > 1
+    for name in (["model"] if several else []) + ["point"]:
+        shown.add_column(name)
+    for name in ("val top-1", "test top-1", "balanced accuracy", "minority recall", "training", "against baseline"):
+        shown.add_column(name, justify="right")
+    shown.add_column("p", justify="right")
+    shown.add_column("test says")
+    for place, row in enumerate(table.rows):
+        last = place + 1 == len(table.rows) or table.rows[place + 1].model != row.model
+        shown.add_row(*([row.model] if several else []), *_cells(row), end_section=last)
+    return shown
+
+
+def _cells(row: SweepRow) -> list[str | Text]:
+    gap = difference(row.paired)
+    return [
+        Text(row.point.label + (" *" if row.is_best else "") + (" (baseline)" if row.is_baseline else "")),
+        f"{row.val_top1:.1%}",
+        _percent(row.top1),
+        f"{row.balanced_accuracy.value:.1%}",
+        _percent(row.minority_recall) if row.minority_recall else "—",
+        duration(row.seconds),
+        f"{100 * gap.value:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]" if gap else "—",
+        f"{row.paired.p_holm:.3f}" if row.paired else "—",
+        row.paired.words() if row.paired else "—",
+    ]
+
+
+def _percent(found: Interval) -> str:
+    return f"{found.value:.1%} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+
+
+def difference(pair: PairedTest | None) -> Interval | None:
+    """Return test top-1 of a point less that of the baseline, which is the first of the pair."""
+    if pair is None:
+        return None
+    gap = pair.difference
+    return Interval(-gap.value, -gap.high, -gap.low)
+
+
+def captions(table: SweepTable) -> list[str]:
+    """Return what the columns mean, one sentence or two a line."""
+    lines = ["* the best point, chosen on val. No decision used test. [low, high]: 95 % interval over test images."]
+    lines.append(
+        "Against the baseline: difference in test top-1 in points on the same images, exact McNemar test with Holm's "
+        "correction over all points of the table."
+    )
+    if len(table.seeds) > 1:
+        seeds = ", ".join(map(str, table.seeds))
+        tested = ", ".join(f"seed {seed} of {model}" for model, seed in table.seed.items())
+        lines.append(f"Figures are means over seeds {seeds}; the paired tests compare the runs of {tested or 'none'}.")
+    if table.minority:
+        names = ", ".join(map(shorten, table.minority[:3]))
+        more = f" and {len(table.minority) - 3} more" if len(table.minority) > 3 else ""
+        lines.append(f"Minority recall: mean recall of the classes with the fewest training images ({names}{more}).")
+    else:
+        lines.append("Minority recall: —, since the classes have equally many training images within 10 %.")
+    return lines
+
+
+def sweep_csv(table: SweepTable) -> str:
+    """Return results.csv: every figure of every point, unrounded, with a column for each key that is set."""
+    keys = list(dict.fromkeys(key for row in table.rows for key in row.point.settings))
+    lines = [_flat(row, keys, table) for row in table.rows]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return stream.getvalue()
+
+
+def _flat(row: SweepRow, keys: list[str], table: SweepTable) -> dict[str, Any]:
+    line: dict[str, Any] = {"model": row.model, "point": row.point.label}
+    line |= {key: _plain_value(row.point.settings[key]) if key in row.point.settings else None for key in keys}
+    line |= {"baseline": row.is_baseline, "best_on_val": row.is_best, "val_top1": row.val_top1}
+    for name in ("top1", "balanced_accuracy", "minority_recall"):
+        line |= _ends(f"test_{name}", getattr(row, name))
+    line |= {"seconds": row.seconds, **_ends("difference", difference(row.paired))}
+    pair = row.paired
+    line["p_value"], line["p_holm"] = (pair.p_value, pair.p_holm) if pair else (None, None)
+    line["test_says"] = pair.words() if pair else None
+    line["paired_seed"] = table.seed.get(row.model) if pair else None
+    line |= {"seeds": " ".join(map(str, row.seeds)), "final_phases": " ".join(row.phases)}
+    return line | {"test_top1_of_seeds": " ".join(map(str, row.top1_of_seeds)), "runs": " ".join(row.folders)}
+
+
+def _plain_value(value: Any) -> Any:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _ends(name: str, found: Interval | None) -> dict[str, float | None]:
+    ends = (found.value, found.low, found.high) if found else (None, None, None)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+
+
+def sweep_page(table: SweepTable, figures: Mapping[str, Figure], facts: Mapping[str, str]) -> str:
+    """Return the whole page.
+
+    Args:
+        table: everything it shows.
+        figures: by the key of their factor.
+        facts: `made` (time), `version`, and `settings`, which all points share.
+    """
+    return (
+        environment()
+        .get_template("sweep_page.html.j2")
+        .render(
+            t=table,
+            captions=captions(table),
+            difference=difference,
+            figures={key: Markup(inline_svg(figure)) for key, figure in figures.items()},
+            facts=facts,
+        )
+    )

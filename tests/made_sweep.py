@@ -1,0 +1,56 @@
+"""Sweeps whose runs are made up rather than trained, for tests of what a sweep does with them."""
+
+import io
+
+from rich.console import Console
+
+from keras_bench.console import Log
+from keras_bench.jobs.cost import file_identity
+from keras_bench.jobs.fingerprint import phase_inputs
+from keras_bench.jobs.sweep import run_sweep
+from keras_bench.jobs.sweep_plan import SweepRequest
+from keras_bench.rundir import write_bytes, write_json
+from tests.made import make_training
+
+DATA = "f" * 32  # the fingerprint of made-up data
+GRID = "grid: {model.dropout: [0.2, 0.4], training.batch_size: [16, 32]}\n"
+
+
+def study(tmp_path, text=GRID, base="experiment: digits\nmodels: [MobileNet]\nphase: tl\nset: {model.weights: none}\n"):
+    path = tmp_path / "study.yaml"
+    path.write_text(base + text)
+    return str(path)
+
+
+def request(tmp_path, text=GRID, **words):
+    return SweepRequest(study(tmp_path, text), out=tmp_path / "runs", **words)
+
+
+class FakeRunner:
+    """Makes up a finished run for each job, and fails or stops where told."""
+
+    def __init__(self, fails=(), stops_at=None, code=1):
+        self.calls, self.fails, self.stops_at, self.code = [], fails, stops_at, code
+
+    def __call__(self, job):
+        dropout = job.config.model.dropout
+        self.calls.append((dropout, job.config.training.batch_size, job.backbone.name, job.request.seed))
+        if self.stops_at == len(self.calls):
+            raise KeyboardInterrupt
+        if dropout in self.fails:
+            return self.code
+        inputs = {phase: phase_inputs(job, phase, DATA, "none") for phase in job.phases}
+        make_training(job.run, [(phase, 4 - 3 * dropout) for phase in job.phases], inputs=inputs)
+        final = job.phases[-1]
+        write_json(job.run.run, {"phases": list(job.phases), "final_phase": final})
+        write_bytes(job.run.model(final), b"weights")
+        write_json(job.run.cost, file_identity(job.run, final))
+        write_json(job.run.timing, {"seconds": 100.0 * job.config.training.batch_size / 16})
+        return 0
+
+
+def sweep(request, runner, dry_run=False):
+    """Run a sweep and return its exit code and what it printed."""
+    screen = io.StringIO()
+    code = run_sweep(request, dry_run, Log(Console(file=screen, width=250)), runner)
+    return code, screen.getvalue()
