@@ -84,7 +84,7 @@ def test_bad_words_are_one_line_that_helps(capsys, tmp_path):
     assert "--seed: expected a whole number of at least 0, received -1" in fails(capsys, "run", "--seed", "-1")
 
 
-def test_settings_that_cannot_work_together_are_refused(capsys):
+def test_settings_that_cannot_work_together_are_refused(capsys, tmp_path):
     run = ["run", "--experiment", "digits"]
     assert "VGG16 has no width multiplier" in fails(capsys, *run, "--model", "VGG16", "--set", "model.alpha=0.5")
     assert "InceptionV3 needs at least 75 pixels, received 32" in fails(capsys, *run, "--model", "InceptionV3")
@@ -96,6 +96,12 @@ def test_settings_that_cannot_work_together_are_refused(capsys):
     line = fails(capsys, *run, *auxiliary)
     assert "EfficientNetB0 has no auxiliary classifier, received 0.4; did you mean --model InceptionV3?" in line
     assert "expected a value of at least 0" in fails(capsys, *run, "--set", "model.auxiliary_weight=-1")
+    line = fails(capsys, *run, "--set", "training.accumulation_steps=5")
+    assert "training.accumulation_steps: a batch of 32 images is computed in equal portions" in line
+    assert "expected a number that divides 32, received 5" in line
+    few = ["--phase", "scratch", "--set", "dataset.limit_per_class=2", "--set", "training.accumulation_steps=8"]
+    line = fails(capsys, *run, *few, "--set", "training.batch_size=64", "--out", str(tmp_path))
+    assert "10 training images fill 2 portions of 8, expected at least 8" in line
 
 
 @pytest.mark.parametrize("words", [["suite"], ["suite", "--dry-run"], ["run"], ["run", "--dry-run"]])

@@ -105,6 +105,12 @@ class TrainingConfig(Section):
     """What the phases share."""
 
     batch_size: int = Field(32, ge=1, description="images a step")
+    accumulation_steps: int = Field(
+        1,
+        ge=1,
+        description="portions a batch is computed in, their gradients averaged before the weights move: "
+        "less memory, the same step",
+    )
     label_smoothing: Fraction = Field(0.0, description="share of the target spread evenly over the classes")
     imbalance: Literal["none", "class_weights", "undersample", "oversample", "focal", "logit_adjustment"] = Field(
         "none", description="what makes up for classes of different sizes; `keras-bench sweep imbalance` compares them"
@@ -121,6 +127,11 @@ class TrainingConfig(Section):
     checkpoint_monitor: Literal["val_cross_entropy", "val_top1"] = Field(
         "val_top1", description="what chooses a phase's best epoch (ours)"
     )
+
+    @property
+    def portion_size(self) -> int:
+        """Images that pass through the network at a time: a batch, or a portion of one."""
+        return self.batch_size // self.accumulation_steps
 
 
 class PhaseConfig(Section):

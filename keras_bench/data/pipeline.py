@@ -17,7 +17,7 @@ class Pipeline:
     Attributes:
         store: the decoded images.
         image_size: side of the network's square input, pixels.
-        batch_size: images a step.
+        batch_size: images at a time: a step, or a portion of one.
         num_classes: length of the one-hot labels.
         seed: of shuffling and augmentation.
     """
@@ -78,20 +78,20 @@ class Pipeline:
             positions: int64, (N,).
             augmentation: random changes.
             view: which view; what it shows depends on it and the seed only.
-            done: how many images to leave out at the start, a multiple of the batch size.
+            done: how many images to leave out at the start; if augmented, a multiple of the batch size.
 
         Returns:
             float32 (batch, image_size, image_size, 3) in [0, 255].
         """
         augment = build_augmentation(augmentation, self.image_size, self.seed)
         first = view * self.steps(len(positions))
-        batches = tf.data.Dataset.from_tensor_slices(positions).batch(self.batch_size)
+        batches = tf.data.Dataset.from_tensor_slices(positions[done:]).batch(self.batch_size)
 
         def load(step: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
             images = self._images(batch)
             return augment(images, tf.cast(first + step, tf.int32)) if view else images
 
-        numbered = batches.enumerate().skip(done // self.batch_size)
+        numbered = batches.enumerate(done // self.batch_size)
         return numbered.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
     def order(self, count: int, epoch: tf.Tensor | int) -> tf.Tensor:

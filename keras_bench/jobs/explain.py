@@ -180,7 +180,7 @@ def _curves(
     orders[RANDOM] = random_order(count, subject.cells, settings.seed)
 
     def predict(batch: np.ndarray) -> np.ndarray:
-        return np.asarray(model.predict(batch, batch_size=job.config.training.batch_size, verbose=0))
+        return np.asarray(model.predict(batch, batch_size=job.config.training.portion_size, verbose=0))
 
     with log.progress("deletion and insertion", len(orders) * 2 * (settings.steps + 1) * count, "images") as advance:
         return {

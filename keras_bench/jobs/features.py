@@ -175,7 +175,7 @@ def _about(job: Job, data: Data, weights: InitialWeights, positions: np.ndarray,
 
         about |= {"augmentation": job.config.augmentation.model_dump(mode="json"), "seed": job.request.seed}
         about["augmentation_version"] = VERSION
-        about["batch_size"] = job.config.training.batch_size  # random changes are drawn batch by batch
+        about["batch_size"] = job.config.training.portion_size  # random changes are drawn batch by batch
     return about
 
 
@@ -207,7 +207,7 @@ def fit_on_features(
         raise RunError(f"{phase.name}.features: cached: {error}; use streamed, or unfreeze fewer blocks") from error
     with log.timed("features of frozen parts"):
         features = compute_features(job, phase.name, data, weights, frozen, pipeline, log)
-    labels, batch_size = one_hot(data, "train"), job.config.training.batch_size
+    labels, batch_size = one_hot(data, "train"), job.config.training.portion_size
     rows, epochs = training_rows(job, data), job.config.phase(phase.name).epochs
 
     def order_of(epoch: int) -> np.ndarray:

@@ -152,9 +152,12 @@ def _print_phase(job: Job, phase: str, probe: Probe, data: Data, log: Log) -> fl
     """Print one phase's line and return its estimated seconds."""
     counts = {split: len(positions_of(data, split)) for split in ("val", "test")}
     counts["train"] = len(training_rows(job, data))
-    batch, epochs = job.config.training.batch_size, job.config.phase(phase).epochs
-    steps = {split: -(-count // batch) for split, count in counts.items()}
+    training, epochs = job.config.training, job.config.phase(phase).epochs
+    portion = training.portion_size  # what one timed step took
+    steps = {split: -(-count // portion) for split, count in counts.items()}
     trains = f"{phase}: trains {probe.trainable:,} of {probe.parameters:,} parameters; at most {epochs} epochs"
+    if training.accumulation_steps > 1:
+        trains += f", each batch of {training.batch_size} in portions of {portion}"
     if is_cached(job, phase):
         views = getattr(job.config, phase).views
         seconds = (views * steps["train"] + 2 * steps["val"] + steps["test"]) * probe.predict_seconds
@@ -167,7 +170,7 @@ def _print_phase(job: Job, phase: str, probe: Probe, data: Data, log: Log) -> fl
     seconds += (steps["val"] + steps["test"]) * probe.predict_seconds
     images = epochs * (counts["train"] + counts["val"]) + counts["val"] + counts["test"]
     log.line(
-        f"{trains}, {images:,} images, {batch / probe.step_seconds:.0f} training images/s: about {duration(seconds)}"
+        f"{trains}, {images:,} images, {portion / probe.step_seconds:.0f} training images/s: about {duration(seconds)}"
     )
     return seconds
 

@@ -85,7 +85,20 @@ def load_data(job: Job, index: ImageIndex, store: ImageStore, fingerprint: str, 
     splits = split_images(index, job.config.dataset, store.readable)
     for warning in splits.warnings:
         log.warn(warning)
+    _check_portions(job, len(splits.positions["train"]))
     return Data(index, store, splits, fingerprint)
+
+
+def _check_portions(job: Job, images: int) -> None:
+    """Refuse gradients that are averaged over more portions than an epoch has."""
+    training = job.config.training
+    portions = -(-images // training.portion_size)
+    if portions < training.accumulation_steps:
+        raise UserError(
+            f"training.accumulation_steps: {images} training images fill {portions} portions of "
+            f"{training.portion_size}, expected at least {training.accumulation_steps}: the weights would not move in "
+            "every epoch; lower training.batch_size"
+        )
 
 
 def audit_data(job: Job, data: Data, log: Log) -> Data:

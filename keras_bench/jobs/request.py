@@ -5,7 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from keras_bench.backbones import BACKBONES, Backbone
-from keras_bench.config import Config, Experiment, Layer, load_experiment, load_run_config, parse_setting
+from keras_bench.config import (
+    Config,
+    Experiment,
+    Layer,
+    TrainingConfig,
+    load_experiment,
+    load_run_config,
+    parse_setting,
+)
 from keras_bench.errors import UserError
 from keras_bench.rundir import ExperimentDir, RunDir, experiment_folder, run_folder
 
@@ -163,10 +171,19 @@ def _without_weights(config: Config, request: Request) -> Config:
     return config.model_copy(update={"model": config.model.model_copy(update={"weights": "none"})})
 
 
+def _check_portions(training: TrainingConfig) -> None:
+    if training.batch_size % training.accumulation_steps:
+        raise UserError(
+            f"training.accumulation_steps: a batch of {training.batch_size} images is computed in equal portions; "
+            f"expected a number that divides {training.batch_size}, received {training.accumulation_steps}"
+        )
+
+
 def _check(job: Job) -> None:
     """Refuse combinations of valid keys that cannot work together."""
     family, model, ft = job.backbone.family, job.config.model, job.config.ft
     name = job.backbone.name
+    _check_portions(job.config.training)
     if ft.features == "cached" and ft.unfreeze == "all":
         raise UserError(
             "ft.features: cached needs blocks that stay frozen, but ft.unfreeze is all; "

@@ -158,7 +158,7 @@ def build_pipeline(job: Job, data: Data) -> Any:
     return Pipeline(
         data.store,
         job.image_size,
-        job.config.training.batch_size,
+        job.config.training.portion_size,
         len(data.index.class_names),
         job.request.seed,
     )

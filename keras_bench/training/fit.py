@@ -62,7 +62,7 @@ def compile_for_phase(model: keras.Model, phase: Phase) -> bool:
     # Measured on a CPU without a GPU: XLA makes EfficientNetB0's forward pass 12 times slower, ResNet50's 1.1 times.
     xla = training.xla == "on" or (training.xla == "auto" and bool(tf.config.list_physical_devices("GPU")))
     model.compile(
-        optimizer=build_optimizer(settings),
+        optimizer=build_optimizer(settings, training.accumulation_steps),
         loss=build_loss(training, phase.class_counts),
         metrics=build_metrics(model.outputs[0].shape[-1]),
         jit_compile=xla,

@@ -207,6 +207,17 @@ def test_without_augmentation_images_pass_unchanged():
     np.testing.assert_array_equal(build_augmentation(NOTHING, 8, seed=0)(images, tf.constant(0)), images)
 
 
+def test_views_go_on_behind_any_image_where_nothing_is_drawn_and_behind_any_batch_where_something_is(image_folder):
+    pipeline, positions = make_pipeline(image_folder), np.arange(40, 0, -1)
+    random = NOTHING.model_copy(update={"rotation_degrees": 30.0})
+    for view, done in ((0, 16), (0, 13), (1, 16)):  # 13: it was interrupted while the batch size was another one
+        whole, rest = (
+            np.concatenate(list(pipeline.views(positions, random, view, start).as_numpy_iterator()))
+            for start in (0, done)
+        )
+        np.testing.assert_array_equal(rest, whole[done:])
+
+
 def test_tensorflows_accurate_jpeg_decoder_agrees_with_ours_bit_by_bit(image_folder):
     # The fast path a pipeline may take one day; TensorFlow's default method differs by up to 5 levels.
     index = open_source(DatasetConfig(source="folder"), image_folder, Log())

@@ -231,6 +231,32 @@ def test_without_augmentation_cached_and_streamed_training_are_the_same(tmp_path
 
 
 @pytest.mark.slow
+def test_batches_in_portions_train_cached_and_streamed_as_whole_ones(tmp_path):
+    from tests.export.test_convert import build
+
+    weights = tmp_path / "lively.keras"
+    build("MobileNet", side=32, alpha=0.25).save(weights)
+    words = [*RUN, *WITHOUT_AUGMENTATION, "--weights", str(weights), "--out", str(tmp_path)]
+    words += ["--set", "model.dropout=0.0", "--set", "training.batch_size=36"]
+    curves = []
+    for way, portions in (("cached", 1), ("cached", 3), ("streamed", 3)):
+        variant = f"{way}{portions}"
+        settings = [f"tl.features={way}", f"training.accumulation_steps={portions}"]
+        assert main([*words, *(word for text in settings for word in ("--set", text)), "--variant", variant]) == 0
+        run = run_folder(tmp_path, "digits", "MobileNet", 0, variant)
+        with run.history("tl").open() as stream:
+            rows = list(csv.DictReader(stream))
+        curves.append([float(row[name]) for row in rows for name in ("cross_entropy", "val_cross_entropy")])
+        result = json.loads(run.result("tl").read_text())
+        seconds = sum(float(row["train_seconds"]) for row in rows) + result["resolved"].get("feature_seconds", 0)
+        assert result["images_per_second"] == pytest.approx(3 * 180 / seconds, rel=0.02)
+    assert curves[0][0] > 1.02 * curves[0][-2]
+    # Training's figures are taken before the step they lead to, with portions too, so they compare like val's.
+    np.testing.assert_allclose(curves[1], curves[0], rtol=1e-3)
+    np.testing.assert_allclose(curves[2], curves[1], rtol=1e-3)
+
+
+@pytest.mark.slow
 def test_a_run_on_cached_features_leaves_what_a_streamed_one_leaves(tmp_path, capsys):
     from tests.export.test_convert import build
 

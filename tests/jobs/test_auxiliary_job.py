@@ -15,9 +15,10 @@ from keras_bench.jobs.auxiliary import fit_part, part_to_fit
 from keras_bench.jobs.request import Request, resolve
 from keras_bench.models.auxiliary import PREFIX
 from keras_bench.models.build import ModelSpec, build_model
+from keras_bench.models.split import split_frozen
 from keras_bench.records.history import read_history
 from keras_bench.rundir import run_folder
-from keras_bench.training.fit import Phase
+from keras_bench.training.fit import Phase, set_phase_of
 from tests.models.test_auxiliary import IMAGES, LABELS, cross_entropies, small_model
 
 EXAMPLES = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(3)
@@ -110,6 +111,25 @@ def test_an_interrupted_phase_goes_on_and_keeps_the_weights_of_the_plain_model(t
         )
 
 
+def test_behind_a_frozen_part_it_trains_on_features_and_the_whole_model_is_kept(tmp_path):
+    job, log, model = make_job(tmp_path, "ft.unfreeze=2", "ft.epochs=1"), Lines(), small_model()
+    phase = Phase("ft", job.config, ROW, steps=2, class_counts=(1, 1, 1), inputs={})
+    set_phase_of(model, phase)
+    frozen, rest = split_frozen(model)
+    features = tf.data.Dataset.from_tensor_slices((frozen(IMAGES), LABELS)).batch(3)
+    fit_part(job, phase, model, rest, lambda start: features.repeat(), features, log)
+    assert "with an auxiliary classifier behind branch" in log.shown[0]
+    (row,) = read_history(job.run.history("ft"))
+    plain, start = small_model(), small_model()
+    plain.load_weights(job.run.best_weights("ft"))
+    assert cross_entropies(plain.predict(IMAGES, verbose=0), 0).mean() == pytest.approx(
+        row["val_cross_entropy"], rel=1e-4
+    )
+    moved = {layer.name: np.abs(layer.kernel - start.get_layer(layer.name).kernel).max() for layer in plain.layers[1:4]}
+    assert moved["before"] == 0
+    assert min(moved["branch"], moved["after"]) > 1e-5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", ["scratch", "ft"])
 def test_a_run_of_inception_leaves_nothing_of_it(tmp_path, capsys, phase):
@@ -119,7 +139,7 @@ def test_a_run_of_inception_leaves_nothing_of_it(tmp_path, capsys, phase):
         "--set", "dataset.test_fraction=0.02", "--set", "model.auxiliary_weight=0.4", "--set", "training.batch_size=8",
         "--set", "latency.enabled=false", "--set", "explain.enabled=false", "--weights", "none",
     ]  # fmt: skip
-    words += ["--set", "tl.epochs=1", "--set", "export.int8=false"] if phase == "ft" else ["--no-export"]
+    words += ["--set", "tl.epochs=1", "--no-export"] if phase == "ft" else ["--set", "export.int8=false"]
     assert main(words) == 0
     output = capsys.readouterr().out
     assert f"{phase}: with an auxiliary classifier behind mixed7, weight 0.4" in output

@@ -20,6 +20,8 @@ def test_each_optimizer_takes_its_settings(name, kind):
     assert type(optimizer) is kind
     assert float(optimizer.learning_rate.value) == 0.25
     assert optimizer.weight_decay == 0.01
+    assert optimizer.gradient_accumulation_steps is None
+    assert build_optimizer(PhaseConfig(optimizer=name), accumulation_steps=4).gradient_accumulation_steps == 4
     if name in ("sgd", "rmsprop"):
         assert optimizer.momentum == 0.8
     if name == "adam":
