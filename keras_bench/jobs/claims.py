@@ -67,10 +67,10 @@ def _is_shown(name: str, one: RunDir, other: RunDir) -> bool:
         return differ(np.array([areas[name] for name in shared]), np.array([other_areas[name] for name in shared]))
     if name not in ("val_top1", "test_top1"):
         return True
-    found, others = (_predictions(run, name.removesuffix("_top1")) for run in (one, other))
-    if not np.array_equal(found.ids, others.ids):
+    first, second = (_predictions(run, name.removesuffix("_top1")) for run in (one, other))
+    if not np.array_equal(first.ids, second.ids):
         return True
-    pair = compare([(one.label, found, other.label, others)], draw_counts(len(found.ids)))[0]
+    pair = compare([(one.label, first, other.label, second)], draw_counts(len(first.ids)))[0]
     return pair.words() != "no difference shown"
 
 

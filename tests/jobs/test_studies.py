@@ -57,7 +57,7 @@ def test_help_lists_every_study():
 @pytest.mark.slow
 def test_without_its_data_a_study_stops_at_once_with_one_line(tmp_path):
     for name in ("intel", "imagenet100", "folder"):
-        code, _, errors = make(f"{name}-all", tmp_path / "runs")
+        code, _, errors = make(f"{name}-all", tmp_path / "runs", dataset__image_size=75)
         assert code == 2
         lines = [line for line in errors.splitlines() if not line.startswith("make")]
         assert len(lines) == 1
