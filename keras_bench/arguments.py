@@ -190,7 +190,9 @@ def _add_models(verbs: Verbs) -> None:
         "models",
         help="list the backbones: cost, published accuracy, weights",
         description="List the backbones with their cost, published ImageNet accuracy, and whether weights lie here.",
-        epilog="Example: keras-bench models --filter efficientnet --filter 'parameters<10' --sort top1",
+        epilog="Fields: name, family, weights, source; size (pixels), parameters, backbone (millions), multiply_adds, "
+        "flops (billions), top1, top5 (percent). "
+        "Example: keras-bench models --filter efficientnet --filter 'parameters<10' --sort top1",
     )
     models.add_argument(
         "--filter",

@@ -1,12 +1,14 @@
 """The verb `models`: what passes a filter, in which order, and what a mistake is answered with."""
 
+import re
+
 import pytest
 
 from keras_bench.backbones import BACKBONES
 from keras_bench.cli import main
 from keras_bench.errors import UserError
 from keras_bench.facts import Facts
-from keras_bench.jobs.models import Row, passes, sort_rows
+from keras_bench.jobs.models import NUMBERS, TEXTS, Row, passes, sort_rows
 
 SMALL = Row(BACKBONES["MobileNetV3Small"], Facts(68.1, None, "docstring", 1_000_000, 60_000_000, 125_000_000), "here")
 LARGE = Row(
@@ -53,6 +55,14 @@ def test_filters_by_hand(text, small, large, bare):
 def test_filters_that_cannot_be_read(text, message):
     with pytest.raises(UserError, match=message):
         passes(SMALL, text)
+
+
+def test_the_help_names_every_field(capsys):
+    with pytest.raises(SystemExit):
+        main(["models", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    named = text.partition("Fields: ")[2].partition(". Example")[0]
+    assert set(re.findall(r"[a-z_0-9]+", re.sub(r"\(.*?\)", "", named))) == {*TEXTS, *NUMBERS}
 
 
 def test_accuracies_come_highest_first_all_else_lowest_first_and_missing_figures_last():
