@@ -119,8 +119,8 @@ def _of_point(pair: PairedTest) -> str:
     """Say how the second of a pair does against the first, the baseline."""
     gap = oriented(pair, pair.second).difference
     return (
-        f"{pair.words()} on test, {gap.value * 100:+.1f} points (95 % interval {gap.low * 100:+.1f} to "
-        f"{gap.high * 100:+.1f} points; {p_words(pair.p_holm)})."
+        f"{pair.words()} on test, {gap.value * 100:+z.1f} points (95 % interval {gap.low * 100:+z.1f} to "
+        f"{gap.high * 100:+z.1f} points; {p_words(pair.p_holm)})."
     )
 
 

@@ -44,10 +44,14 @@ def _cells(row: SweepRow) -> list[str | Text]:
         f"{row.balanced_accuracy.value:.1%}",
         _percent(row.minority_recall) if row.minority_recall else "—",
         duration(row.seconds),
-        f"{100 * gap.value:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]" if gap else "—",
-        f"{row.paired.p_holm:.3f}" if row.paired else "—",
+        f"{100 * gap.value:+z.1f} [{100 * gap.low:+z.1f}, {100 * gap.high:+z.1f}]" if gap else "—",
+        _p_value(row.paired.p_holm) if row.paired else "—",
         row.paired.words() if row.paired else "—",
     ]
+
+
+def _p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _percent(found: Interval) -> str:
@@ -72,7 +76,9 @@ def captions(table: SweepTable) -> list[str]:
     if len(table.seeds) > 1:
         seeds = ", ".join(map(str, table.seeds))
         tested = ", ".join(f"seed {seed} of {model}" for model, seed in table.seed.items())
-        lines.append(f"Figures are means over seeds {seeds}; the paired tests compare the runs of {tested or 'none'}.")
+        lines.append(
+            f"Figures are means over seeds {seeds}; the paired tests and their differences are of {tested or 'none'}."
+        )
     if table.minority:
         names = ", ".join(map(shorten, table.minority[:3]))
         more = f" and {len(table.minority) - 3} more" if len(table.minority) > 3 else ""

@@ -240,7 +240,8 @@ def test_several_models_and_seeds_make_one_table(tmp_path):
     code, output = sweep(request(tmp_path, text, **words), FakeRunner())
     assert code == 0
     assert (
-        "Figures are means over seeds 0, 1; the paired tests compare the runs of seed 0 of MobileNet, seed 0" in output
+        "Figures are means over seeds 0, 1; the paired tests and their differences are of seed 0 of MobileNet, seed 0"
+        in output
     )
     page = sweep_folder(tmp_path / "runs", "study").page.read_text()
     assert "test top-1 of each seed" in page

@@ -59,7 +59,9 @@ def test_captions_say_what_was_chosen_tested_and_left_out(table):
     assert captions(balanced)[-1] == (
         "Minority recall: —, since the classes have equally many training images within 10 %."
     )
-    assert captions(balanced)[2].startswith("Figures are means over seeds 0, 2; the paired tests compare the runs of")
+    assert captions(balanced)[2].startswith(
+        "Figures are means over seeds 0, 2; the paired tests and their differences are of"
+    )
 
 
 def test_the_csv_is_unrounded_and_has_a_column_for_each_key(table):
