@@ -18,9 +18,11 @@ from keras_bench.models.build import ModelSpec, build_backbone, build_model
 PUBLISHED = {
     "MobileNet": (0.569, 0.005),  # Howard et al. 2017, table 4
     "EfficientNetB0": (0.39, 0.02),
+    "EfficientNetB7": (37, 0.03),  # Tan & Le 2019, table 2, at 600 pixels
     "ResNet18": (1.82, 0.01),  # He et al. 2015, table 1: 1.8
     "ResNet34": (3.67, 0.01),  # the same: 3.6
     "ResNet50": (3.86, 0.01),
+    "ResNet152": (11.3, 0.01),  # He et al. 2015, table 1
     "VGG16": (15.5, 0.01),
     "InceptionV3": (5.7, 0.01),
     "ConvNeXtTiny": (4.5, 0.02),  # Liu et al. 2022, table 1
