@@ -46,8 +46,8 @@ def _of_other(pair: PairedTest) -> str:
     gap = pair.difference
     return (
         f"{pair.second}: {words[pair.words()]}. Its test top-1 is {abs(gap.value) * 100:.1f} points "
-        f"{'lower' if gap.value >= 0 else 'higher'} (95 % interval of the difference {-gap.high * 100:+.1f} to "
-        f"{-gap.low * 100:+.1f} points; {p_words(pair.p_holm)})."
+        f"{'lower' if gap.value >= 0 else 'higher'} (95 % interval of the difference {-gap.high * 100:+z.1f} to "
+        f"{-gap.low * 100:+z.1f} points; {p_words(pair.p_holm)})."
     )
 
 
