@@ -9,12 +9,13 @@ from matplotlib.ticker import NullLocator
 from keras_bench.records.statistics import Interval
 from keras_bench.records.sweep import Factor, FactorLine, value_text
 from keras_bench.reporting.comparison_figures import COLORS, MARKERS
-from keras_bench.reporting.text import plain, shorten
+from keras_bench.reporting.text import plain
 
 LOG_RATIO = 20  # numbers that span more than this lie on a logarithmic axis
 NAMED_LINES = 8  # so many lines have a name of their own in the legend
 TICKED_VALUES = 10  # so many numbers have a tick of their own
 LONG_LABELS = 45  # characters of all labels together that fit side by side
+LONG_LABEL = 32  # characters of one label
 
 
 def factor_figure(factor: Factor, title: str) -> Figure:
@@ -55,7 +56,8 @@ def factor_figure(factor: Factor, title: str) -> Figure:
 def _axis(axes: Axes, factor: Factor) -> list[float]:
     """Scale and label the axis of the factor, and return where each of its values lies."""
     if not factor.is_numeric:
-        labels = [shorten(value_text(value)) for value in factor.values]
+        texts = [value_text(value) for value in factor.values]
+        labels = [plain(text if len(text) <= LONG_LABEL else text[: LONG_LABEL - 1] + "…") for text in texts]
         axes.set_xticks(range(len(labels)), labels)
         if sum(map(len, labels)) > LONG_LABELS:
             axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right", rotation_mode="anchor")

@@ -131,7 +131,8 @@ def test_other_values_lie_side_by_side_in_their_order():
     assert [label.get_text() for label in axes.get_xticklabels()] == ["sgd", "adam", "true"]
     assert axes.containers[0].lines[0].get_xdata().tolist() == [0, 1, 2]
     assert axes.get_xlabel() == r"\$x\$"
-    long = factor_figure(factor(["x" * 20, "y" * 20, "z" * 20], ("", [0.5, 0.6, 0.7])), "").axes[0]
+    long = factor_figure(factor(["x" * 40, [0, 0.1], "a=1, b=2"], ("", [0.5, 0.6, 0.7])), "").axes[0]
+    assert [label.get_text() for label in long.get_xticklabels()] == ["x" * 31 + "…", "[0, 0.1]", "a=1, b=2"]
     assert long.get_xticklabels()[0].get_rotation() == 30
 
 
