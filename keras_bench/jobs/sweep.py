@@ -9,6 +9,7 @@ from keras_bench.config.points import Dimension, Range
 from keras_bench.console import Log
 from keras_bench.errors import UserError
 from keras_bench.jobs.post import time_models
+from keras_bench.jobs.prepare import require_data
 from keras_bench.jobs.processes import Run, find_all_weights, run_alone
 from keras_bench.jobs.sweep_plan import Plan, SweepRequest, Task, corner, plan_sweep
 from keras_bench.jobs.sweep_runs import is_finished, run_tasks
@@ -56,8 +57,10 @@ def run_sweep(request: SweepRequest, dry_run: bool, log: Log, run: Run = run_alo
 
 
 def _find_weights(plan: Plan, log: Log) -> None:
+    """Refuse a sweep whose images or weights are missing, before its first run."""
     points = plan.sweep.points or (corner(plan),)
     jobs = [plan.job(point, model, plan.seeds[0]) for model in plan.models for point in points]
+    require_data(jobs[0])
     different = {(job.backbone.name, job.config.model.weights, job.config.model.alpha): job for job in jobs}
     find_all_weights(list(different.values()), log)
 

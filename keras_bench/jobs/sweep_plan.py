@@ -15,7 +15,7 @@ from keras_bench.records.sweep import SweepPoint, settings_text, short_keys
 from keras_bench.rundir import variant_name
 
 # No result of training depends on these, so they are not part of a variant's name unless the points vary them.
-WITHOUT_EFFECT = ("explain", "latency", "export", "runtime", "title", "final_phase")
+WITHOUT_EFFECT = ("explain", "latency", "export", "runtime", "title", "data_hint", "final_phase")
 
 
 @dataclass(frozen=True)
