@@ -203,6 +203,7 @@ def test_the_log_keeps_the_score_of_every_class(finished):
         assert all(name in table for name in ("precision", "recall", "F1", "images"))
 
 
+@pytest.mark.slow
 def test_changed_settings_of_the_post_stage_are_done_anew_without_training(finished, capsys):
     run = run_folder(finished, "digits", "MobileNet", 0)
     trained = run.result("ft").stat().st_mtime_ns

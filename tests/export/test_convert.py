@@ -86,6 +86,7 @@ def test_the_contract_of_the_file(graph):
     assert not kinds & {"RandomUniformLike", "Dropout", "BatchNormalization"}
 
 
+@pytest.mark.slow
 def test_efficientnet_converts_and_keeps_its_constants():
     model = build("EfficientNetB0", side=32)
     layer = next(layer for layer in model.layers if isinstance(layer, keras.layers.Normalization))
