@@ -332,13 +332,15 @@ def test_a_suite_lends_weights_from_another_run_and_ends_with_the_table(finished
 
 def test_a_dry_run_plans_and_writes_nothing(tmp_path, capsys):
     out = tmp_path / "runs"
-    assert main(["run", *SMALL, "--phase", "tl", "--out", str(out), "--dry-run"]) == 0
+    assert main(["run", *SMALL, "--phase", "ft", "--out", str(out), "--dry-run"]) == 0
     output = capsys.readouterr().out
     assert "10 classes, 1,797 images of 8×8 pixels" in output
     assert "already done: nothing" in output
-    # 2 epochs of train and val (120 images), then val and test once more: 2 · 120 + 10 + 179
-    val, test = 10, 179
-    assert f"trains 68,362 of 286,906 parameters; at most 2 epochs, {2 * 120 + val + test:,} images" in output
+    train, val, test = 110, 10, 179
+    views = f"at most 2 epochs on features of {4 * train + val} images"
+    assert f"tl: trains 68,362 of 286,906 parameters; {views}" in output
+    # An epoch of train and val, then val and test once more. What trains is all but BatchNorm.
+    assert f"of 286,906 parameters; at most 1 epochs, {train + val + val + test} images" in output
     assert "on disk" in output
     assert "after training: explanations of 8 test images; the report" in output
     assert not out.exists()

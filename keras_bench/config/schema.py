@@ -74,6 +74,11 @@ class AugmentationConfig(Section):
     brightness_factor: Factors = Field((1.0, 1.0), description="multiply all values by a factor drawn from this range")
     crop: float = Field(1.0, gt=0, le=1, description="cut a random window of this share of the side; 1: off")
 
+    @property
+    def is_off(self) -> bool:
+        """Whether images pass unchanged."""
+        return self == AugmentationConfig(horizontal_flip=False, rotation_degrees=0, zoom=(0.0, 0.0), translation=0)
+
 
 class ModelConfig(Section):
     """The backbone's variant and weights, and the classification head put on it."""
@@ -157,10 +162,10 @@ class TransferConfig(PhaseConfig):
     """Phase tl: PhaseConfig, and whether what is frozen runs once or in every epoch."""
 
     features: Literal["cached", "streamed"] = Field(
-        "streamed", description="cached: the frozen part sees each image once, the rest trains on what it gave"
+        "cached", description="cached: the frozen part sees each view once, the rest trains on what it gave"
     )
     views: int = Field(
-        1, ge=1, le=64, description="cached: plain image and views - 1 augmented ones; each epoch draws one an image"
+        4, ge=1, le=64, description="cached: plain image and views - 1 augmented ones; each epoch draws one an image"
     )
 
 

@@ -46,6 +46,13 @@ def is_cached(job: Job, phase: str) -> bool:
     return isinstance(settings, TransferConfig) and settings.features == "cached"
 
 
+def views_of(job: Job, phase: str) -> int:
+    """Return how many views of each training image a cached phase computes; unchanged views would all be the same."""
+    settings = job.config.phase(phase)
+    assert isinstance(settings, TransferConfig)
+    return 1 if job.config.augmentation.is_off else settings.views
+
+
 def steps_at_once(steps: int) -> int:
     """Return how many steps to take between two returns to Python, a divisor of an epoch's steps.
 
@@ -74,10 +81,8 @@ def compute_features(
     """
     from keras_bench.features.extract import extract
 
-    settings = job.config.phase(phase)
-    assert isinstance(settings, TransferConfig)
     images = {split: positions_of(data, split) for split in ("train", "val")}
-    passes = [("train", view) for view in range(settings.views)] + [("val", 0)]
+    passes = [("train", view) for view in range(views_of(job, phase))] + [("val", 0)]
     total = sum(len(images[split]) for split, _ in passes)
     engine = "onnxruntime" if _worth_converting(job, total) else "keras"
     given = {"engine": engine, "cut": _cut_name(frozen)}

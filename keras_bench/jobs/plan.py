@@ -8,7 +8,7 @@ from keras_bench.console import Log, duration
 from keras_bench.data.tiny_imagenet import archive_path
 from keras_bench.environment import peak_memory_mb
 from keras_bench.jobs.auxiliary import part_to_fit
-from keras_bench.jobs.features import is_cached
+from keras_bench.jobs.features import is_cached, views_of
 from keras_bench.jobs.fingerprint import finished_phases, phase_inputs
 from keras_bench.jobs.prepare import (
     Data,
@@ -159,7 +159,7 @@ def _print_phase(job: Job, phase: str, probe: Probe, data: Data, log: Log) -> fl
     if training.accumulation_steps > 1:
         trains += f", each batch of {training.batch_size} in portions of {portion}"
     if is_cached(job, phase):
-        views = getattr(job.config, phase).views
+        views = views_of(job, phase)
         seconds = (views * steps["train"] + 2 * steps["val"] + steps["test"]) * probe.predict_seconds
         images = views * counts["train"] + counts["val"]
         log.line(f"{trains} on features of {images:,} images, cached or not: about {duration(seconds)}, then seconds")

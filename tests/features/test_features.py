@@ -23,7 +23,8 @@ from keras_bench.features.extract import (
     ordered_stream,
 )
 from keras_bench.features.store import entries, entry_for, evict
-from keras_bench.jobs.features import steps_at_once
+from keras_bench.jobs.features import steps_at_once, views_of
+from keras_bench.jobs.request import Request, resolve
 from keras_bench.models.build import ModelSpec, build_model
 from keras_bench.models.phases import set_phase
 from keras_bench.models.split import split_frozen
@@ -132,6 +133,12 @@ def test_results_keep_the_order_of_the_batches_and_few_wait_in_memory():
 def test_a_thread_s_error_is_raised():
     with pytest.raises(ZeroDivisionError):
         list(map_in_order(lambda number: 1 / number, range(3), 2))
+
+
+def test_images_that_nothing_changes_have_one_view():
+    settings = ("tl.views=3", *WITHOUT_AUGMENTATION[1::2])
+    assert views_of(resolve(Request("digits", "MobileNet", "tl", settings=settings)), "tl") == 1
+    assert views_of(resolve(Request("digits", "MobileNet", "tl", settings=settings[:1])), "tl") == 3
 
 
 def test_steps_at_once_divide_an_epoch():
