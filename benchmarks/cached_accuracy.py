@@ -125,8 +125,8 @@ def train_head(bench: Bench, way: int, seed: int) -> float:
     settings.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     validation = ordered_stream(bench.features.val, one_hot(bench.data, "val"), batch)
     fit_phase(head, settings, job.run, stream, validation, bench.log)
-    discard_state(job.run.state("tl"))  # the next head starts afresh
     head.load_weights(settings.checkpoint)
+    discard_state(job.run.state("tl"))  # the next head starts afresh
     answers = head.predict(bench.test, batch_size=500, verbose=0).argmax(axis=1)
     return float((answers == bench.data.index.labels[positions_of(bench.data, "test")]).mean())
 
