@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 KERAS_BENCH := $(BIN)/keras-bench
+# Two files of tests at a time: each waits for TensorFlow's tracing on one core most of its time.
+AT_ONCE = -n 2 --dist loadscope
 SUITE = $(KERAS_BENCH) suite $(if $(DATA),--data "$(DATA)")
 
 .DEFAULT_GOAL := help
@@ -26,10 +28,10 @@ demo: .venv/.installed ## transfer learning on real digits, without network or w
 	$(KERAS_BENCH) suite --experiment demo $(ARGS)
 
 test: .venv/.installed ## the tests CI runs
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(AT_ONCE) $(ARGS)
 
 test-all: .venv/.installed ## all tests, slow ones included
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(AT_ONCE) $(ARGS)
 
 lint: .venv/.installed ## format check, lint, types, layering
 	$(BIN)/ruff format --check .

@@ -97,12 +97,15 @@ def test_a_plan_counts_the_portions(tmp_path):
     positions = {"train": np.arange(100), "val": np.arange(10), "test": np.arange(20)}
     log, lines = Log(), []
     log.line = lines.append
-    data = SimpleNamespace(splits=SimpleNamespace(positions=positions))
+    job = SimpleNamespace(config=config, request=SimpleNamespace(seed=0))
+    index = SimpleNamespace(labels=np.arange(100) % 4)
+    data = SimpleNamespace(splits=SimpleNamespace(positions=positions), index=index)
     # 13 training portions of 8, 2 of val and 3 of test; a timed step took one portion.
-    seconds = _print_phase(SimpleNamespace(config=config), "scratch", Probe(7, 9, 5.0, 0.5, 0.25), data, log)
+    seconds = _print_phase(job, "scratch", Probe(7, 9, 5.0, 0.5, 0.25), data, log)
     assert seconds == 5 + 3 * (13 * 0.5 + 2 * 0.25) + (2 + 3) * 0.25
     assert "at most 3 epochs, each batch of 32 in portions of 8, 360 images, 16 training images/s" in lines[0]
     whole = config.model_copy(update={"training": config.training.model_copy(update={"accumulation_steps": 1})})
-    _print_phase(SimpleNamespace(config=whole), "scratch", Probe(7, 9, 5.0, 0.5, 0.25), data, log)
+    job.config = whole
+    _print_phase(job, "scratch", Probe(7, 9, 5.0, 0.5, 0.25), data, log)
     assert "portions" not in lines[1]
     assert "64 training images/s" in lines[1]
