@@ -22,9 +22,9 @@ from benchmarks.results import append
 from keras_bench.console import Log
 from keras_bench.environment import describe_environment
 from keras_bench.jobs.features import CachedFeatures, compute_features, one_hot, steps_at_once
-from keras_bench.jobs.prepare import Data, class_counts, load_data, open_data, positions_of
+from keras_bench.jobs.prepare import Data, load_data, open_data, positions_of
 from keras_bench.jobs.request import Job, Request, resolve
-from keras_bench.jobs.stages import build_pipeline, start_tensorflow, starting_model
+from keras_bench.jobs.stages import build_pipeline, phase_settings, start_tensorflow, starting_model
 from keras_bench.jobs.weights import InitialWeights, find_weights
 
 COLUMNS = ("views", "seeds", "top1", "difference_points", "standard_error", "cpu", "commit")
@@ -141,11 +141,9 @@ def set_frozen(job: Job, data: Data, model: Any) -> Any:
 
 def phase_of(job: Job, data: Data) -> Any:
     """Return phase tl of this data."""
-    from keras_bench.training.fit import Phase
-
     steps = -(-len(positions_of(data, "train")) // job.config.training.batch_size)
-    checkpoint, at_once = job.run.tail_weights("tl"), steps_at_once(steps)
-    return Phase("tl", job.config, job.backbone, steps, class_counts(data), {}, checkpoint, at_once)
+    settings = phase_settings(job, "tl", data, steps, {}, steps_at_once(steps))
+    return replace(settings, checkpoint=job.run.tail_weights("tl"))
 
 
 def classes(data: Path) -> str:

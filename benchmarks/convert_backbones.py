@@ -9,15 +9,14 @@ they differ by more than 1e-3, ONNX Runtime must be at most twice as far from th
 """
 
 import argparse
-import csv
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.every_backbone import missing_rows
 from keras_bench.backbones import BACKBONES
 
 CLASSES = 10
@@ -148,30 +147,8 @@ def main() -> int:
         side = arguments.image_size or max(64, BACKBONES[arguments.only].family.min_size)
         print(json.dumps(convert_one(arguments.only, side)))
         return 0
-    return _convert_all(arguments.results)
-
-
-def _convert_all(results: Path) -> int:
-    done = {row["backbone"] for row in csv.DictReader(results.open())} if results.is_file() else set()
-    results.parent.mkdir(exist_ok=True)
-    failed = []
-    with results.open("a", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-        if not done:
-            writer.writeheader()
-        for name in [name for name in BACKBONES if name not in done]:
-            words = [sys.executable, "-m", "benchmarks.convert_backbones", "--only", name]
-            process = subprocess.run(words, capture_output=True, text=True)
-            if process.returncode:
-                failed.append(name)
-                print(f"{name}: failed: {process.stderr.strip().splitlines()[-1:]}", flush=True)
-                continue
-            row = json.loads(process.stdout.splitlines()[-1])
-            writer.writerow(row)
-            stream.flush()
-            print(row, flush=True)
-            if not row["agrees"]:
-                failed.append(name)
+    rows = missing_rows("benchmarks.convert_backbones", arguments.results, COLUMNS)
+    failed = [name for name, row in rows if row is None or not row["agrees"]]
     print(f"failed: {failed}" if failed else "every backbone converts and agrees")
     return 1 if failed else 0
 

@@ -7,12 +7,11 @@ What is counted is the network as this project builds it: normalisation inside, 
 """
 
 import argparse
-import csv
 import json
-import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.every_backbone import missing_rows
 from keras_bench.backbones import BACKBONES
 from keras_bench.facts import COUNTED
 
@@ -43,27 +42,8 @@ def main() -> int:
     if arguments.only:
         print(json.dumps(count_one(arguments.only)))
         return 0
-    return _count_all(arguments.results)
-
-
-def _count_all(results: Path) -> int:
-    done = {row["model"] for row in csv.DictReader(results.open())} if results.is_file() else set()
-    failed = []
-    with results.open("a", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-        if not done:
-            writer.writeheader()
-        for name in [name for name in BACKBONES if name not in done]:
-            words = [sys.executable, "-m", "benchmarks.count_backbones", "--only", name]
-            process = subprocess.run(words, capture_output=True, text=True)
-            if process.returncode:
-                failed.append(name)
-                print(f"{name}: failed: {process.stderr.strip().splitlines()[-1:]}", flush=True)
-                continue
-            row = json.loads(process.stdout.splitlines()[-1])
-            writer.writerow(row)
-            stream.flush()
-            print(row, flush=True)
+    rows = missing_rows("benchmarks.count_backbones", arguments.results, COLUMNS)
+    failed = [name for name, row in rows if row is None]
     print(f"failed: {failed}" if failed else "every backbone is counted")
     return 1 if failed else 0
 

@@ -74,7 +74,7 @@ def _add_suite(verbs: Verbs) -> None:
         description="Run every model of an experiment one after another, each in a fresh process, and compare them.",
     )
     _add_common(suite)
-    suite.add_argument("--model", action="append", dest="models", help="only this model; may be given several times")
+    _add_some_models(suite)
     suite.add_argument("--seed", type=int, default=0, help="as in run (default: 0)")
     suite.set_defaults(verb="suite", parser=suite)
 
@@ -89,7 +89,7 @@ def _add_sweep(verbs: Verbs) -> None:
     add = sweep.add_argument
     add("sweep", help="name in experiments/sweeps/, or a YAML file")
     add("--experiment", help="name or YAML file (default: the sweep's)")
-    add("--model", action="append", dest="models", help="only this model; may be given several times")
+    _add_some_models(sweep)
     add("--seed", type=int, nargs="+", dest="seeds", help="one or more, as in run (default: the sweep's, else 0)")
     add("--phase", choices=("scratch", "tl", "ft"), help="last phase to train (default: the sweep's)")
     _add_data_options(sweep)
@@ -107,7 +107,7 @@ def _add_report(verbs: Verbs) -> None:
         epilog="Example: keras-bench report demo --measure",
     )
     report.add_argument("experiment", help="an experiment's name, or its folder below the folder of all runs")
-    report.add_argument("--model", action="append", dest="models", help="only this model; may be given several times")
+    _add_some_models(report)
     report.add_argument("--out", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
     report.add_argument("--variant", help="of the experiment: runs/<experiment>@<variant>")
     report.add_argument("--measure", action="store_true", help="time all models again first, in turn")
@@ -234,6 +234,11 @@ def _add_cache(verbs: Verbs) -> None:
     cache.add_argument("--clear", action="store_true", help="remove everything, downloads too")
     cache.add_argument("--debug", action="store_true", help="show tracebacks")
     cache.set_defaults(verb="cache", parser=cache)
+
+
+def _add_some_models(parser: argparse.ArgumentParser) -> None:
+    words = "only this model; may be given several times"
+    parser.add_argument("--model", action="append", dest="models", help=words)
 
 
 def _add_one_model(parser: argparse.ArgumentParser) -> None:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
 
@@ -15,6 +14,7 @@ from keras_bench.evaluation.metrics import compute_metrics
 from keras_bench.records.explanations import ExplanationChecks
 from keras_bench.records.predictions import Predictions
 from keras_bench.rundir import run_folder
+from tests.checks import loaded_by, python
 
 SMALL = [
     "--experiment", "digits", "--model", "MobileNet", "--weights", "none", "--set", "model.alpha=0.25",
@@ -34,14 +34,7 @@ def fails(capsys, *words, code=2):
     return lines[0]
 
 
-def python(code, **environment):
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, check=True
-    ).stdout
-
-
 HEAVY = ("tensorflow", "keras", "sklearn", "matplotlib")
-LOADED = f"; import sys; print([name for name in {HEAVY} if name in sys.modules])"
 
 
 @pytest.mark.parametrize("words", ["['run', '--help']", "['--help']", "['suite', '--help']"])
@@ -50,7 +43,7 @@ def test_help_is_quick_and_light(words):
         "import time, contextlib, io; start = time.process_time()\n"
         "from keras_bench.cli import main\n"
         f"with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()): main({words})\n"
-        "print(time.process_time() - start)" + LOADED
+        f"print(time.process_time() - start)\nimport sys; print([name for name in {HEAVY} if name in sys.modules])"
     )
     seconds, loaded = python(code).splitlines()
     assert float(seconds) < 0.5
@@ -58,14 +51,13 @@ def test_help_is_quick_and_light(words):
 
 
 def test_errors_in_the_configuration_come_before_tensorflow():
-    code = "from keras_bench.cli import main; main(['run', '--set', 'tl.epoch=3'])" + LOADED
-    assert python(code).splitlines()[-1] == "[]"
+    code, _, loaded = loaded_by(["run", "--set", "tl.epoch=3"], HEAVY)
+    assert (code, loaded) == (2, [])
 
 
 def test_the_models_table_and_the_configuration_are_printed_without_tensorflow(capsys):
-    code = "from keras_bench.cli import main; main(['models', '--filter', 'flops<1'])" + LOADED
-    output = python(code)
-    assert output.splitlines()[-1] == "[]"
+    code, output, loaded = loaded_by(["models", "--filter", "flops<1"], HEAVY)
+    assert (code, loaded) == (0, [])
     assert "EfficientNetB0" in output
     assert "efficientnetb0_notop.h5" in output
     assert main(["run", "--experiment", "digits", "--show-config", "--set", "scratch.epochs=4"]) == 0
@@ -269,12 +261,9 @@ def test_the_saved_model_gives_the_saved_predictions(finished):
 def test_the_same_command_does_no_work_and_says_so(finished, capsys):
     run = run_folder(finished, "digits", "MobileNet", 0)
     before = {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.name not in ("run.log", ".lock")}
-    code = (
-        f"from keras_bench.cli import main; main({['run', *SMALL, '--phase', 'ft', '--out', str(finished)]})" + LOADED
-    )
-    output = python(code)
+    _, output, loaded = loaded_by(["run", *SMALL, "--phase", "ft", "--out", finished])
     assert "tl and ft finished before with the same settings: nothing to do" in output
-    assert "tensorflow" not in output.splitlines()[-1]
+    assert "tensorflow" not in loaded
     after = {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.name not in ("run.log", ".lock")}
     assert after == before
 

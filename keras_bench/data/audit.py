@@ -61,17 +61,7 @@ def audit_images(index: ImageIndex, splits: SplitTable, store: ImageStore, finge
     facts, unreadable = _look_at_all(index, store, log)
     split_of = {int(i): split for split, where in splits.positions.items() for i in where}
     readable = sorted(facts)
-    links = find_duplicates([facts[i].digest for i in readable], [facts[i].phash for i in readable])
-    groups = [
-        DuplicateGroup(
-            kind=kind,
-            ids=tuple(index.ids[readable[i]] for i in members),
-            splits=tuple(split_of.get(readable[i], "unused") for i in members),
-            classes=tuple(index.class_names[index.labels[readable[i]]] for i in members),
-        )
-        for kind, members in links
-    ]
-    groups.sort(key=lambda group: ("train" not in group.splits or len(set(group.splits)) < 2, group.kind, group.ids))
+    groups = _duplicate_groups(index, facts, split_of)
     counts = splits.counts(index.labels, index.class_names)
     totals = [sum(row.values()) for row in counts.values()]
     sizes = Counter(facts[i].size for i in readable)
@@ -122,6 +112,24 @@ def _look_at_all(index: ImageIndex, store: ImageStore, log: Log) -> tuple[dict[i
                     facts[i] = found
             advance(len(block))
     return facts, unreadable
+
+
+def _duplicate_groups(index: ImageIndex, facts: dict[int, Facts], split_of: dict[int, str]) -> list[DuplicateGroup]:
+    """Return all groups of duplicates, those that reach from training into another split first."""
+    readable = sorted(facts)
+    links = find_duplicates([facts[i].digest for i in readable], [facts[i].phash for i in readable])
+    groups = [
+        DuplicateGroup(
+            kind=kind,
+            ids=tuple(index.ids[readable[i]] for i in members),
+            splits=tuple(split_of.get(readable[i], "unused") for i in members),
+            classes=tuple(index.class_names[index.labels[readable[i]]] for i in members),
+        )
+        for kind, members in links
+    ]
+    return sorted(
+        groups, key=lambda group: ("train" not in group.splits or len(set(group.splits)) < 2, group.kind, group.ids)
+    )
 
 
 def _look_at(index: ImageIndex, store: ImageStore, positions: Iterable[int]) -> list[Facts | str]:

@@ -119,7 +119,7 @@ def _convert(handoff: Handoff, folder: Path) -> None:
     members = [(load_model(file), weight) for file, weight in handoff.members]
     try:
         graph = to_onnx(members, metadata)
-    except Exception as error:
+    except Exception as error:  # tf2onnx and onnx raise whatever came up, of no common base
         reason = " ".join(str(error).split())[:200]
         raise ExportError(f"{handoff.title}: the model could not be converted ({reason})") from error
     save(graph, folder / FLOAT_MODEL)

@@ -11,7 +11,6 @@ from keras_bench.errors import RunError, UserError
 from keras_bench.jobs.fingerprint import finished_phases, phase_inputs
 from keras_bench.jobs.prepare import (
     Data,
-    class_counts,
     describe_data,
     load_data,
     open_data,
@@ -104,21 +103,13 @@ def _origin(job: Job, weights: InitialWeights, continued: Path | None) -> str:
 def _train(
     job: Job, span: RateRange, data: Data, weights: InitialWeights, continued: Path | None, log: Log
 ) -> RateSearch:
-    from keras_bench.jobs.stages import build_pipeline, starting_model
-    from keras_bench.training.fit import Phase
+    from keras_bench.jobs.stages import build_pipeline, phase_settings, starting_model
     from keras_bench.training.range_test import search_rate
 
     train = positions_of(data, "train")[training_rows(job, data)]
     pipeline = build_pipeline(job, data)
     epochs = -(-span.steps // pipeline.steps(len(train)))
-    settings = Phase(
-        name=job.phases[-1],
-        config=job.config,
-        backbone=job.backbone,
-        steps=span.steps,
-        class_counts=class_counts(data),
-        inputs={},
-    )
+    settings = phase_settings(job, job.phases[-1], data, span.steps, {})
     batches = pipeline.training(train, job.config.augmentation, epochs)
     model = starting_model(job, data, weights, continued)
     return search_rate(model, settings, span.low, span.high, span.steps, batches, log)

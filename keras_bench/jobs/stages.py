@@ -60,22 +60,14 @@ def train_phase(
 ) -> None:
     """Fit one phase, evaluate its best epoch on val and test, and write its folder; result.json comes last."""
     from keras_bench.models.phases import count_parameters
-    from keras_bench.training.fit import Phase
     from keras_bench.training.resume import discard_state
 
     job.run.phase(phase).mkdir(parents=True, exist_ok=True)
     pipeline = build_pipeline(job, data)
     train_images = len(training_rows(job, data))
     steps = pipeline.steps(train_images)
-    settings = Phase(
-        name=phase,
-        config=job.config,
-        backbone=job.backbone,
-        steps=steps,
-        class_counts=class_counts(data),
-        inputs=inputs,
-        steps_per_execution=steps_at_once(steps) if is_cached(job, phase) else 1,
-    )
+    at_once = steps_at_once(steps) if is_cached(job, phase) else 1
+    settings = phase_settings(job, phase, data, steps, inputs, at_once)
     outcome = _fit(job, settings, data, weights, pipeline, log)
     best = _best_model(job, settings, data)
     with log.timed("evaluation"):
@@ -84,6 +76,32 @@ def train_phase(
         best.save(path)
     _write_result(job, phase, outcome, count_parameters(best), inputs, train_images, devices)
     discard_state(job.run.state(phase))
+
+
+def phase_settings(
+    job: Job, phase: str, data: Data, steps: int, inputs: dict[str, Any], steps_per_execution: int = 1
+) -> Any:
+    """Return what fitting a phase of this run takes, a training.fit.Phase.
+
+    Args:
+        job: the run.
+        phase: "scratch", "tl" or "ft".
+        data: its images.
+        steps: batches an epoch.
+        inputs: everything the result depends on.
+        steps_per_execution: steps between two returns to Python; a divisor of `steps`.
+    """
+    from keras_bench.training.fit import Phase
+
+    return Phase(
+        name=phase,
+        config=job.config,
+        backbone=job.backbone,
+        steps=steps,
+        class_counts=class_counts(data),
+        inputs=inputs,
+        steps_per_execution=steps_per_execution,
+    )
 
 
 def _fit(job: Job, phase: Any, data: Data, weights: InitialWeights, pipeline: Any, log: Log) -> FitOutcome:

@@ -4,6 +4,7 @@ import pytest
 
 from keras_bench.config import Config, describe, load_experiment, parse_setting, to_yaml
 from keras_bench.errors import UserError
+from tests.checks import check_head_comment
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -111,10 +112,7 @@ def test_every_experiment_resolves_for_every_model_and_survives_a_round_trip(pat
 
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_experiment_has_its_head_comment(path):
-    head = path.read_text().splitlines()
-    assert head[0] == f"# experiments/{path.name}"
-    for word in ("# Claim:", "# Source:", "# Run:", "# Cost:", "# Result:"):
-        assert any(line.startswith(word) for line in head), word
+    check_head_comment(path, "experiments")
 
 
 def test_describe_explains_every_key(tmp_path):

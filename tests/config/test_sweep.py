@@ -8,6 +8,7 @@ from keras_bench.config import load_experiment
 from keras_bench.config.points import Point, Range, flatten, nest
 from keras_bench.config.sweep import load_sweep
 from keras_bench.errors import UserError
+from tests.checks import check_head_comment
 
 SWEEPS = Path(__file__).parents[2] / "experiments" / "sweeps"
 
@@ -167,7 +168,4 @@ def test_ready_sweeps_are_found_by_name_and_unknown_ones_suggest_the_nearest():
 
 @pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_ready_sweep_has_its_head_comment(path):
-    head = path.read_text().splitlines()
-    assert head[0] == f"# experiments/sweeps/{path.name}"
-    for word in ("# Claim:", "# Source:", "# Run:", "# Cost:", "# Result:"):
-        assert any(line.startswith(word) for line in head), word
+    check_head_comment(path, "experiments/sweeps")

@@ -1,12 +1,11 @@
 """`keras-bench audit` by the real command line: exit codes, files, and names that must stay names."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from keras_bench.cli import main
+from tests.checks import loaded_by
 from tests.conftest import encoded
 from tests.data.test_audit import put, scene
 
@@ -61,12 +60,8 @@ def test_bad_input_ends_with_two_and_nothing_is_replaced(clean, tmp_path, capsys
 
 
 def test_the_bundled_digits_and_an_experiment_can_be_audited_without_tensorflow():
-    code = (
-        "from keras_bench.cli import main; code = main(['audit', '--experiment', 'demo'])\n"
-        "import sys; print(code, [name for name in ('tensorflow', 'keras') if name in sys.modules])"
-    )
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert output.splitlines()[-1] == "0 []"
+    code, output, loaded = loaded_by(["audit", "--experiment", "demo"])
+    assert (code, loaded) == (0, [])
     assert "896, of them 0 unreadable" in output
     assert "0 exact, 0 near" in output  # scans of 8×8 pixels are too small to be called alike
 

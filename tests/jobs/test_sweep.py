@@ -3,8 +3,6 @@
 import csv
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from keras_bench.jobs.sweep_plan import SweepRequest, corner, plan_sweep
 from keras_bench.jobs.sweep_results import point_run
 from keras_bench.jobs.sweep_runs import expected_seconds
 from keras_bench.rundir import run_folder, sweep_folder, write_json, write_text
+from tests.checks import loaded_by
 from tests.made import make_training
 from tests.made_sweep import GRID, FakeRunner, request, study, sweep
 
@@ -302,12 +301,9 @@ def test_the_command_line_parses_and_refuses(tmp_path, capsys, monkeypatch):
 
 
 def test_a_wrong_sweep_is_refused_before_anything_heavy_is_loaded(tmp_path):
-    code = (
-        f"from keras_bench.cli import main; main(['sweep', {study(tmp_path)!r}, '--set', 'tl.epoch=3'])\n"
-        "import sys; print([name for name in ('tensorflow', 'keras', 'matplotlib', 'optuna') if name in sys.modules])"
-    )
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert output.splitlines()[-1] == "[]"
+    heavy = ("tensorflow", "keras", "matplotlib", "optuna")
+    code, _, loaded = loaded_by(["sweep", study(tmp_path), "--set", "tl.epoch=3"], heavy)
+    assert (code, loaded) == (2, [])
 
 
 @pytest.mark.slow
