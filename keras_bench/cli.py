@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        again = "starts over" if words[:1] == ["lr-find"] else "continues where it stopped"
+        again = "continues where it stopped" if words[:1] in (["run"], ["suite"], ["sweep"]) else "starts over"
         print(f"interrupted; the same command {again}", file=sys.stderr)
         return 130
 

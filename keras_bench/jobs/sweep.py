@@ -90,9 +90,8 @@ def _span(within: Dimension) -> str:
 
 def _task_table(tasks: Sequence[Task]) -> Table:
     table = Table()
-    for name in ("run", "folder", "state"):
+    for name in ("run", "state"):
         table.add_column(name)
     for task in tasks:
-        state = "finished" if is_finished(task.job) else "to do"
-        table.add_row(Text(task.name), Text(str(task.job.run.root)), state)
+        table.add_row(Text(task.name), "finished" if is_finished(task.job) else "to do")
     return table

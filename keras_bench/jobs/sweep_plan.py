@@ -14,7 +14,8 @@ from keras_bench.jobs.request import Job, Request, resolve
 from keras_bench.records.sweep import SweepPoint, settings_text, short_keys
 from keras_bench.rundir import variant_name
 
-# No result of training depends on these, so they are not part of a variant's name unless the points vary them.
+# No result of training depends on these, so they are not part of a variant's name unless the points vary them. Nor is
+# what the experiment says itself.
 WITHOUT_EFFECT = ("explain", "latency", "export", "runtime", "title", "data_hint", "final_phase")
 
 
@@ -86,7 +87,8 @@ class Plan:
         """
         request = replace(self.request, model=model, seed=seed, layers=self.sweep.layers(point))
         config = resolve(request, self.experiment).config
-        return resolve(replace(request, variant=variant_name(self._named(point, config))), self.experiment)
+        named = self._named(point, config, self.experiment.resolve(model))
+        return resolve(replace(request, variant=variant_name(named)), self.experiment)
 
     def tasks(self, points: Sequence[Point]) -> list[Task]:
         """Return all runs of some points: every point of every model once before the next seed begins."""
@@ -104,11 +106,11 @@ class Plan:
         weights = {"model.weights": self.request.weights} if self.request.weights is not None else {}
         return {**self.sweep.fixed, **{key: value for layer in layers for key, value in layer.items()}, **weights}
 
-    def _named(self, point: Point, config: Config) -> dict[str, Any]:
+    def _named(self, point: Point, config: Config, unchanged: Config) -> dict[str, Any]:
         """Return the settings that tell this point's runs from all other runs of the experiment."""
+        values, before = (flatten(one.model_dump(mode="json")) for one in (config, unchanged))
         shared = [key for key in self.shared_settings() if key.partition(".")[0] not in WITHOUT_EFFECT]
-        values = flatten(config.model_dump(mode="json"))
-        return {key: values[key] for key in {*point.settings, *shared}}
+        return {key: values[key] for key in {*point.settings, *(key for key in shared if values[key] != before[key])}}
 
 
 def plan_sweep(request: SweepRequest) -> Plan:
