@@ -72,7 +72,8 @@ class SweepRow:
         top1: on test.
         top1_of_seeds: test top-1 of each seed.
         balanced_accuracy: mean recall over classes on test.
-        minority_recall: mean recall of the classes with the fewest training images; None where it is not shown.
+        minority_recall: mean recall of the fifth of the classes with the fewest training images; None where it is not
+            shown.
         seconds: wall time of training.
         test: digest of the test images.
         paired: the baseline (first) against this point (second) on the same test images; None for the baseline
@@ -147,7 +148,7 @@ class SweepTable:
         verdict: the answer in words, a line each.
         notes: what is missing or cannot be compared, a line each.
         seed: the seed whose runs the paired tests compare, by model.
-        minority: the classes with the fewest training images; () where classes are balanced.
+        minority: the fifth of the classes with the fewest training images; () where classes are balanced.
         test_images: number of test images of the first row.
     """
 

@@ -79,10 +79,13 @@ def captions(table: SweepTable) -> list[str]:
         lines.append(
             f"Figures are means over seeds {seeds}; the paired tests and their differences are of {tested or 'none'}."
         )
+    lines.append("Training: as if each point stood alone; features that points share count for every one of them.")
     if table.minority:
         names = ", ".join(map(shorten, table.minority[:3]))
         more = f" and {len(table.minority) - 3} more" if len(table.minority) > 3 else ""
-        lines.append(f"Minority recall: mean recall of the classes with the fewest training images ({names}{more}).")
+        lines.append(
+            f"Minority recall: mean recall of the fifth of classes with the fewest training images ({names}{more})."
+        )
     else:
         lines.append("Minority recall: —, since the classes have equally many training images within 10 %.")
     return lines

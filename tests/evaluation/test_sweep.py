@@ -133,6 +133,20 @@ def test_the_minority_is_the_classes_with_the_fewest_training_images():
     assert table((111, 100, 105)).minority == ("b",)
 
 
+@pytest.mark.parametrize(
+    ("train", "minority"),
+    [
+        ((10, 20, 30, 40, 50, 60, 70, 80, 90, 100), "ab"),  # a fifth of ten
+        ((100, 20, 20, 20, 100, 100, 100, 100, 100, 100), "bcd"),  # and those as small
+        ((100, 20, 100, 95, 100, 100, 100, 100, 100, 100), "b"),  # no class is small that is within 10 % of the largest
+    ],
+)
+def test_the_minority_is_a_fifth_of_the_classes(train, minority):
+    names = tuple("abcdefghij")
+    one = replace(run(0, (), 0.8), class_names=names, train_images=dict(zip(names, train, strict=True)))
+    assert tabulate(HEADING, DROPOUT[:1], [one], 0).minority == tuple(minority)
+
+
 def test_models_have_a_baseline_and_a_best_each_and_share_one_correction():
     runs = [run(k, WRONG[k], 0.9 - k / 10, model=model) for model in ("VGG16", "MobileNet") for k in (0, 2)]
     table = tabulate(HEADING, DROPOUT, runs, 0)

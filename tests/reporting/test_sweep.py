@@ -53,8 +53,9 @@ def test_the_table_marks_baseline_and_best_and_says_what_test_shows(table):
 
 def test_captions_say_what_was_chosen_tested_and_left_out(table):
     told = captions(table)
+    assert "features that points share count for every one of them" in " ".join(told)
     assert told[0].startswith("* the best point, chosen on val. No decision used test.")
-    assert told[-1] == "Minority recall: mean recall of the classes with the fewest training images (a)."
+    assert told[-1] == "Minority recall: mean recall of the fifth of classes with the fewest training images (a)."
     balanced = tabulate(("l2", "", "made"), POINTS, [run(0, 18, 0.75, (80, 80)), run(0, 18, 0.7, (80, 80), seed=2)], 0)
     assert captions(balanced)[-1] == (
         "Minority recall: —, since the classes have equally many training images within 10 %."
