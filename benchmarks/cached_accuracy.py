@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.results import append
 from keras_bench.console import Log
 from keras_bench.environment import describe_environment
-from keras_bench.jobs.features import CachedFeatures, compute_features, one_hot, steps_at_once
+from keras_bench.jobs.features import CachedFeatures, compute_features, one_hot
 from keras_bench.jobs.prepare import Data, load_data, open_data, positions_of
 from keras_bench.jobs.request import Job, Request, resolve
 from keras_bench.jobs.stages import build_pipeline, phase_settings, start_tensorflow, starting_model
@@ -114,10 +114,9 @@ def train_head(bench: Bench, way: int, seed: int) -> float:
 
     def stream(start: int) -> Any:
         if way != FRESH:
-            return feature_stream(views[:way], labels, batch, order_of, seed, EPOCHS, start)
+            return feature_stream(views[:way], labels, batch, order_of, seed, start)
         epochs = [
-            feature_stream([views[epoch + 1]], labels, batch, order_of, seed, epoch + 1, epoch)
-            for epoch in range(start, EPOCHS)
+            feature_stream([views[epoch + 1]], labels, batch, order_of, seed, epoch) for epoch in range(start, EPOCHS)
         ]
         return reduce(lambda before, after: before.concatenate(after), epochs)
 
@@ -142,8 +141,7 @@ def set_frozen(job: Job, data: Data, model: Any) -> Any:
 def phase_of(job: Job, data: Data) -> Any:
     """Return phase tl of this data."""
     steps = -(-len(positions_of(data, "train")) // job.config.training.batch_size)
-    settings = phase_settings(job, "tl", data, steps, {}, steps_at_once(steps))
-    return replace(settings, checkpoint=job.run.tail_weights("tl"))
+    return replace(phase_settings(job, "tl", data, steps, {}), checkpoint=job.run.tail_weights("tl"))
 
 
 def classes(data: Path) -> str:

@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
 from typing import Any
 
 import keras
@@ -112,12 +113,12 @@ def feature_stream(
     batch_size: int,
     order_of: Callable[[int], np.ndarray],
     seed: int,
-    epochs: int,
     start: int,
 ) -> tf.data.Dataset:
-    """Return all epochs one after another, each image of an epoch in a fresh random view.
+    """Return a stream that gives the next epoch each time it is read, each image of an epoch in a fresh random view.
 
-    What epoch e holds depends on the seed and e only, so training may continue at `start`.
+    It ends with the epoch, and says how many batches that is, so that Keras may take several steps at once. What epoch
+    e holds depends on the seed and e only, so training may continue at `start`.
 
     Args:
         views: of the same images, float32 (N, ...) each.
@@ -125,24 +126,24 @@ def feature_stream(
         batch_size: images a step.
         order_of: function from an epoch's number to its images in their order, int (M,); one may come several times.
         seed: of the choice of views.
-        epochs: number of the last epoch plus one.
         start: number of the first epoch.
     """
-    shape = views[0].shape[1:]
+    shape, epochs = views[0].shape[1:], count(start)
 
     def batches() -> Any:
-        for epoch in range(start, epochs):
-            order = order_of(epoch)
-            chosen = np.asarray(np.random.default_rng((seed, epoch)).integers(len(views), size=len(order)))
-            for first in range(0, len(order), batch_size):
-                rows, picked = order[first : first + batch_size], chosen[first : first + batch_size]
-                batch = np.empty((len(rows), *shape), dtype=np.float32)
-                for view in np.unique(picked):
-                    where = picked == view
-                    batch[where] = views[view][rows[where]]
-                yield batch, labels[rows]
+        epoch = next(epochs)
+        order = order_of(epoch)
+        chosen = np.asarray(np.random.default_rng((seed, epoch)).integers(len(views), size=len(order)))
+        for first in range(0, len(order), batch_size):
+            rows, picked = order[first : first + batch_size], chosen[first : first + batch_size]
+            batch = np.empty((len(rows), *shape), dtype=np.float32)
+            for view in np.unique(picked):
+                where = picked == view
+                batch[where] = views[view][rows[where]]
+            yield batch, labels[rows]
 
-    return _stream(batches, views[0], labels)
+    steps = -(-len(order_of(start)) // batch_size)
+    return _stream(batches, views[0], labels).apply(tf.data.experimental.assert_cardinality(steps))
 
 
 def ordered_stream(features: np.ndarray, labels: np.ndarray, batch_size: int) -> tf.data.Dataset:

@@ -13,7 +13,7 @@ from keras_bench.environment import describe_environment, peak_memory_mb, set_te
 from keras_bench.evaluation.classes import class_scores
 from keras_bench.evaluation.metrics import compute_metrics
 from keras_bench.jobs.auxiliary import fit_part
-from keras_bench.jobs.features import fit_on_features, is_cached, steps_at_once
+from keras_bench.jobs.features import MOST_STEPS, fit_on_features, is_cached
 from keras_bench.jobs.prepare import Data, class_counts, positions_of, training_rows
 from keras_bench.jobs.request import Job
 from keras_bench.jobs.weights import InitialWeights
@@ -66,7 +66,7 @@ def train_phase(
     pipeline = build_pipeline(job, data)
     train_images = len(training_rows(job, data))
     steps = pipeline.steps(train_images)
-    at_once = steps_at_once(steps) if is_cached(job, phase) else 1
+    at_once = min(MOST_STEPS, steps) if is_cached(job, phase) else 1
     settings = phase_settings(job, phase, data, steps, inputs, at_once)
     outcome = _fit(job, settings, data, weights, pipeline, log)
     best = _best_model(job, settings, data)
@@ -89,7 +89,7 @@ def phase_settings(
         data: its images.
         steps: batches an epoch.
         inputs: everything the result depends on.
-        steps_per_execution: steps between two returns to Python; a divisor of `steps`.
+        steps_per_execution: steps between two returns to Python.
     """
     from keras_bench.training.fit import Phase
 

@@ -34,7 +34,7 @@ class Phase:
         class_counts: training images of each class.
         inputs: everything the result depends on; a saved state counts only for the same.
         checkpoint: where the weights of the best epoch go, ending in .weights.h5; None: the run's usual place.
-        steps_per_execution: steps between two returns to Python; a divisor of `steps`.
+        steps_per_execution: steps between two returns to Python.
     """
 
     name: str
@@ -83,7 +83,9 @@ def fit_phase(model: keras.Model, phase: Phase, run: RunDir, training: Any, vali
         model: built and filled with the weights the phase starts from.
         phase: what to do.
         run: where history, best weights and state go.
-        training: function from the number of finished epochs to the tf.data stream of the remaining ones.
+        training: function from the number of finished epochs to the tf.data stream of the remaining ones; or, where its
+            cardinality says that it ends after `phase.steps`, of the next one each time it is read, which more than one
+            step an execution needs: the last ones of an epoch would be taken from the next one's images (Keras 3.15).
         validation: tf.data of the validation images.
         log: shows a line an epoch.
 
@@ -105,12 +107,13 @@ def fit_phase(model: keras.Model, phase: Phase, run: RunDir, training: Any, vali
     epochs = phase.config.phase(phase.name).epochs
     callbacks = _callbacks(phase, run, log, state)
     if done < epochs and not (state and state.stopped):
+        stream = training(done)
         model.fit(
-            training(done),
+            stream,
             validation_data=validation,
             initial_epoch=done,
             epochs=epochs,
-            steps_per_epoch=phase.steps,
+            steps_per_epoch=None if stream.cardinality() == phase.steps else phase.steps,
             class_weight=class_weights(phase.config.training, phase.class_counts),
             callbacks=callbacks,
             shuffle=False,  # the stream is shuffled already

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import count
 
 import keras
 import numpy as np
@@ -70,10 +71,23 @@ def stream(start):
 VALIDATION = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(8)
 
 
-def run_phase(folder, phase, log=None):
+def epoch_by_epoch(start):
+    """The same epochs, the next one each time it is read."""
+    numbers = count(start)
+
+    def batches():
+        factor = np.float32(1) - np.float32(next(numbers)) / np.float32(100)
+        yield from ((IMAGES[i : i + 8] * factor, LABELS[i : i + 8]) for i in (0, 8, 16))
+
+    shapes = tf.TensorSpec((None, 32, 32, 3), tf.float32), tf.TensorSpec((None, 3), tf.float32)
+    epochs = tf.data.Dataset.from_generator(batches, output_signature=shapes)
+    return epochs.apply(tf.data.experimental.assert_cardinality(3))
+
+
+def run_phase(folder, phase, log=None, training=stream):
     run = run_folder(folder, "test", "MobileNet", 0)
     run.phase("tl").mkdir(parents=True, exist_ok=True)
-    return run, fit_phase(make_model(), phase, run, stream, VALIDATION, log or Log())
+    return run, fit_phase(make_model(), phase, run, training, VALIDATION, log or Log())
 
 
 def test_the_best_epoch_is_kept_and_history_tells_why(tmp_path):
@@ -112,6 +126,18 @@ def test_an_interrupted_phase_goes_on_as_if_nothing_had_happened(tmp_path):
     for ours, theirs in zip(read_history(run.history("tl")), read_history(whole.history("tl")), strict=True):
         for name in ("loss", "val_cross_entropy", "val_top1", "learning_rate"):
             assert ours[name] == pytest.approx(theirs[name], rel=1e-4)
+
+
+def test_steps_taken_at_once_end_with_the_epoch_and_change_nothing(tmp_path):
+    phase = make_phase()
+    one, _ = run_phase(tmp_path / "one", phase)
+    several = replace(phase, steps_per_execution=2)  # which does not divide the three steps of an epoch
+    with pytest.raises(KeyboardInterrupt):
+        run_phase(tmp_path / "several", several, InterruptedLog(3), epoch_by_epoch)
+    run, _ = run_phase(tmp_path / "several", several, training=epoch_by_epoch)
+    for ours, theirs in zip(read_history(run.history("tl")), read_history(one.history("tl")), strict=True):
+        for name in ("loss", "top1", "val_cross_entropy", "learning_rate"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-6)
 
 
 def test_a_phase_that_had_stopped_early_does_not_train_again(tmp_path):
