@@ -22,7 +22,8 @@ def factor_figure(factor: Factor, title: str) -> Figure:
     """Draw test top-1 over a factor's values: a line for each setting of all else, faint where there is a mean.
 
     Intervals are drawn on the mean, or on the lines where there is none. Where every setting of all else occurs
-    once, as in a search, its points stand alone.
+    once, as in a search, its points stand alone; so do those of names, which have nothing between them, unless a line
+    is needed to tell which points belong together.
 
     Args:
         factor: what varies.
@@ -32,7 +33,8 @@ def factor_figure(factor: Factor, title: str) -> Figure:
     figure = Figure(figsize=(wide, 4.4), layout="constrained")
     axes = figure.subplots()
     places = _axis(axes, factor)
-    alone = len(factor.lines) > 1 and all(len(_known(places, line.values)) == 1 for line in factor.lines)
+    one_each = all(len(_known(places, line.values)) == 1 for line in factor.lines)
+    alone = one_each if len(factor.lines) > 1 else not factor.is_numeric
     for number, line in enumerate(factor.lines):
         if alone:
             _draw(axes, places, line.values, "o", COLORS[0], None)
