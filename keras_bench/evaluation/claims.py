@@ -1,5 +1,6 @@
 """Figures that published claims are about, and the words for how a claim fares. No TensorFlow."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -45,7 +46,7 @@ def words_for(more: float | None, less: float | None, shown: bool = True) -> str
     """
     if more is None or less is None:
         return "not measured here"
-    if not shown or more == less:
+    if not shown or math.isclose(more, less, rel_tol=1e-9, abs_tol=1e-12):
         return "no difference shown"
     return "as published" if more > less else "the opposite"
 

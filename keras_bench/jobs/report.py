@@ -22,6 +22,7 @@ from keras_bench.reporting.figures import confusion_matrix, learning_curves
 from keras_bench.reporting.model_card import model_card
 from keras_bench.reporting.overlays import explanation_grid
 from keras_bench.reporting.page import report_page
+from keras_bench.reporting.published import published_text
 from keras_bench.rundir import ExperimentDir, RunDir, runs_of, save_figure, write_text
 
 
@@ -97,7 +98,8 @@ def write_report(folder: ExperimentDir, runs: list[RunDir], log: Log) -> str:
 def _summary(folder: ExperimentDir, comparison: Comparison) -> str:
     """Return the table, the verdict and where everything lies, as printed at the end of every run."""
     places = [f"report:  {folder.page}", f"table:   {folder.results}"]
-    return "\n".join([table_text(comparison_table(comparison)), *comparison.verdict, *places]) + "\n"
+    table = table_text(comparison_table(comparison))
+    return "\n".join([table, *comparison.verdict, *published_text(comparison), *places]) + "\n"
 
 
 def _write_run(run: RunDir, comparison: Comparison, view: RunView, order: Any, facts: dict[str, Any]) -> None:

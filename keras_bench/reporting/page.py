@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from keras_bench.records.explanations import METHODS
 from keras_bench.records.statistics import Interval
 from keras_bench.records.study import CLAIMED, FIGURES
 from keras_bench.reporting.overlays import COLORMAP, overlay
+from keras_bench.reporting.published import beside, stated_figures
 from keras_bench.reporting.svg import inline_svg
 
 MINORITY = 5  # classes with the fewest training images that are listed
@@ -51,10 +53,10 @@ def report_page(comparison: Comparison, figures: Mapping[str, Figure], facts: Ma
 
 
 def published_figures(comparison: Comparison) -> dict[str, Any]:
-    """Return how the figures of published claims, and those that its rows state, are named and scaled."""
+    """Return how the figures of published claims, and those that its rows state, are named and shown."""
     study = comparison.study
-    stated = [(key, shown) for key, shown in FIGURES.items() if study and study.states(key)]
-    return {"claimed": CLAIMED, "stated": stated}
+    stated = [(name, FIGURES[name][0]) for name in stated_figures(study)] if study else []
+    return {"claimed": CLAIMED, "stated": stated, "beside": partial(beside, comparison)}
 
 
 def environment() -> Environment:

@@ -16,6 +16,7 @@ from keras_bench.records.explanations import Explanations
 from keras_bench.reporting.comparison import comparison_table, results_csv
 from keras_bench.reporting.comparison_figures import COLORS, accuracy_for_cost, all_learning_curves, styles
 from keras_bench.reporting.page import environment, published_figures, report_page
+from keras_bench.reporting.published import published_text
 from keras_bench.rundir import RunDir, experiment_folder, write_bytes, write_text
 from tests.made import make_run
 
@@ -62,9 +63,15 @@ def test_the_claims_of_the_intel_study_are_confirmed_overturned_or_left_open(tmp
     assert checks["gradcam_area"].less == pytest.approx(1 / 256)  # one of 16 × 16 pixels
     assert checks["gradcam_area"].more > 0.2  # random maps
     assert checks["gradcam_area"].words == "as published"
+    told = published_text(comparison)
+    assert (
+        "- EfficientNetB0 has the shorter epoch: the opposite (seconds an epoch: ResNet50 20.0, EfficientNetB0 30.0)"
+        in told
+    )
+    assert "25.0 | 4.0" in told[1]  # parameters, millions
     page = published_part(comparison)
     assert "not comparable" not in page
-    row = re.search(r"<tr><td>EfficientNetB0 has the shorter epoch</td>.*?</tr>", page, re.DOTALL)[0]
+    row = re.search(r"<tr><td class=\"wide\">EfficientNetB0 has the shorter epoch</td>.*?</tr>", page, re.DOTALL)[0]
     assert "<td>20.0</td>" in row
     assert "the opposite" in row
     assert not comparison.study.states("test_top1")
@@ -89,11 +96,14 @@ def test_figures_that_never_compare_are_marked_and_give_the_reason(tmp_path):
     comparison = gathered(as_study(tmp_path, "imagenet100"), ["ResNet34"])
     page = published_part(comparison)
     assert "† Other data here: not comparable</strong> (several lists of 100 classes go by this name" in page
-    row = re.search(r"<tr><td>ResNet34</td><td class=\"left\">scratch</td>\s*<td>63.0 †</td>.*?</tr>", page, re.DOTALL)[
-        0
-    ]
-    assert "31,906 †" in row
-    assert "0.188 †" in row
+    row = re.search(
+        r"<tr><td>ResNet34</td><td class=\"left\">scratch</td>\s*<td>63.0 † \| [0-9.]+</td>.*?</tr>", page, re.DOTALL
+    )[0]
+    top1 = comparison.runs[0].phases["scratch"].result.metrics["val"].top1
+    for part in (row, "\n".join(published_text(comparison))):
+        assert f"63.0 † | {100 * top1:.1f}" in part
+        assert "31,906 † | 8" in part
+        assert "0.188 † | —" in part
     assert comparison.runs[0].label == "ResNet34"  # all of it trained from scratch: no need to mark some
 
 

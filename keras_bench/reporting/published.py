@@ -1,0 +1,83 @@
+"""What a study's source published beside what was measured here, for the terminal and the page."""
+
+from rich.table import Table
+from rich.text import Text
+
+from keras_bench.console import table_text
+from keras_bench.records.comparison import Comparison, RunView
+from keras_bench.records.study import CLAIMED, FIGURES, Published, Study
+
+
+def stated_figures(study: Study) -> list[str]:
+    """Return the names of FIGURES that any row of a study states."""
+    return [name for name in FIGURES if study.states(name)]
+
+
+def beside(comparison: Comparison, row: Published, name: str) -> str:
+    """Return one figure as "published | here", with a dagger where the data is another; "—" where not stated."""
+    _, scale, digits = FIGURES[name]
+    if name not in row.figures:
+        return "—"
+    runs = [run for run in comparison.runs if run.model == row.model and row.phase in run.phases]
+    here = measured(runs[0], row.phase, name) if runs else None
+    dagger = "" if comparison.study and comparison.study.comparable else " †"
+    return f"{row.figures[name] * scale:,.{digits}f}{dagger} | " + (
+        "—" if here is None else f"{here * scale:,.{digits}f}"
+    )
+
+
+def measured(run: RunView, phase: str, name: str) -> float | None:
+    """Return our figure for one of FIGURES, in the unit of the published one; None where it was not measured.
+
+    val_loss is the cross-entropy without penalties; latencies are the median of `predict()` on one image, of the final
+    phase only. Seconds of inference are never ours: no source says of how many images.
+    """
+    result = run.phases[phase].result
+    if name == "val_loss":
+        return result.metrics["val"].cross_entropy
+    split, _, metric = name.partition("_")
+    if split in ("val", "test"):
+        return getattr(result.metrics[split], metric)
+    if name.endswith("_ms"):
+        latency = run.latency("predict", 1, name.removesuffix("_ms")) if phase == run.final_phase else None
+        return latency.p50_ms if latency else None
+    return {
+        "parameters_millions": result.parameters / 1e6,
+        "megabytes": run.cost.weight_bytes / 1e6 if run.cost else None,
+        "training_seconds": result.seconds,
+    }.get(name)
+
+
+def published_text(comparison: Comparison) -> list[str]:
+    """Return what was published beside ours as lines for the terminal; [] where no study is held against."""
+    study = comparison.study
+    if study is None:
+        return []
+    lines = [f"Published: {study.source}."]
+    if not study.comparable:
+        lines.append(f"Other data here, so published figures (†) do not compare: {study.difference}.")
+    if study.rows:
+        lines.append(table_text(_rows(comparison, study)))
+    return lines + _claims(comparison)
+
+
+def _rows(comparison: Comparison, study: Study) -> Table:
+    table, names = Table(caption=Text("published | here")), stated_figures(study)
+    for heading in ("model", "phase", *(FIGURES[name][0] for name in names)):
+        table.add_column(heading, justify="left" if heading in ("model", "phase") else "right")
+    for row in study.rows:
+        table.add_row(row.model, row.phase, *(beside(comparison, row, name) for name in names))
+    return table
+
+
+def _claims(comparison: Comparison) -> list[str]:
+    """Return a line for each published claim: what it says, whether our two figures bear it out, and these."""
+    lines = []
+    for check in comparison.claims:
+        heading, scale, digits = CLAIMED[check.claim.figure]
+        sides = [
+            f"{model} {'—' if value is None else f'{value * scale:.{digits}f}'}"
+            for model, value in ((check.claim.more, check.more), (check.claim.less, check.less))
+        ]
+        lines.append(f"- {check.claim.text}: {check.words} ({heading}: {', '.join(sides)})")
+    return lines
