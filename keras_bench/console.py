@@ -63,17 +63,20 @@ class Log:
                 task = bar.add_task(title, total=total or None, completed=done, unit=unit)
                 yield lambda count: bar.advance(task, count)
             return
-        started = last = time.monotonic()
+        last = time.monotonic()
         finished = done
+        first: tuple[float, int] | None = None  # it also starts whatever works, so it says nothing about the others
 
         def advance(count: int) -> None:
-            nonlocal finished, last
+            nonlocal finished, last, first
             finished += count
             now = time.monotonic()
+            begun, before = first = first or (now, finished)
             if now - last >= PLAIN_SECONDS:
                 last = now
-                left = (now - started) / max(1, finished - done) * (total - finished)
-                self.line(f"{title}: {finished:,}/{total:,} {unit}, {duration(left)} left")
+                left = (now - begun) / max(1, finished - before) * (total - finished)
+                time_left = f", {duration(left)} left" if finished > before else ""
+                self.line(f"{title}: {finished:,}/{total:,} {unit}{time_left}")
 
         yield advance
 
