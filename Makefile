@@ -23,7 +23,7 @@ setup: .venv/.installed ## make .venv and install keras-bench with its tools (so
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,tfds,tensorboard]'
 	@touch $@
 
-demo: .venv/.installed ## transfer learning on real digits, without network or weights (about 9 minutes)
+demo: .venv/.installed ## transfer learning on real digits, without network or weights (about 10 minutes)
 	$(KERAS_BENCH) suite --experiment demo-pretrain $(ARGS)
 	$(KERAS_BENCH) suite --experiment demo $(ARGS)
 
