@@ -1,24 +1,21 @@
 """Checks that several tests make: what a command loads, and that an experiment's file says what it is."""
 
-import os
 import subprocess
 import sys
 
 
-def python(code, **environment):
+def python(code):
     """Run code in a fresh process, which must end well, and return its output."""
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, check=True
-    ).stdout
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
-def loaded_by(words, heavy=("tensorflow", "keras"), **environment):
+def loaded_by(words, heavy=("tensorflow", "keras")):
     """Run a command in a fresh process; return its exit code, its output and those of the `heavy` modules it loads."""
     code = (
         f"from keras_bench.cli import main; code = main({list(map(str, words))!r})\n"
         f"import sys; print(); print(code, *[name for name in {heavy!r} if name in sys.modules])"
     )
-    output, _, last = python(code, **environment).rstrip("\n").rpartition("\n")
+    output, _, last = python(code).rstrip("\n").rpartition("\n")
     code, *loaded = last.split()
     return int(code), output, loaded
 

@@ -15,15 +15,12 @@ def stated_figures(study: Study) -> list[str]:
 
 def beside(comparison: Comparison, row: Published, name: str) -> str:
     """Return one figure as "published | here", with a dagger where the data is another; "—" where not stated."""
-    _, scale, digits = FIGURES[name]
     if name not in row.figures:
         return "—"
     runs = [run for run in comparison.runs if run.model == row.model and row.phase in run.phases]
     here = measured(runs[0], row.phase, name) if runs else None
     dagger = "" if comparison.study and comparison.study.comparable else " †"
-    return f"{row.figures[name] * scale:,.{digits}f}{dagger} | " + (
-        "—" if here is None else f"{here * scale:,.{digits}f}"
-    )
+    return f"{_shown(row.figures[name], FIGURES[name])}{dagger} | {_shown(here, FIGURES[name])}"
 
 
 def measured(run: RunView, phase: str, name: str) -> float | None:
@@ -74,10 +71,16 @@ def _claims(comparison: Comparison) -> list[str]:
     """Return a line for each published claim: what it says, whether our two figures bear it out, and these."""
     lines = []
     for check in comparison.claims:
-        heading, scale, digits = CLAIMED[check.claim.figure]
+        form = CLAIMED[check.claim.figure]
         sides = [
-            f"{model} {'—' if value is None else f'{value * scale:.{digits}f}'}"
+            f"{model} {_shown(value, form)}"
             for model, value in ((check.claim.more, check.more), (check.claim.less, check.less))
         ]
-        lines.append(f"- {check.claim.text}: {check.words} ({heading}: {', '.join(sides)})")
+        lines.append(f"- {check.claim.text}: {check.words} ({form[0]}: {', '.join(sides)})")
     return lines
+
+
+def _shown(value: float | None, form: tuple[str, float, int]) -> str:
+    """Return a figure as its entry of FIGURES or CLAIMED says, or "—" where there is none."""
+    _, scale, digits = form
+    return "—" if value is None else f"{value * scale:,.{digits}f}"

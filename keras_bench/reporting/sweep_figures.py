@@ -9,7 +9,7 @@ from matplotlib.ticker import NullLocator
 from keras_bench.records.statistics import Interval
 from keras_bench.records.sweep import Factor, FactorLine, value_text
 from keras_bench.reporting.comparison_figures import COLORS, MARKERS
-from keras_bench.reporting.text import plain
+from keras_bench.reporting.text import cut, plain
 
 LOG_RATIO = 20  # numbers that span more than this lie on a logarithmic axis
 NAMED_LINES = 8  # so many lines have a name of their own in the legend
@@ -58,8 +58,7 @@ def factor_figure(factor: Factor, title: str) -> Figure:
 def _axis(axes: Axes, factor: Factor) -> list[float]:
     """Scale and label the axis of the factor, and return where each of its values lies."""
     if not factor.is_numeric:
-        texts = [value_text(value) for value in factor.values]
-        labels = [plain(text if len(text) <= LONG_LABEL else text[: LONG_LABEL - 1] + "…") for text in texts]
+        labels = [cut(value_text(value), LONG_LABEL) for value in factor.values]
         axes.set_xticks(range(len(labels)), labels)
         if sum(map(len, labels)) > LONG_LABELS:
             axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right", rotation_mode="anchor")

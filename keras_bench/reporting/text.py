@@ -9,8 +9,12 @@ MAX_NAME = 22
 
 def shorten(name: str) -> str:
     """Return a class name that fits a tick label: the first synonym, at most 22 characters, safe to draw."""
-    name = name.split(",")[0]
-    return plain(name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…")
+    return cut(name.split(",")[0], MAX_NAME)
+
+
+def cut(text: str, longest: int) -> str:
+    """Return at most so many characters of a text, safe to draw, with "…" for what is left out."""
+    return plain(text if len(text) <= longest else text[: longest - 1] + "…")
 
 
 def plain(text: str) -> str:
