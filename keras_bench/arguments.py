@@ -87,7 +87,7 @@ def _add_sweep(verbs: Verbs) -> None:
         epilog="Example: keras-bench sweep dropout --data tiny-imagenet-200.zip --seed 0 1 2",
     )
     add = sweep.add_argument
-    add("sweep", help="name in experiments/sweeps/, or a YAML file")
+    add("sweeps", nargs="+", metavar="sweep", help="name in experiments/sweeps/, or a YAML file; several run in turn")
     add("--experiment", help="name or YAML file (default: the sweep's)")
     _add_some_models(sweep)
     add("--seed", type=int, nargs="+", dest="seeds", help="one or more, as in run (default: the sweep's, else 0)")

@@ -82,24 +82,29 @@ def _suite(arguments: argparse.Namespace) -> int:
 
 def _sweep(arguments: argparse.Namespace) -> int:
     from keras_bench.console import Log
-    from keras_bench.jobs.sweep import run_sweep
+    from keras_bench.jobs.sweep import checked_plan, run_sweep
     from keras_bench.jobs.sweep_plan import SweepRequest
 
     for seed in arguments.seeds or ():
         if seed < 0:
             raise UserError(f"--seed: expected whole numbers of at least 0, received {seed}")
-    request = SweepRequest(
-        sweep=arguments.sweep,
-        experiment=arguments.experiment,
-        models=tuple(dict.fromkeys(arguments.models or ())),
-        seeds=tuple(dict.fromkeys(arguments.seeds or ())),
-        phase=arguments.phase,
-        data=arguments.data,
-        weights=arguments.weights,
-        settings=tuple(arguments.settings),
-        out=arguments.out,
-    )
-    return run_sweep(request, arguments.dry_run, Log())
+    requests = [
+        SweepRequest(
+            sweep=sweep,
+            experiment=arguments.experiment,
+            models=tuple(dict.fromkeys(arguments.models or ())),
+            seeds=tuple(dict.fromkeys(arguments.seeds or ())),
+            phase=arguments.phase,
+            data=arguments.data,
+            weights=arguments.weights,
+            settings=tuple(arguments.settings),
+            out=arguments.out,
+        )
+        for sweep in arguments.sweeps
+    ]
+    for request in requests[1:]:
+        checked_plan(request)  # a mistake in the last file must not wait for hours; the first is planned at once
+    return max(run_sweep(request, arguments.dry_run, Log()) for request in requests)
 
 
 def _report(arguments: argparse.Namespace) -> int:

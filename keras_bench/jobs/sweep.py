@@ -30,15 +30,13 @@ def run_sweep(request: SweepRequest, dry_run: bool, log: Log, run: Run = run_alo
     Raises:
         UserError: bad input, found before anything is run.
     """
-    plan = plan_sweep(request)
-    if plan.sweep.search is not None:
-        from keras_bench.jobs.search import require_optuna, run_search
-
-        require_optuna()
+    plan = checked_plan(request)
     if dry_run:
         return _print_plan(plan, log)
     _find_weights(plan, log)
     if plan.sweep.search is not None:
+        from keras_bench.jobs.search import run_search
+
         points, failed = run_search(plan, run, log)
     else:
         points, failed = list(plan.sweep.points), run_tasks(plan.tasks(plan.sweep.points), run, log)
@@ -54,6 +52,20 @@ def run_sweep(request: SweepRequest, dry_run: bool, log: Log, run: Run = run_alo
     if failed:
         log.line(f"not finished: {'; '.join(failed)}. The same command runs what is missing")
     return 1 if failed else 0
+
+
+def checked_plan(request: SweepRequest) -> Plan:
+    """Return the plan of a sweep whose file, points and tools are all there.
+
+    Raises:
+        UserError: anything the user can put right before the first run.
+    """
+    plan = plan_sweep(request)
+    if plan.sweep.search is not None:
+        from keras_bench.jobs.search import require_optuna
+
+        require_optuna()
+    return plan
 
 
 def _find_weights(plan: Plan, log: Log) -> None:

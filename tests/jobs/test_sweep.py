@@ -294,6 +294,11 @@ def test_the_command_line_parses_and_refuses(tmp_path, capsys, monkeypatch):
         "dropout", None, ("VGG16",), (1, 2), "ft", Path("x"), "none", ("tl.epochs=1",), tmp_path
     )  # fmt: skip
     assert asked == [(expected, True)]
+    assert main(["sweep", "dropout", str(SWEEPS / "l2.yaml"), "--seed", "3"]) == 0
+    assert [(one.sweep, one.seeds) for one, _ in asked[1:]] == [("dropout", (3,)), (str(SWEEPS / "l2.yaml"), (3,))]
+    assert main(["sweep", "dropout", "dropuot"]) == 2
+    assert "unknown sweep 'dropuot'; did you mean 'dropout'" in capsys.readouterr().err
+    assert len(asked) == 3  # a mistake in the second is told before the first one runs
     assert main(["sweep", "dropout", "--seed", "-1"]) == 2
     assert "--seed: expected whole numbers of at least 0, received -1" in capsys.readouterr().err
     assert main(["sweep", "dropout", "--sed", "1"]) == 2
