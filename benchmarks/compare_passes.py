@@ -114,7 +114,8 @@ def measure_ours(arguments: argparse.Namespace) -> dict[str, float]:
     import onnxruntime
 
     from keras_bench.export.convert import network_to_onnx
-    from keras_bench.features.extract import map_in_order, onnx_forward
+    from keras_bench.features.extract import onnx_forward
+    from keras_bench.parallel import map_in_order
 
     pipeline, positions, model, frozen, augmentation = _prepare(arguments)
     content = network_to_onnx(frozen).SerializeToString()

@@ -82,12 +82,13 @@ class Log:
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """Add the time this takes to a part of the work; parts do not nest."""
-        started = time.monotonic()
+        """Add the time this takes to a part of the work, less what goes to other parts meanwhile."""
+        started, before = time.monotonic(), sum(self.spent.values())
         try:
             yield
         finally:
-            self.spend(part, time.monotonic() - started)
+            elsewhere = sum(self.spent.values()) - before
+            self.spend(part, time.monotonic() - started - elsewhere)
 
     def spend(self, part: str, seconds: float) -> None:
         """Add seconds to a part of the work."""

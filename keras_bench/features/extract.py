@@ -1,9 +1,7 @@
 """Runs a frozen network over a stream of images into a stored array."""
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bench.features.store import Entry
+from keras_bench.parallel import map_in_order
 
 SAVE_SECONDS = 10.0  # an interrupted pass loses at most this much
 
@@ -42,24 +41,6 @@ def onnx_forward(model: bytes) -> Forward:
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda images: np.asarray(session.run(None, {name: np.asarray(images)})[0])
-
-
-def map_in_order(function: Forward, batches: Iterable[Any], workers: int) -> Iterator[np.ndarray]:
-    """Return a function's results for a stream of batches in its order, computed by several threads.
-
-    No more than one batch a thread, and one that waits, is in memory.
-    """
-    if workers == 1:
-        yield from map(function, batches)
-        return
-    waiting: deque[Future[np.ndarray]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for batch in batches:
-            waiting.append(pool.submit(function, batch))
-            if len(waiting) > workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def extract(

@@ -144,7 +144,7 @@ def _check(handoff: Handoff, folder: Path, test: Predictions, log: Log) -> Agree
     from keras_bench.export.agreement import compare, refusal
 
     positions = positions_by_id(handoff.data.index, test.ids)
-    onnx = run_bundle(Bundle(folder), handoff.data.store, positions, f"{handoff.title}: checking", log)
+    onnx = run_bundle(Bundle(folder, threads=1), handoff.data.store, positions, f"{handoff.title}: checking", log)
     onnx_right = onnx.argmax(axis=1) == test.labels
     agreement = compare(
         test.probabilities, onnx, test.ids, mean_interval(test.right.astype(float)), mean_interval(onnx_right * 1.0)
@@ -205,7 +205,8 @@ def _latencies(handoff: Handoff, folder: Path, int8: Int8, log: Log) -> tuple[di
     if int8.kept:
         files["onnxruntime int8"] = folder / INT8_MODEL
     found = []
-    with log.progress(f"{handoff.title}: latency at batch 1", len(files), "measurements") as advance:
+    title = f"{handoff.title}: latency at batch 1"
+    with log.timed("latency"), log.progress(title, len(files), "measurements") as advance:
         for name, file in files.items():
             measured = start_worker(file, Round(name.split()[0], "cpu", 1), handoff.config.latency)
             hardware = measured.pop("accelerator") or describe_environment([])["cpu"]

@@ -84,5 +84,5 @@ def _top1(folder: Path, data: Data, expected: Predictions, title: str, log: Log)
 
     write_sums(folder)
     positions = positions_by_id(data.index, expected.ids)
-    answers = run_bundle(Bundle(folder, INT8_MODEL), data.store, positions, title, log).argmax(axis=1)
+    answers = run_bundle(Bundle(folder, INT8_MODEL, threads=1), data.store, positions, title, log).argmax(axis=1)
     return (answers == expected.labels).astype(np.float64)

@@ -24,7 +24,7 @@ from keras_bench.jobs.request import Job
 from keras_bench.jobs.weights import InitialWeights, find_weights
 from keras_bench.rundir import write_json, write_text
 
-INPUT = "reading and checking images"
+INPUT, LATENCY, COMPARISON = "reading and checking images", "latency", "tables and figures"
 
 
 def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
@@ -50,12 +50,14 @@ def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
         except ExportError as error:  # the run itself is finished: its results come first
             failure = error
         if not in_suite:
-            with log.timed("latency"):
+            with log.timed(LATENCY):
                 time_models([job], log)
+        log.line(f"results: {job.run.root}")
+        if not in_suite:
+            with log.timed(COMPARISON):
+                compare_runs(job.folder, log)
         _tell_time(job, time.monotonic() - started, log)
-    log.line(f"results: {job.run.root}")
     if not in_suite:
-        compare_runs(job.folder, log)
         log.line(f"next:    {_next_command(job)}")
     if failure:
         raise failure
@@ -136,7 +138,7 @@ def _write_provenance(job: Job, data: Data, weights: InitialWeights, devices: li
 
 def _tell_time(job: Job, total: float, log: Log) -> None:
     """Say what a run's time went into, and keep it in the run's folder; a run that did nothing says nothing."""
-    if set(log.spent) <= {INPUT, "latency"}:
+    if set(log.spent) <= {INPUT, LATENCY, COMPARISON}:
         return
     parts = {**log.spent, "other": max(0.0, total - sum(log.spent.values()))}
     shares = ", ".join(f"{part} {seconds / total:.0%}" for part, seconds in parts.items() if seconds / total >= 0.005)

@@ -37,7 +37,7 @@ def verify_bundle(folder: Path, data: Path | None, limit: int | None, log: Log) 
         for file in files:
             worst = verify_samples(folder, file)
             log.line(f"{folder / file}: sums are right, sample images agree within {worst:.1e}")
-        bundles = {file: Bundle(folder, file) for file in files}
+        bundles = {file: Bundle(folder, file, threads=1) for file in files}
     except BundleError as error:
         raise RunError(f"not verified: {error}") from error
     if data is not None or _recorded(folder)["source"] == "digits":

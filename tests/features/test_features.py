@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import time
 
 import keras
 import numpy as np
@@ -18,7 +17,6 @@ from keras_bench.features.extract import (
     extract,
     feature_stream,
     keras_forward,
-    map_in_order,
     onnx_forward,
     ordered_stream,
 )
@@ -110,29 +108,6 @@ def test_onnx_runtime_gives_the_features_keras_gives(unfreeze):
     assert expected.shape == ((20, 256) if unfreeze == "tl" else (20, 1, 1, 256))
     assert np.ptp(expected, axis=0).max() > 0.1
     np.testing.assert_allclose(onnx_forward(content)(tf.constant(IMAGES)), expected, atol=1e-3)
-
-
-def test_results_keep_the_order_of_the_batches_and_few_wait_in_memory():
-    taken = []
-
-    def batches():
-        for number in range(20):
-            taken.append(number)
-            yield number
-
-    def slower_first(number):
-        time.sleep(0.02 if number % 3 == 0 else 0)
-        return number * number
-
-    for done, found in enumerate(map_in_order(slower_first, batches(), 3)):
-        assert found == done * done
-        assert len(taken) <= done + 4
-    assert done == 19
-
-
-def test_a_thread_s_error_is_raised():
-    with pytest.raises(ZeroDivisionError):
-        list(map_in_order(lambda number: 1 / number, range(3), 2))
 
 
 def test_images_that_nothing_changes_have_one_view():

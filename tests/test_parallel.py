@@ -1,0 +1,30 @@
+"""Work that several threads do together."""
+
+import time
+
+import pytest
+
+from keras_bench.parallel import map_in_order
+
+
+def test_results_keep_the_order_of_the_batches_and_few_wait_in_memory():
+    taken = []
+
+    def batches():
+        for number in range(20):
+            taken.append(number)
+            yield number
+
+    def slower_first(number):
+        time.sleep(0.02 if number % 3 == 0 else 0)
+        return number * number
+
+    for done, found in enumerate(map_in_order(slower_first, batches(), 3)):
+        assert found == done * done
+        assert len(taken) <= done + 4
+    assert done == 19
+
+
+def test_a_thread_s_error_is_raised():
+    with pytest.raises(ZeroDivisionError):
+        list(map_in_order(lambda number: 1 / number, range(3), 2))
