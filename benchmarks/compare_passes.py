@@ -113,13 +113,15 @@ def measure_ours(arguments: argparse.Namespace) -> dict[str, float]:
     """Return images/s of features, of features of augmented images, of the network alone, and of evaluation."""
     import onnxruntime
 
+    from keras_bench.console import Log
+    from keras_bench.evaluation.predict import predict_split
     from keras_bench.export.convert import network_to_onnx
-    from keras_bench.features.extract import onnx_forward
+    from keras_bench.features.extract import keras_forward, onnx_forward
     from keras_bench.parallel import map_in_order
 
     pipeline, positions, model, frozen, augmentation = _prepare(arguments)
     content = network_to_onnx(frozen).SerializeToString()
-    forward, cores = onnx_forward(content), usable_cores()
+    forward, answer, cores = onnx_forward(content), keras_forward(model), usable_cores()
     batch = np.asarray(next(iter(pipeline.evaluation(positions)))[0])
     count = len(positions)
 
@@ -135,7 +137,10 @@ def measure_ours(arguments: argparse.Namespace) -> dict[str, float]:
         ),
         "features": features(lambda: pipeline.views(positions, augmentation, 0)),
         "augmented": features(lambda: pipeline.views(positions, augmentation, 1)),
-        "evaluation": _rate(count, lambda: model.predict(pipeline.evaluation(positions), verbose=0)),
+        "evaluation": _rate(
+            count,
+            lambda: predict_split(answer, pipeline.evaluation(positions), pipeline.store.index, positions, "", Log()),
+        ),
     }
 
 

@@ -18,9 +18,10 @@ SAVE_SECONDS = 10.0  # an interrupted pass loses at most this much
 Forward = Callable[[tf.Tensor], np.ndarray]
 
 
-def keras_forward(frozen: keras.Model) -> Forward:
-    """Return a function from a batch of images to features, computed by Keras with nothing drawn at random."""
-    compiled = tf.function(lambda images: frozen(images, training=False), reduce_retracing=True)
+def keras_forward(network: keras.Model) -> Forward:
+    """Return a function from a batch of images to what a network makes of it, by Keras, nothing drawn at random."""
+    signature = [tf.TensorSpec(network.input_shape, tf.float32)]
+    compiled = tf.function(lambda images: network(images, training=False), input_signature=signature)
     return lambda images: np.asarray(compiled(images), dtype=np.float32)
 
 

@@ -185,11 +185,13 @@ def build_pipeline(job: Job, data: Data) -> Any:
 def _evaluate(job: Job, phase: str, model: Any, data: Data, pipeline: Any, log: Log) -> None:
     """Predict val and test once each with the whole model, from pixels, and keep all probabilities."""
     from keras_bench.evaluation.predict import predict_split
+    from keras_bench.features.extract import keras_forward
 
+    forward = keras_forward(model)
     for split in ("val", "test"):
         positions = positions_of(data, split)
         stream = pipeline.evaluation(positions)
-        predictions = predict_split(model, stream, data.index, positions, f"{phase}: evaluating {split}", log)
+        predictions = predict_split(forward, stream, data.index, positions, f"{phase}: evaluating {split}", log)
         write_bytes(job.run.predictions(phase, split), predictions.to_npz())
     heading = f"{phase}: every class on test"
     log.keep(class_table(class_scores(predictions), list(data.index.class_titles), heading))

@@ -126,7 +126,10 @@ def turned(image, degrees, zoom, shift_x, shift_y):
     ("degrees", "zoom", "shift_x", "shift_y"),
     [(0, 1, 0, 0), (20, 1, 0, 0), (0, 1.3, 0, 0), (0, 1, 2, -1), (15, 0.8, 1.5, 3), (200, 3.5, -7, 20)],
 )
-def test_rotation_zoom_and_shift_are_one_affine_transform(degrees, zoom, shift_x, shift_y):
+@pytest.mark.parametrize("beside_a_gpu", [False, True])
+def test_rotation_zoom_and_shift_are_one_affine_transform(degrees, zoom, shift_x, shift_y, beside_a_gpu, monkeypatch):
+    if beside_a_gpu:
+        monkeypatch.setattr(tf.config, "list_physical_devices", lambda _kind: ["a GPU"])
     image = np.random.default_rng(0).uniform(0, 255, (9, 9, 3)).astype(np.float32)
     values = iter([1.0, 1.0, np.radians(degrees), zoom - 1.0, shift_x, shift_y])
 
