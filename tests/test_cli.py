@@ -396,8 +396,8 @@ def test_real_transfer_learning_on_real_images(shared_mini, shared_keras_home, t
     run = run_folder(tmp_path, "tiny-imagenet", "MobileNet", 0)
     checks = ExplanationChecks.from_json(json.loads(run.explanation_checks.read_text()))
     gradcam = next(one for one in judge_methods(checks) if one.method == "gradcam")
-    assert gradcam.hits.low > gradcam.box_share
-    assert gradcam.pointing.low > 0
+    assert gradcam.hits.value > gradcam.box_share
+    assert gradcam.pointing.low > 0  # the difference of the two, image by image
     assert gradcam.beats_random
     assert gradcam.changes_with_head
     assert gradcam.changes_with_backbone
