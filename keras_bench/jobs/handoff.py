@@ -16,7 +16,7 @@ from keras_bench.environment import describe_environment
 from keras_bench.errors import ExportError
 from keras_bench.evaluation.statistics import mean_interval
 from keras_bench.jobs.bundles import positions_by_id, run_bundle
-from keras_bench.jobs.latency import Round, start_worker
+from keras_bench.jobs.latency import LATENCY, Round, start_worker
 from keras_bench.jobs.prepare import Data
 from keras_bench.jobs.quantize import quantize_bundle
 from keras_bench.records.export import Agreement, Int8, Verification
@@ -206,7 +206,7 @@ def _latencies(handoff: Handoff, folder: Path, int8: Int8, log: Log) -> tuple[di
         files["onnxruntime int8"] = folder / INT8_MODEL
     found = []
     title = f"{handoff.title}: latency at batch 1"
-    with log.timed("latency"), log.progress(title, len(files), "measurements") as advance:
+    with log.timed(LATENCY), log.progress(title, len(files), "measurements") as advance:
         for name, file in files.items():
             measured = start_worker(file, Round(name.split()[0], "cpu", 1), handoff.config.latency)
             hardware = measured.pop("accelerator") or describe_environment([])["cpu"]

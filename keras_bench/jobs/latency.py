@@ -22,6 +22,7 @@ from keras_bench.runner import FLOAT_MODEL
 # Importing TensorFlow, loading and tracing MobileNet 0.75 took 7 to 8 s on two cores of an AMD EPYC.
 START_SECONDS = 8.0
 MACHINE = ("platform", "cpu", "cores", "packages")  # what figures that are compared must share
+LATENCY = "latency"  # the part of a run's time that all these measurements go to, those of a bundle too
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from keras_bench.environment import describe_environment
 from keras_bench.errors import ExportError
 from keras_bench.jobs.compare import compare_runs
 from keras_bench.jobs.fingerprint import finished_phases, phase_inputs
+from keras_bench.jobs.latency import LATENCY
 from keras_bench.jobs.post import finish_parts, missing_parts, time_models
 from keras_bench.jobs.prepare import (
     Data,
@@ -24,7 +25,7 @@ from keras_bench.jobs.request import Job
 from keras_bench.jobs.weights import InitialWeights, find_weights
 from keras_bench.rundir import write_json, write_text
 
-INPUT, LATENCY, COMPARISON = "reading and checking images", "latency", "tables and figures"
+INPUT, COMPARISON = "reading and checking images", "tables and figures"
 
 
 def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
