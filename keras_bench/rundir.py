@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from keras_bench.errors import UserError
+from keras_bench.records.reading import read_json, read_record
 from keras_bench.records.results import PhaseResult, run_label
 
 PHASE_ORDER = ("scratch", "tl", "ft")
@@ -97,16 +98,16 @@ class RunDir:
     def read_result(self, phase: str) -> PhaseResult | None:
         """Return the finished phase's result, or None."""
         path = self.result(phase)
-        return PhaseResult.from_json(json.loads(path.read_text())) if path.is_file() else None
+        return read_record(path, PhaseResult.from_json) if path.is_file() else None
 
     def read_export(self, phase: str) -> dict[str, Any] | None:
         """Return export.json's content, or None where the phase was not exported."""
         path = self.export(phase)
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return read_json(path) if path.is_file() else None
 
     def read_run(self) -> dict[str, Any] | None:
         """Return run.json's content, or None while the run is not finished."""
-        return json.loads(self.run.read_text()) if self.run.is_file() else None
+        return read_json(self.run) if self.run.is_file() else None
 
     def rate_search(self, phase: str) -> "RateSearchDir":
         """Return where a search for the phase's learning rate goes: beside the run, of which it is no part."""

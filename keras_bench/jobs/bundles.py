@@ -1,18 +1,20 @@
 """Where a run's bundles lie, whether they are up to date, and what they answer over a data set. No TensorFlow."""
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from keras_bench.config.schema import ExportConfig
 from keras_bench.console import Log
 from keras_bench.data.store import ImageStore
 from keras_bench.environment import usable_cores
 from keras_bench.jobs.cost import file_identity
+from keras_bench.jobs.fingerprint import changed_settings
 from keras_bench.jobs.request import Job
 from keras_bench.parallel import map_in_order
 from keras_bench.records.dataset import ImageIndex
+from keras_bench.records.reading import read_record
 from keras_bench.runner import LABELS, Bundle
 
 BATCH = 32
@@ -28,9 +30,9 @@ def export_finished(job: Job, phase: str) -> bool:
     place = job.exports / bundle_name(job, phase)
     if not (job.run.export(phase).is_file() and (place / LABELS).is_file()):
         return False
-    content = json.loads(job.run.export(phase).read_text(encoding="utf-8"))
-    same_place = (job.run.root / content["bundle"]).resolve() == place.resolve()
-    return same_place and bool(content["made_of"] == made_of(job, phase))
+    bundle, before = read_record(job.run.export(phase), lambda content: (content["bundle"], content["made_of"]))
+    same_place = (job.run.root / bundle).resolve() == place.resolve()
+    return same_place and not changed_settings(before, made_of(job, phase), ExportConfig().model_dump(mode="json"))
 
 
 def made_of(job: Job, phase: str) -> dict[str, Any]:

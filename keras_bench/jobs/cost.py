@@ -1,13 +1,10 @@
 """Counts the cost of a finished run's final model and keeps it in the run folder."""
 
-import json
-from dataclasses import fields
-
 from keras_bench.download import digest_file
-from keras_bench.errors import RunError
 from keras_bench.jobs.request import Job
-from keras_bench.jobs.weights import final_phase
+from keras_bench.jobs.weights import final_phase, finished_phase
 from keras_bench.records.cost import Cost
+from keras_bench.records.reading import read_json, read_record
 from keras_bench.rundir import RunDir, write_json
 
 
@@ -32,7 +29,7 @@ def cost_finished(job: Job) -> bool:
     """Return whether cost.json is there and counts the final phase's model as it is now."""
     if not job.run.cost.is_file() or final_phase(job.run) is None:
         return False
-    content = json.loads(job.run.cost.read_text())
+    content = read_json(job.run.cost)
     identity = model_identity(job.run)
     return {key: content.get(key) for key in identity} == identity
 
@@ -41,8 +38,7 @@ def read_cost(run: RunDir) -> Cost | None:
     """Return what cost.json holds, or None where there is none."""
     if not run.cost.is_file():
         return None
-    content = json.loads(run.cost.read_text())
-    return Cost(**{field.name: content[field.name] for field in fields(Cost)})
+    return read_record(run.cost, Cost.from_json)
 
 
 def model_identity(run: RunDir) -> dict[str, str]:
@@ -51,10 +47,7 @@ def model_identity(run: RunDir) -> dict[str, str]:
     Raises:
         RunError: the run is not finished.
     """
-    phase = final_phase(run)
-    if phase is None:
-        raise RunError(f"{run.root} holds no finished run; finish it first")
-    return file_identity(run, phase)
+    return file_identity(run, finished_phase(run))
 
 
 def file_identity(run: RunDir, phase: str) -> dict[str, str]:

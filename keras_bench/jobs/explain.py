@@ -1,17 +1,19 @@
 """Explains a finished run's answers on test images, the same ones for every model, and checks the maps."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from keras_bench.config.schema import ExplainConfig
 from keras_bench.console import Log
+from keras_bench.jobs.fingerprint import changed_settings
 from keras_bench.jobs.prepare import Data, positions_of
 from keras_bench.jobs.request import Job
-from keras_bench.jobs.weights import final_phase
+from keras_bench.jobs.weights import finished_phase
 from keras_bench.records.explanations import METHODS, RANDOM, ExplanationChecks, Explanations, MethodScores
 from keras_bench.records.predictions import Predictions
+from keras_bench.records.reading import read_json, read_record
 from keras_bench.rundir import write_bytes, write_json
 
 WRONG = 8  # wrong answers that can be shown, however accurate the model
@@ -44,8 +46,8 @@ def explain_finished(job: Job) -> bool:
     """Return whether checks.json answers for the final phase and these settings; needs no TensorFlow."""
     if not (job.run.explanation_checks.is_file() and job.run.explanations.is_file()):
         return False
-    content = json.loads(job.run.explanation_checks.read_text(encoding="utf-8"))
-    return bool(content["settings"] == _settings(job))
+    before = read_json(job.run.explanation_checks).get("settings", {})
+    return not changed_settings(before, _settings(job), ExplainConfig().model_dump(mode="json"))
 
 
 def explain_run(job: Job, data: Data, log: Log) -> None:
@@ -53,7 +55,7 @@ def explain_run(job: Job, data: Data, log: Log) -> None:
     from keras_bench.explain.maps import enlarge, linear_view
     from keras_bench.models.weights import load_model
 
-    phase = str(final_phase(job.run))
+    phase = finished_phase(job.run)
     test = Predictions.from_npz(job.run.predictions(phase, "test"))
     rows, drawn = choose_images(job, test)
     model = load_model(job.run.model(phase))
@@ -123,14 +125,14 @@ def _earlier_choice(job: Job, draw: list[str], place: dict[str, int]) -> list[st
     """Return the choice of the experiment's first run where it begins with the same draw."""
     if not job.folder.explained.is_file():
         return None
-    ids = list(json.loads(job.folder.explained.read_text(encoding="utf-8"))["ids"])
+    ids = read_record(job.folder.explained, lambda content: list(content["ids"]))
     fits = ids[: len(draw)] == draw and len(ids) <= len(draw) + WRONG and all(name in place for name in ids)
     return ids if fits else None
 
 
 def _settings(job: Job) -> dict[str, Any]:
     """Return everything the scores depend on, the model that is explained included."""
-    phase = str(final_phase(job.run))
+    phase = finished_phase(job.run)
     result = job.run.read_result(phase)
     assert result is not None  # a finished run has the result of its final phase
     made = {"phase": phase, "best_epoch": result.best_epoch, "trained": result.environment.get("time")}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_bench.jobs.weights import final_phase
+from keras_bench.jobs.weights import finished_phase
 from keras_bench.records.comparison import ExplainedImage, ModelExplanation
 from keras_bench.records.explanations import Explanations
 from keras_bench.records.predictions import Predictions
@@ -25,7 +25,7 @@ def explained_images(runs: list[RunDir], labels: list[str]) -> list[ExplainedIma
     found = [Explanations.from_npz(run.explanations) for run in runs if run.explanations.is_file()]
     if len(found) < len(runs) or not found:
         return []
-    tests = [Predictions.from_npz(run.predictions(str(final_phase(run)), "test")) for run in runs]
+    tests = [Predictions.from_npz(run.predictions(finished_phase(run), "test")) for run in runs]
     places = [{str(name): i for i, name in enumerate(test.ids)} for test in tests]
     shared = [str(name) for name in found[0].ids if all(str(name) in set(one.ids.tolist()) for one in found[1:])]
     kinds = {

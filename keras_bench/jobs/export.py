@@ -1,6 +1,5 @@
 """The verb `export`: hands the phases of a finished run on as checked ONNX bundles."""
 
-import json
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from keras_bench.jobs.prepare import Data, load_data, open_data
 from keras_bench.jobs.request import Job
 from keras_bench.records.comparison import Comparison
 from keras_bench.records.predictions import Predictions
+from keras_bench.records.reading import read_json
 from keras_bench.reporting.model_card import model_card
 from keras_bench.rundir import write_json
 
@@ -48,7 +48,7 @@ def data_of_run(job: Job, log: Log) -> Data:
         UserError: they are not where they were, or have changed.
     """
     index, store, fingerprint = open_data(job, log)
-    expected = json.loads(job.run.dataset.read_text(encoding="utf-8"))["fingerprint"]
+    expected = read_json(job.run.dataset)["fingerprint"]
     if fingerprint != expected:
         raise UserError(
             f"{index.location} is not the data {job.run.root} was made with (fingerprint {fingerprint}, expected "

@@ -1,13 +1,20 @@
 """What a phase's result depends on, and whether finished work still answers the question asked."""
 
-import json
+from collections.abc import Mapping
 from typing import Any
 
+from keras_bench.config import Config
 from keras_bench.errors import UserError
 from keras_bench.jobs.request import Job
-from keras_bench.rundir import RunDir
+from keras_bench.records.reading import read_record
+from keras_bench.rundir import PHASE_ORDER, RunDir
 
 _SECTIONS = ("dataset", "augmentation", "model", "training")
+
+# What was done before there was the setting, where that is not the setting's default.
+DONE_BEFORE = {"dataset.remove_leaked": "none", "tl.features": "streamed"}
+# Settings that have another name now: that name, and for each former value what it is called now.
+FORMER_KEYS = {"training.class_weights": ("training.imbalance", {"none": "none", "balanced": "class_weights"})}
 
 
 def phase_inputs(job: Job, phase: str, data: str, weights: str) -> dict[str, Any]:
@@ -43,16 +50,54 @@ def finished_phases(job: Job, inputs: dict[str, dict[str, Any]]) -> list[str]:
             done.append(phase)
         else:
             for path in job.run.state(phase).glob("epoch*.json"):
-                _refuse_changes(job.run, phase, "started", json.loads(path.read_text())["inputs"], inputs[phase])
+                started = read_record(path, lambda content: dict(content["inputs"]))
+                _refuse_changes(job.run, phase, "started", started, inputs[phase])
     return done
 
 
-def _refuse_changes(run: RunDir, phase: str, state: str, before: dict[str, Any], now: dict[str, Any]) -> None:
-    changes = [
-        f"{key} was {before.get(key, 'not set')}, is now {now.get(key, 'not set')}"
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+    """Return a line for each setting that is another than it was.
+
+    A key that there was none of yet stood for its default. A key that is gone is a change, whatever its value.
+
+    Args:
+        before: value by key, as an earlier version may have written it.
+        now: the same as this version has it.
+        defaults: what a key stands for where `before` lacks it; other keys then count as changed.
+    """
+    return [
+        f"{key} was {_shown(key, before, defaults)}, is now {now.get(key, 'not set')}"
         for key in {**before, **now}
-        if before.get(key) != now.get(key)
+        if key not in now or before.get(key, defaults.get(key, _MISSING)) != now[key]
     ]
+
+
+_MISSING = object()  # equals no value, not even None
+
+
+def _shown(key: str, before: Mapping[str, Any], defaults: Mapping[str, Any]) -> Any:
+    return before[key] if key in before else f"{defaults.get(key, 'not set')} (not a setting then)"
+
+
+def _defaults() -> dict[str, Any]:
+    """Return what each setting of a phase stands for in a result that was written before there was that setting."""
+    tree = Config(name="defaults").model_dump(mode="json")
+    sections = (*_SECTIONS, *PHASE_ORDER)
+    schema = {f"{section}.{key}": value for section in sections for key, value in tree[section].items()}
+    return schema | DONE_BEFORE
+
+
+def _as_today(before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs of a result by the keys of today."""
+    renamed = {}
+    for key, value in before.items():
+        today, meaning = FORMER_KEYS.get(key, (key, {}))
+        renamed[today] = meaning.get(value, value) if meaning else value
+    return renamed
+
+
+def _refuse_changes(run: RunDir, phase: str, state: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+    changes = changed_settings(_as_today(before), now, _defaults())
     if changes:
         more = f" and {len(changes) - 4} more" if len(changes) > 4 else ""
         raise UserError(

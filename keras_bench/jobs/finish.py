@@ -10,7 +10,7 @@ from keras_bench.console import Log
 from keras_bench.jobs.gather import shown_positions
 from keras_bench.jobs.prepare import Data, positions_of
 from keras_bench.jobs.request import Job
-from keras_bench.jobs.weights import final_phase
+from keras_bench.jobs.weights import finished_phase
 from keras_bench.records.predictions import Predictions
 from keras_bench.reporting.figures import sample_predictions
 from keras_bench.rundir import PHASE_ORDER, save_figure, write_bytes, write_json
@@ -44,7 +44,7 @@ def finish_run(job: Job, data: Data, log: Log) -> None:
 
 def keep_thumbnails(job: Job, data: Data) -> None:
     """Write small JPEGs of the test images that the report shows: mistakes and confused pairs."""
-    test = Predictions.from_npz(job.run.predictions(str(final_phase(job.run)), "test"))
+    test = Predictions.from_npz(job.run.predictions(finished_phase(job.run), "test"))
     positions = positions_of(data, "test")
     for row in shown_positions(test):
         picture = Image.fromarray(data.store.image(int(positions[row])))

@@ -1,6 +1,5 @@
 """Reads the finished runs of an experiment and computes everything its report shows. No TensorFlow."""
 
-import json
 from collections import defaultdict
 from itertools import combinations
 from pathlib import Path
@@ -21,12 +20,14 @@ from keras_bench.jobs.claims import check_claims
 from keras_bench.jobs.cost import read_cost
 from keras_bench.jobs.explained import explained_images
 from keras_bench.jobs.prepare import read_audit
+from keras_bench.jobs.weights import finished_phase
 from keras_bench.records.comparison import Comparison, Example, PhaseView, RunView, SeedSpread
 from keras_bench.records.cost import latencies_from_json
 from keras_bench.records.explanations import ExplanationChecks
 from keras_bench.records.export import Verification
 from keras_bench.records.history import read_history
 from keras_bench.records.predictions import Predictions
+from keras_bench.records.reading import read_json, read_record
 from keras_bench.records.statistics import PairedTest
 from keras_bench.rundir import PHASE_ORDER, ExperimentDir, RunDir
 
@@ -59,7 +60,7 @@ def gather(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comparison:
     chosen = _one_a_model(runs)
     pairs = compare([_pair(one, other, "test", labels) for one, other in combinations(chosen, 2)], counts["test"])
     val_pairs = _val_pairs(chosen, labels)
-    dataset = json.loads(runs[0].dataset.read_text(encoding="utf-8"))
+    dataset = read_json(runs[0].dataset)
     study = load_study(folder.root.name.partition("@")[0], dataset)
     return Comparison(
         name=folder.root.name,
@@ -122,19 +123,13 @@ def _phases(run: RunDir) -> list[str]:
     return [phase for phase in PHASE_ORDER if run.result(phase).is_file()]
 
 
-def _final(run: RunDir) -> str:
-    content = run.read_run()
-    assert content is not None  # only finished runs are gathered
-    return str(content["final_phase"])
-
-
 def _predictions(run: RunDir, split: str, phase: str | None = None) -> Predictions:
-    return Predictions.from_npz(run.predictions(phase or _final(run), split))
+    return Predictions.from_npz(run.predictions(phase or finished_phase(run), split))
 
 
 def _labels(runs: list[RunDir]) -> dict[Path, str]:
     """Return each run's name for people; where some are transferred, one that trained from scratch says so."""
-    scratch = {run.root for run in runs if _final(run) == "scratch"}
+    scratch = {run.root for run in runs if finished_phase(run) == "scratch"}
     mixed = 0 < len(scratch) < len(runs)
     return {run.root: run.label + (" (scratch)" if mixed and run.root in scratch else "") for run in runs}
 
@@ -144,7 +139,7 @@ def _view(run: RunDir, label: str, counts: Counts, advance: Any) -> RunView:
     for phase in _phases(run):
         phases[phase] = _phase_view(run, phase, counts)
         advance(1)
-    final = _final(run)
+    final = finished_phase(run)
     test = _predictions(run, "test")
     checks = _checks(run, final)
     pairs = [(pair.true, pair.answer) for pair in phases[final].confused]
@@ -155,7 +150,7 @@ def _view(run: RunDir, label: str, counts: Counts, advance: Any) -> RunView:
         final_phase=final,
         phases=phases,
         cost=read_cost(run),
-        latencies=latencies_from_json(json.loads(run.latency.read_text())) if run.latency.is_file() else [],
+        latencies=read_record(run.latency, latencies_from_json) if run.latency.is_file() else [],
         mistakes=[_example(run, test, int(i)) for i in most_confident_mistakes(test, MISTAKES)],
         confused_examples={
             pair: [_example(run, test, i) for i in pair_positions(test, *pair)[:EXAMPLES]] for pair in pairs
@@ -163,14 +158,16 @@ def _view(run: RunDir, label: str, counts: Counts, advance: Any) -> RunView:
         explanations=judge_methods(checks) if checks else [],
         exports={phase: one for phase in phases if (one := read_verification(run, phase)) is not None},
         config=run.config.read_text(encoding="utf-8"),
-        environment=json.loads(run.environment.read_text(encoding="utf-8")),
+        environment=read_json(run.environment),
     )
 
 
 def read_verification(run: RunDir, phase: str) -> Verification | None:
     """Return how the bundle of a phase was verified, or None where there is none."""
-    content = run.read_export(phase)
-    return Verification.from_json(content["verification"]) if content else None
+    path = run.export(phase)
+    if not path.is_file():
+        return None
+    return read_record(path, lambda content: Verification.from_json(content["verification"]))
 
 
 def _phase_view(run: RunDir, phase: str, counts: Counts) -> PhaseView:
@@ -218,7 +215,7 @@ def _example(run: RunDir, test: Predictions, i: int) -> Example:
 def _checks(run: RunDir, final: str) -> ExplanationChecks | None:
     if not run.explanation_checks.is_file():
         return None
-    checks = ExplanationChecks.from_json(json.loads(run.explanation_checks.read_text(encoding="utf-8")))
+    checks = read_record(run.explanation_checks, ExplanationChecks.from_json)
     return checks if checks.phase == final else None
 
 

@@ -15,7 +15,9 @@ from keras_bench.environment import describe_environment
 from keras_bench.errors import RunError
 from keras_bench.evaluation.latency import WARM_UP_SHARE
 from keras_bench.jobs.cost import model_identity
+from keras_bench.jobs.weights import final_phase
 from keras_bench.records.cost import CALLS, Latency, latencies_from_json, latencies_to_json
+from keras_bench.records.reading import read_json, read_record
 from keras_bench.rundir import RunDir, write_json
 from keras_bench.runner import FLOAT_MODEL
 
@@ -158,11 +160,11 @@ def _subject(run: RunDir, settings: LatencyConfig) -> Subject:
     how = {"calls": settings.calls, "seconds": settings.seconds, "warm_up": settings.warm_up}
     subject = Subject(run, _files(run, identity["phase"]), {**identity, **how}, {}, {})
     if run.latency.is_file():
-        content = json.loads(run.latency.read_text())
-        if content["settings"] == subject.settings:
-            found = latencies_from_json(content)
+        content = read_json(run.latency)
+        if content.get("settings") == subject.settings:
+            found = read_record(run.latency, latencies_from_json)
             subject.found = {Round(one.call, one.device, one.batch_size): one for one in found}
-            subject.environment = content["environment"]
+            subject.environment = content.get("environment", {})
     return subject
 
 
@@ -225,6 +227,6 @@ def _measure(subject: Subject, wanted: Round, settings: LatencyConfig, session: 
 
 def has_accelerator(run: RunDir) -> bool:
     """Return whether a finished run was trained with an accelerator at hand."""
-    content = run.read_run()
-    result = run.read_result(str(content["final_phase"])) if content else None
+    phase = final_phase(run)
+    result = run.read_result(phase) if phase else None
     return bool(result and result.environment.get("accelerators"))

@@ -1,6 +1,5 @@
 """What the command line asked for, resolved and checked before anything heavy is imported."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from keras_bench.config import (
     parse_setting,
 )
 from keras_bench.errors import UserError
+from keras_bench.records.reading import read_record
 from keras_bench.rundir import ExperimentDir, RunDir, experiment_folder, run_folder
 
 DEFAULT_EXPERIMENT = "tiny-imagenet"
@@ -137,7 +137,7 @@ def job_of_run(run: RunDir, data: Path | None, exports: Path | None, changes: di
     config = config.model_copy(update={"export": config.export.model_copy(update=changes)})
     folder = ExperimentDir(run.root.parents[1])
     _, _, variant = folder.root.name.partition("@")
-    recorded = Path(json.loads(run.environment.read_text(encoding="utf-8"))["locations"]["data"])
+    recorded = read_record(run.environment, lambda content: Path(content["locations"]["data"]))
     request = Request(
         experiment=config.name,
         model=run.model_name,

@@ -1,7 +1,6 @@
 """Reads the finished runs of a sweep and writes its table, figures and page. No TensorFlow."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -13,6 +12,7 @@ from keras_bench.jobs.request import Job
 from keras_bench.jobs.sweep_plan import Plan, Task, describe_points
 from keras_bench.jobs.sweep_runs import is_finished
 from keras_bench.records.predictions import Predictions
+from keras_bench.records.reading import read_json
 from keras_bench.records.sweep import PointRun, SweepTable, value_text
 from keras_bench.reporting.sweep import captions, sweep_csv, sweep_page, sweep_table
 from keras_bench.reporting.sweep_figures import factor_figure
@@ -63,7 +63,7 @@ def point_run(number: int, job: Job) -> PointRun:
     results = {phase: result for phase, result in found.items() if result is not None}
     final = max(results, key=lambda phase: results[phase].metrics["val"].top1)  # the first of equals: it cost less
     test = Predictions.from_npz(job.run.predictions(final, "test"))
-    dataset = json.loads(job.run.dataset.read_text(encoding="utf-8"))
+    dataset = read_json(job.run.dataset)
     digest = hashlib.blake2b(digest_size=16)
     for part in (test.ids, test.labels, test.class_names):
         digest.update(part.tobytes())

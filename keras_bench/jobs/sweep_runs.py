@@ -1,6 +1,5 @@
 """Runs the points of a sweep one after another, and says what the rest of them will take."""
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -13,6 +12,7 @@ from keras_bench.jobs.processes import Run, run_each
 from keras_bench.jobs.request import Job
 from keras_bench.jobs.sweep_plan import Task
 from keras_bench.jobs.weights import find_weights
+from keras_bench.records.reading import read_json, read_record
 from keras_bench.rundir import write_bytes
 
 
@@ -42,7 +42,7 @@ class PointRunner:
         code = self.run(job)
         if code == 0:
             self.done.append(job)
-            self.data[_images(job)] = json.loads(job.run.dataset.read_text(encoding="utf-8"))["fingerprint"]
+            self.data[_images(job)] = read_json(job.run.dataset)["fingerprint"]
         return code
 
     def _is_current(self, job: Job) -> bool:
@@ -116,7 +116,7 @@ def expected_seconds(finished: Sequence[Job], left: Sequence[str]) -> float | No
     seconds: dict[str, list[float]] = defaultdict(list)
     for job in finished:
         if job.run.timing.is_file():
-            seconds[job.backbone.name].append(json.loads(job.run.timing.read_text(encoding="utf-8"))["seconds"])
+            seconds[job.backbone.name].append(read_record(job.run.timing, lambda parts: float(parts["seconds"])))
     every = [value for values in seconds.values() for value in values]
     if not every:
         return None

@@ -1,6 +1,5 @@
 """The verb `verify`: whether a bundle is whole, answers as it did, and how right it is on given images."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from keras_bench.data.store import ImageStore
 from keras_bench.errors import RunError, UserError
 from keras_bench.evaluation.statistics import mean_interval
 from keras_bench.jobs.bundles import run_bundle
+from keras_bench.records.reading import read_json, read_record
 from keras_bench.records.statistics import Interval
 from keras_bench.runner import FLOAT_MODEL, INT8_MODEL, Bundle, BundleError, verify_samples
 
@@ -40,19 +40,17 @@ def verify_bundle(folder: Path, data: Path | None, limit: int | None, log: Log) 
         bundles = {file: Bundle(folder, file, threads=1) for file in files}
     except BundleError as error:
         raise RunError(f"not verified: {error}") from error
-    if data is not None or _recorded(folder)["source"] == "digits":
+    if data is not None or _recorded(folder).source == "digits":
         _measure(bundles, folder, data, limit, log)
 
 
-def _recorded(folder: Path) -> dict[str, object]:
-    verification = json.loads((folder / "verification.json").read_text(encoding="utf-8"))
-    return dict(verification["data"]["dataset"])
+def _recorded(folder: Path) -> DatasetConfig:
+    return read_record(folder / "verification.json", lambda content: DatasetConfig(**content["data"]["dataset"]))
 
 
 def _measure(bundles: dict[str, Bundle], folder: Path, data: Path | None, limit: int | None, log: Log) -> None:
     """Print the accuracy of each model on the test split that the run's own settings cut from the data."""
-    verification = json.loads((folder / "verification.json").read_text(encoding="utf-8"))
-    config = DatasetConfig(**verification["data"]["dataset"])
+    verification, config = read_json(folder / "verification.json"), _recorded(folder)
     index = open_source(config, data, log)
     names = bundles[FLOAT_MODEL].class_names
     missing = [name for name in index.class_names if name not in names]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from keras_bench.console import Log
 from keras_bench.download import DownloadError, checksum_algorithm, digest_file, download
-from keras_bench.errors import UserError
+from keras_bench.errors import RunError, UserError
 from keras_bench.jobs.request import Job
+from keras_bench.records.reading import read_record
 from keras_bench.rundir import RunDir, parse_run_reference
 
 OPTIONS = (
@@ -105,6 +106,17 @@ def _of_run(reference: str, out: Path) -> Path:
 
 
 def final_phase(run: RunDir) -> str | None:
-    """Return the final phase that a finished run names, or None."""
-    content = run.read_run()
-    return str(content["final_phase"]) if content else None
+    """Return the final phase that a finished run names, or None while it is not finished."""
+    return read_record(run.run, lambda content: str(content["final_phase"])) if run.run.is_file() else None
+
+
+def finished_phase(run: RunDir) -> str:
+    """Return the final phase of a run that has to be finished.
+
+    Raises:
+        RunError: it is not.
+    """
+    phase = final_phase(run)
+    if phase is None:
+        raise RunError(f"{run.root} holds no finished run; finish it first")
+    return phase

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from keras_bench.records.reading import record_of
+
 
 @dataclass(frozen=True)
 class DuplicateGroup:
@@ -89,10 +91,4 @@ class Audit:
     @staticmethod
     def from_json(tree: dict[str, Any]) -> "Audit":
         """Rebuild the value from audit.json's content."""
-        groups = tuple(
-            DuplicateGroup(group["kind"], tuple(group["ids"]), tuple(group["splits"]), tuple(group["classes"]))
-            for group in tree["groups"]
-        )
-        lists = {name: tuple(tree[name]) for name in ("leaked_exact", "leaked_near", "problems")}
-        sides = {name: {int(side): count for side, count in tree[name].items()} for name in ("widths", "heights")}
-        return Audit(**{**tree, **sides, **lists, "groups": groups})
+        return record_of(Audit, tree)

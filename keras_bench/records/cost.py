@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from keras_bench.records.reading import record_of
+
 CALLS = ("predict", "compiled", "onnxruntime")
 DEVICES = ("cpu", "gpu")
 
@@ -31,6 +33,11 @@ class Cost:
     def to_json(self) -> dict[str, Any]:
         """Return plain values for cost.json."""
         return asdict(self)
+
+    @staticmethod
+    def from_json(tree: dict[str, Any]) -> "Cost":
+        """Rebuild the value from cost.json's content."""
+        return record_of(Cost, tree)
 
 
 @dataclass(frozen=True)
@@ -77,4 +84,4 @@ def latencies_to_json(settings: dict[str, Any], found: list[Latency]) -> dict[st
 
 def latencies_from_json(tree: dict[str, Any]) -> list[Latency]:
     """Rebuild the measurements from latency.json's content."""
-    return [Latency(**one) for one in tree["measurements"]]
+    return [record_of(Latency, measurement) for measurement in tree["measurements"]]

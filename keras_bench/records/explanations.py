@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_bench.records.reading import arrays_of, record_of
+
 METHODS = ("saliency", "smoothgrad", "gradcam", "gradcam++")
 RANDOM = "random"  # the map every method has to beat: the cells in random order
 
@@ -38,8 +40,8 @@ class Explanations:
     @staticmethod
     def from_npz(path: Path) -> "Explanations":
         """Read an explanations.npz file."""
-        with np.load(path, allow_pickle=False) as arrays:
-            maps = {name.removeprefix("map:"): arrays[name] for name in arrays.files if name.startswith("map:")}
+        with arrays_of(path) as arrays:
+            maps = {name.removeprefix("map:"): arrays[name] for name in arrays if name.startswith("map:")}
             return Explanations(arrays["ids"], arrays["images"], maps, arrays["explained"])
 
 
@@ -94,9 +96,4 @@ class ExplanationChecks:
     @staticmethod
     def from_json(tree: dict[str, Any]) -> "ExplanationChecks":
         """Rebuild the value from checks.json's content."""
-        scores = {
-            method: MethodScores(**{name: tuple(values) for name, values in one.items()})
-            for method, one in tree["scores"].items()
-        }
-        lists = {name: tuple(tree[name]) for name in ("ids", "right", "box_share")}
-        return ExplanationChecks(**{**tree, **lists, "scores": scores})
+        return record_of(ExplanationChecks, tree)

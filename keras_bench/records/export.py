@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from keras_bench.records.reading import record_of
 from keras_bench.records.statistics import Interval
 
 
@@ -93,11 +94,4 @@ class Verification:
     @staticmethod
     def from_json(tree: dict[str, Any]) -> "Verification":
         """Rebuild the value from verification.json's content."""
-        agreement, int8 = dict(tree["agreement"]), dict(tree["int8"])
-        for key in ("keras_top1", "onnx_top1"):
-            agreement[key] = Interval(**agreement[key])
-        agreement["examples"] = tuple(agreement["examples"])
-        int8["attempts"] = tuple(int8["attempts"])
-        int8["test_top1"] = Interval(**int8["test_top1"]) if int8["test_top1"] else None
-        parts = {"agreement": Agreement(**agreement), "int8": Int8(**int8), "latency": tuple(tree["latency"])}
-        return Verification(**{**tree, **parts})
+        return record_of(Verification, tree)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_bench.records.reading import arrays_of
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -57,5 +59,5 @@ class Predictions:
     @staticmethod
     def from_npz(path: Path) -> "Predictions":
         """Read a predictions-*.npz file."""
-        with np.load(path, allow_pickle=False) as arrays:
+        with arrays_of(path) as arrays:
             return Predictions(arrays["ids"], arrays["labels"], arrays["probabilities"], arrays["class_names"])

@@ -1,10 +1,15 @@
-"""What one phase of one run came to."""
+"""What one phase of one run came to.
+
+Earlier versions wrote fewer fields: one that is added has a default, for the runs that lack it.
+"""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from keras_bench.records.reading import record_of
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class SplitMetrics:
     """Metrics of one split; None where a metric is not defined, e.g. top-5 of five classes.
 
@@ -21,10 +26,10 @@ class SplitMetrics:
     images: int
     cross_entropy: float
     top1: float
-    top5: float | None
+    top5: float | None = None
     balanced_accuracy: float
     macro_f1: float
-    macro_auc: float | None
+    macro_auc: float | None = None
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,7 @@ class PhaseResult:
     @staticmethod
     def from_json(tree: dict[str, Any]) -> "PhaseResult":
         """Rebuild the value from result.json's content."""
-        metrics = {split: SplitMetrics(**values) for split, values in tree["metrics"].items()}
-        return PhaseResult(**{**tree, "metrics": metrics})
+        return record_of(PhaseResult, tree)
 
 
 def run_label(model: str, seed: int) -> str:

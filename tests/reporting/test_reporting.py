@@ -33,7 +33,7 @@ def predictions(labels, probabilities):
 
 
 def metrics(top1):
-    return SplitMetrics(10, 0.5, top1, None, top1, top1, 0.9)
+    return SplitMetrics(images=10, cross_entropy=0.5, top1=top1, balanced_accuracy=top1, macro_f1=top1, macro_auc=0.9)
 
 
 def result(phase, val, test=0.5):

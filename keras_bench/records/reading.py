@@ -1,0 +1,108 @@
+"""Reads the files of a run folder, whichever version wrote them.
+
+A field that an earlier version did not write takes its default, so every field added to a record has one; a field
+that this version does not know is left out. A file that still cannot be read is named in one line.
+"""
+
+import json
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from keras_bench import __version__
+from keras_bench.errors import UserError
+
+Record = TypeVar("Record")
+
+
+@cache
+def _adapter(kind: type[Record]) -> TypeAdapter[Record]:
+    return TypeAdapter(kind)
+
+
+def record_of(kind: type[Record], tree: object) -> Record:
+    """Return a record, a frozen dataclass, from its plain values.
+
+    Args:
+        kind: the dataclass; records inside it, tuples and numbers as keys are made of what JSON has for them.
+        tree: plain values by field name.
+
+    Raises:
+        ValueError: a field without a default is missing, or a value is of another type; the message names the field.
+    """
+    try:
+        return _adapter(kind).validate_python(tree)  # type: ignore[arg-type]  # a class is hashable
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from error
+
+
+def read_record(path: Path, parse: Callable[[dict[str, Any]], Record]) -> Record:
+    """Return what a JSON file holds.
+
+    Args:
+        path: the file.
+        parse: makes a record of its keys and values.
+
+    Raises:
+        UserError: the file is damaged, or lacks what every version wrote.
+    """
+    tree: object = None
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(tree, dict):
+            raise ValueError(f"expected keys and values, received {type(tree).__name__}")
+        return parse(tree)
+    except KeyError as error:
+        raise _unreadable(path, f"{error.args[0]}: missing", _writer(tree)) from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _unreadable(path, str(error), _writer(tree)) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the keys and values of a JSON file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    return read_record(path, dict)
+
+
+@contextmanager
+def arrays_of(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield the arrays of an .npz file by name.
+
+    Raises:
+        UserError: the file is damaged, or an array that the block asks for is missing.
+    """
+    import numpy as np
+
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            yield arrays
+    except KeyError as error:
+        raise _unreadable(path, str(error.args[0]), None) from error
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise _unreadable(path, str(error), None) from error
+
+
+def _writer(tree: object) -> str | None:
+    """Return the version of keras-bench that a file says it was written by, where it says so."""
+    for key in ("environment", "packages", "keras-bench"):
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return str(tree) if tree else None
+
+
+def _unreadable(path: Path, why: str, writer: str | None) -> UserError:
+    written = f"it was written by {writer}, this is {__version__}" if writer else f"this is {__version__}"
+    return UserError(
+        f"{path} cannot be read ({' '.join(why.split())}): it is damaged, or of another version of keras-bench "
+        f"({written}); use the version that wrote it, or remove the file to have it made again"
+    )

@@ -1,0 +1,103 @@
+"""Whether a finished phase still answers, when the version that trained it had fewer, more or other settings."""
+
+import pytest
+
+from keras_bench.errors import UserError
+from keras_bench.jobs.bundles import made_of
+from keras_bench.jobs.fingerprint import changed_settings, finished_phases, phase_inputs
+from keras_bench.jobs.request import Request, resolve
+from keras_bench.rundir import write_json
+from tests.made import make_training
+
+
+def job_of(out, *settings):
+    weights = ("model.weights=none", "model.alpha=0.25")
+    return resolve(Request("digits", "MobileNet", "tl", out=out, settings=(*weights, *settings)))
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Return a function that makes a finished tl with the inputs of today less some, and more."""
+
+    def train(*settings, without=(), more=None):
+        job = job_of(tmp_path, *settings)
+        inputs = phase_inputs(job, "tl", "data", "none")
+        inputs = {key: value for key, value in inputs.items() if key not in without} | (more or {})
+        make_training(job.run, (("tl", 1.0),), inputs={"tl": inputs})
+
+    return train
+
+
+def done(out, *settings):
+    job = job_of(out, *settings)
+    return finished_phases(job, {"tl": phase_inputs(job, "tl", "data", "none")})
+
+
+def test_a_setting_that_there_was_none_of_yet_stood_for_its_default(trained, tmp_path):
+    trained(without=("training.focal_gamma", "augmentation.brightness_factor", "tl.views", "model.alpha"))
+    with pytest.raises(UserError, match=r"model\.alpha was None \(not a setting then\), is now 0\.25\. Keep both"):
+        done(tmp_path)
+    trained(without=("training.focal_gamma", "augmentation.brightness_factor", "tl.views"))
+    assert done(tmp_path) == ["tl"]
+    with pytest.raises(UserError, match=r"tl\.views was 4 \(not a setting then\), is now 2"):
+        done(tmp_path, "tl.views=2")
+
+
+def test_what_earlier_versions_did_is_not_always_the_default_of_today(trained, tmp_path):
+    trained(without=("dataset.remove_leaked", "tl.features"))
+    with pytest.raises(
+        UserError, match=r"remove_leaked was none \(not a setting then\), is now near; tl\.features was"
+    ):
+        done(tmp_path)
+    assert done(tmp_path, "dataset.remove_leaked=none", "tl.features=streamed") == ["tl"]
+
+
+def test_a_setting_that_has_another_name_now_means_the_same(trained, tmp_path):
+    trained(without=("training.imbalance",), more={"training.class_weights": "balanced"})
+    assert done(tmp_path, "training.imbalance=class_weights") == ["tl"]
+    with pytest.raises(UserError, match=r"training\.imbalance was class_weights, is now none"):
+        done(tmp_path)
+    trained(without=("training.imbalance",), more={"training.class_weights": "none"})
+    assert done(tmp_path) == ["tl"]
+
+
+def test_a_setting_that_is_gone_or_has_another_value_is_a_change(trained, tmp_path):
+    trained(more={"training.sharpness": 0.0})
+    with pytest.raises(
+        UserError, match=r"finished with other settings: training\.sharpness was 0\.0, is now not set\."
+    ):
+        done(tmp_path)
+    trained("model.dropout=0.5")
+    with pytest.raises(UserError, match=r"model\.dropout was 0\.5, is now 0\.[0-4]"):
+        done(tmp_path)
+
+
+def test_an_interrupted_phase_is_held_to_the_same(trained, tmp_path):
+    trained()
+    job = job_of(tmp_path)
+    inputs = phase_inputs(job, "tl", "data", "none")
+    job.run.result("tl").unlink()
+    state = job.run.state("tl") / "epoch0001.json"
+    write_json(state, {"inputs": {key: value for key, value in inputs.items() if key != "training.focal_gamma"}})
+    assert done(tmp_path) == []
+    with pytest.raises(UserError, match=r"started with other settings: training\.focal_gamma was 2\.0 \(not a setting"):
+        done(tmp_path, "training.focal_gamma=3.0")
+    state.write_text('{"epochs": 1')
+    with pytest.raises(UserError, match=r"epoch0001\.json cannot be read"):
+        done(tmp_path)
+
+
+def test_a_key_without_a_default_counts_as_changed():
+    assert changed_settings({}, {"layer": None}, {}) == ["layer was not set (not a setting then), is now None"]
+    assert changed_settings({"a": 1}, {"a": 1, "b": 2}, {"a": 1, "b": 2}) == []
+
+
+def test_a_bundle_is_made_again_only_where_a_setting_of_it_changed(tmp_path):
+    job = job_of(tmp_path)
+    job.run.model("tl").parent.mkdir(parents=True)
+    job.run.model("tl").write_bytes(b"weights")
+    now = made_of(job, "tl")
+    defaults = type(job.config.export)().model_dump(mode="json")
+    before = {key: value for key, value in now.items() if key != "int8_val_images"}
+    assert changed_settings(before, now, defaults) == []
+    assert changed_settings({**before, "model_sha256": ""}, now, defaults)
