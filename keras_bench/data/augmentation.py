@@ -5,8 +5,9 @@ layers one after another interpolate three times, which blurs more and took 3.4 
 drawn with them. Other colours and cropping are Keras layers.
 
 Keras layers draw from a counter that several tf.data threads would share, so results would depend on timing and
-on what ran before. Here each change draws from its own number, the epoch and the batch's place in it: the stream is
-reproducible, can run in parallel, and an interrupted training continues with the images it would have seen.
+on what ran before. Here each draw is seeded by the run's seed, the change, the epoch and the batch's place in it: the
+stream is reproducible, can run in parallel, an interrupted training continues with the images it would have seen, and
+no draw says anything about another.
 """
 
 import math
@@ -18,23 +19,61 @@ import tensorflow as tf
 from keras_bench.config import AugmentationConfig
 from keras_bench.data.affine import transform
 
-VERSION = 3  # raise it when the same settings give other images, so that features of the old ones are not found
-Draw = Callable[[float, float], tf.Tensor]
+VERSION = 4  # raise it when the same settings give other images, so that features of the old ones are not found
+
+# Each change's number in the seeds of its draws, by its key in the configuration. Never renumber: images would differ.
+CHANGES = {
+    "horizontal_flip": 0,
+    "vertical_flip": 1,
+    "rotation_degrees": 2,
+    "zoom": 3,
+    "translation": 4,
+    "brightness_factor": 5,
+    "contrast": 6,
+    "brightness": 7,
+    "crop": 8,
+}
+MOST_CHANGES = 16  # room for new ones
+MOST_DRAWS = 4  # per change and image
+
+Draw = Callable[[str, int, float, float], tf.Tensor]
+
+
+def first_seed_word(seed: int, change: str, draw: int) -> int:
+    """Return the first of the two int32 words that seed one draw; the second says which batch or image it is for.
+
+    Every (seed, change, draw) has a word of its own; words come round again only for seeds that are 2^25 apart. All
+    are below 0, while the shuffle of an epoch takes the run's seed itself, which is 0 or more.
+
+    Args:
+        seed: the run's, at least 0.
+        change: a key of CHANGES.
+        draw: which of the change's draws, from 0.
+
+    Raises:
+        ValueError: the change has no room for so many draws.
+    """
+    if not 0 <= draw < MOST_DRAWS:
+        raise ValueError(f"draw of {change}: expected a number from 0 to {MOST_DRAWS - 1}, received {draw}")
+    slot = (seed * MOST_CHANGES + CHANGES[change]) * MOST_DRAWS + draw
+    return -1 - slot % (1 << 31)
 
 
 class PositionSeed(keras.random.SeedGenerator):
-    """A seed generator whose draws depend on (seed, key) only; `key` is set before each use."""
+    """Gives a Keras layer the seeds of one change: they depend on (seed, change, key); `key` is set before each use."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, change: str) -> None:
         super().__init__(seed=seed)
         self.start = seed
+        self.change = change
         self.key: tf.Tensor = tf.constant(0)
         self.draws = 0
 
     def next(self, ordered: bool = True) -> tf.Tensor:
         """Return the next int32 pair for this key."""
+        pair = _seed_pair(self.start, self.change, self.draws, self.key)
         self.draws += 1
-        return tf.stack([tf.constant(self.start * 64 + self.draws, tf.int32), tf.cast(self.key, tf.int32)])
+        return pair
 
 
 def build_augmentation(
@@ -51,12 +90,12 @@ def build_augmentation(
         image_size: side of the images, pixels.
         seed: the run's seed.
     """
-    layers = _layers(config)
+    layers = _colour_layers(config)
     crop_side = max(1, round(config.crop * image_size))
     crop = keras.layers.RandomCrop(crop_side, crop_side) if crop_side < image_size else None
     generators = []
-    for number, layer in enumerate([*layers, crop] if crop else layers):
-        layer.generator = PositionSeed((seed * 16 + number) % (1 << 24))
+    for change, layer in {**layers, **({"crop": crop} if crop else {})}.items():
+        layer.generator = PositionSeed(seed, change)
         generators.append(layer.generator)
 
     def augment(images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
@@ -66,8 +105,9 @@ def build_augmentation(
         if _moves(config):
             images = _move(images, config, draw)
         if config.brightness_factor != (1.0, 1.0):
-            images = tf.clip_by_value(images * draw(*config.brightness_factor)[:, None, None, None], 0.0, 255.0)
-        for layer in layers:
+            factors = draw("brightness_factor", 0, *config.brightness_factor)
+            images = tf.clip_by_value(images * factors[:, None, None, None], 0.0, 255.0)
+        for layer in layers.values():
             images = layer(images, training=True)
         if crop is not None:
             images = _crop_each(images, crop, key, image_size)
@@ -76,12 +116,15 @@ def build_augmentation(
     return augment
 
 
-def _layers(config: AugmentationConfig) -> list[keras.layers.Layer]:
-    layers = []
+def _colour_layers(config: AugmentationConfig) -> dict[str, keras.layers.Layer]:
+    """Return the Keras layers that change colours, by change, in the order they act."""
+    layers: dict[str, keras.layers.Layer] = {}
     if config.contrast:
-        layers.append(keras.layers.RandomContrast(config.contrast, value_range=(0, 255)))
+        # One number c would mean factors from 1 - 0 to 1 + c: Keras 3.15 takes (lower, upper) as distances from 1.
+        both_ways = (config.contrast, config.contrast)
+        layers["contrast"] = keras.layers.RandomContrast(both_ways, value_range=(0, 255))
     if any(config.brightness):
-        layers.append(keras.layers.RandomBrightness(config.brightness, value_range=(0, 255)))
+        layers["brightness"] = keras.layers.RandomBrightness(config.brightness, value_range=(0, 255))
     return layers
 
 
@@ -91,16 +134,16 @@ def _moves(config: AugmentationConfig) -> bool:
 
 
 def _drawing(seed: int, key: tf.Tensor, count: tf.Tensor) -> Draw:
-    """Return a function that draws a number from a range for each image; the n-th call differs from the others."""
-    calls = 0
+    """Return a function of (change, draw, low, high) that draws a number from a range for each of `count` images."""
 
-    def draw(low: float, high: float) -> tf.Tensor:
-        nonlocal calls
-        calls += 1
-        pair = tf.stack([tf.constant((seed * 64 + calls) % (1 << 31), tf.int32), tf.cast(key, tf.int32)])
-        return tf.random.stateless_uniform([count], pair, low, high)
+    def draw(change: str, number: int, low: float, high: float) -> tf.Tensor:
+        return tf.random.stateless_uniform([count], _seed_pair(seed, change, number, key), low, high)
 
     return draw
+
+
+def _seed_pair(seed: int, change: str, draw: int, key: tf.Tensor) -> tf.Tensor:
+    return tf.stack([tf.constant(first_seed_word(seed, change, draw), tf.int32), tf.cast(key, tf.int32)])
 
 
 def _move(images: tf.Tensor, config: AugmentationConfig, draw: Draw) -> tf.Tensor:
@@ -110,12 +153,12 @@ def _move(images: tf.Tensor, config: AugmentationConfig, draw: Draw) -> tf.Tenso
     shows more), rotation R, mirror F.
     """
     side = images.shape[1]
-    flips = (config.horizontal_flip, config.vertical_flip)
-    across, down = (tf.where(draw(-1.0, 1.0) < 0.0, -1.0 if flip else 1.0, 1.0) for flip in flips)
+    flips = {"horizontal_flip": config.horizontal_flip, "vertical_flip": config.vertical_flip}
+    across, down = (tf.where(draw(name, 0, -1.0, 1.0) < 0.0, -1.0 if on else 1.0, 1.0) for name, on in flips.items())
     limit = math.radians(config.rotation_degrees)
-    angle, zoom = draw(-limit, limit), 1.0 + draw(*config.zoom)
+    angle, zoom = draw("rotation_degrees", 0, -limit, limit), 1.0 + draw("zoom", 0, *config.zoom)
     shift = config.translation * side
-    shift_x, shift_y = draw(-shift, shift), draw(-shift, shift)
+    shift_x, shift_y = (draw("translation", axis, -shift, shift) for axis in (0, 1))
     cosine, sine = zoom * tf.cos(angle), zoom * tf.sin(angle)
     xx, xy, yx, yy = across * cosine, -across * sine, down * sine, down * cosine
     centre = (side - 1) / 2
