@@ -4,8 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from keras_bench.config import TrainingConfig
+
+SMALLEST = float(np.finfo(np.float32).tiny)  # 1.2e-38, float32's smallest normal number
 
 
 def build_loss(training: TrainingConfig, class_counts: Sequence[int]) -> keras.losses.Loss:
@@ -16,13 +20,11 @@ def build_loss(training: TrainingConfig, class_counts: Sequence[int]) -> keras.l
         class_counts: training images of each class, K numbers.
     """
     if training.imbalance == "focal":
-        # Lin et al., arXiv:1708.02002, equation 4. Its α_t would only scale the loss here: one α for all classes.
-        return keras.losses.CategoricalFocalCrossentropy(
-            alpha=1.0, gamma=training.focal_gamma, label_smoothing=training.label_smoothing
-        )
+        return FocalCrossentropy(training.focal_gamma, training.label_smoothing)
     if training.imbalance == "logit_adjustment":
         total = sum(class_counts)
         return LogitAdjustedCrossentropy([count / total for count in class_counts], training.label_smoothing)
+    # Keras computes it from the input of the softmax, so that it has a gradient however wrong an answer is.
     return keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing)
 
 
@@ -31,6 +33,55 @@ def class_weights(training: TrainingConfig, class_counts: Sequence[int]) -> dict
     if training.imbalance != "class_weights":
         return None
     return {k: sum(class_counts) / (len(class_counts) * count) for k, count in enumerate(class_counts)}
+
+
+def log_probabilities(probabilities: tf.Tensor) -> tf.Tensor:
+    """Return log p, with a gradient however small p is, so that the most wrong answers count most.
+
+    Keras's softmax leaves its input on its output, and Keras's own cross-entropy reads it there. Where it is missing,
+    as on any tensor that no softmax has just made, p below 1.2e-38 counts as 1.2e-38 and has no gradient.
+
+    Args:
+        probabilities: p, float32 (batch, K), rows summing to 1.
+
+    Returns:
+        float32, (batch, K), at most 0.
+    """
+    logits = getattr(probabilities, "_keras_logits", None)
+    if logits is not None:
+        return keras.ops.log_softmax(logits)
+    return keras.ops.log(keras.ops.maximum(keras.ops.cast(probabilities, "float32"), SMALLEST))
+
+
+@keras.saving.register_keras_serializable(package="keras_bench")
+class FocalCrossentropy(keras.losses.Loss):
+    """Cross-entropy in which an image counts the less, the surer its right answer is: -Σ y (1 - p)^γ log p.
+
+    Lin et al., arXiv:1708.02002, equation 4. Its α_t would only scale the loss here: one α for all classes. Keras's
+    CategoricalFocalCrossentropy clips p at 1e-7, below which it has no gradient.
+
+    Args:
+        gamma: γ, at least 0; 0 is plain cross-entropy.
+        label_smoothing: share of the target y spread evenly over the classes.
+        name: of the loss.
+    """
+
+    def __init__(self, gamma: float, label_smoothing: float = 0.0, name: str = "focal") -> None:
+        super().__init__(name=name)
+        self.gamma = gamma
+        self.label_smoothing = label_smoothing
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """Return the loss of each image, (batch,), for one-hot labels and probabilities (batch, K)."""
+        log_p = log_probabilities(y_pred)
+        targets = y_true * (1.0 - self.label_smoothing) + self.label_smoothing / y_pred.shape[-1]
+        # 1 - p of a p that rounds to 1; 0 to a power below 1 has no finite gradient.
+        wrong = keras.ops.maximum(-keras.ops.expm1(log_p), SMALLEST)
+        return -keras.ops.sum(targets * keras.ops.power(wrong, self.gamma) * log_p, axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments, so that an interrupted phase can be continued."""
+        return {"gamma": self.gamma, "label_smoothing": self.label_smoothing, "name": self.name}
 
 
 @keras.saving.register_keras_serializable(package="keras_bench")
@@ -51,14 +102,11 @@ class LogitAdjustedCrossentropy(keras.losses.Loss):
         self.shares = list(shares)
         self.label_smoothing = label_smoothing
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         """Return the loss of each image, (batch,), for one-hot labels and probabilities (batch, K)."""
-        smallest = keras.config.epsilon()
-        logits = keras.ops.log(keras.ops.maximum(y_pred, smallest)) + keras.ops.log(
-            keras.ops.convert_to_tensor(self.shares, dtype=y_pred.dtype)
-        )
+        adjusted = log_probabilities(y_pred) + np.log(self.shares).astype(np.float32)
         return keras.losses.categorical_crossentropy(
-            y_true, logits, from_logits=True, label_smoothing=self.label_smoothing
+            y_true, adjusted, from_logits=True, label_smoothing=self.label_smoothing
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.special
+import tensorflow as tf
 
 from keras_bench.config import TrainingConfig
 from keras_bench.training.losses import build_loss, class_weights
@@ -51,15 +52,133 @@ def test_the_answer_that_minimises_logit_adjustment_has_no_bias_to_large_classes
     np.testing.assert_allclose(model.predict(np.zeros((1, 1)), verbose=0), [[1 / 3] * 3], atol=0.01)
 
 
-def test_the_loss_is_the_same_after_saving_the_model(tmp_path):
+@pytest.fixture
+def policy(request):
+    keras.mixed_precision.set_global_policy(request.param)
+    yield request.param
+    keras.mixed_precision.set_global_policy("float32")
+
+
+# A row per image: the probability of its right answer is about 0.3, 1e-12, 1e-30, 1e-60, and so near 1 that 1 - p is 0.
+LOGITS = np.array([[0, 0.5, -0.5], [0, -27.63, -2], [-69.08, -3, 0], [0, -138.16, 1], [60, -60, 0]])
+RIGHT = np.eye(3)[[0, 1, 0, 1, 0]]
+
+
+def loss_in_float64(logits, training):
+    """The loss of each image as its formula says, (N,)."""
+    targets = RIGHT * (1 - training.label_smoothing) + training.label_smoothing / 3
+    log_p = scipy.special.log_softmax(logits, axis=1)
+    if training.imbalance == "focal":
+        return -(targets * (-np.expm1(log_p)) ** training.focal_gamma * log_p).sum(axis=1)
+    if training.imbalance == "logit_adjustment":
+        log_p = scipy.special.log_softmax(logits + np.log(SHARES), axis=1)
+    weights = 100 / (3 * RIGHT @ COUNTS) if training.imbalance == "class_weights" else 1
+    return -weights * (targets * log_p).sum(axis=1)
+
+
+def gradient_in_float64(training):
+    """By central differences, (N, 3)."""
+    steps = 1e-5 * np.eye(3)
+    pairs = [(loss_in_float64(LOGITS + step, training), loss_in_float64(LOGITS - step, training)) for step in steps]
+    return np.stack([(above - below) / 2e-5 for above, below in pairs], axis=1)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"], indirect=True)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"label_smoothing": 0.1},
+        {"imbalance": "class_weights"},
+        {"imbalance": "logit_adjustment"},
+        {"imbalance": "logit_adjustment", "label_smoothing": 0.1},
+        {"imbalance": "focal"},
+        {"imbalance": "focal", "focal_gamma": 0.5, "label_smoothing": 0.1},
+        {"imbalance": "focal", "focal_gamma": 0.0},
+    ],
+)
+def test_in_training_the_most_wrong_answers_have_the_gradient_of_the_formula(policy, settings):
+    training = TrainingConfig(**settings)
+    image = keras.Input((5,))
+    x = keras.layers.Dropout(0.0)(image)  # in the policy's precision
+    answers = keras.layers.Dense(3, activation="softmax", use_bias=False, dtype="float32")
+    model = keras.Model(image, answers(x))
+    answers.kernel.assign(LOGITS)  # image i is 1 at place i: its logits are row i
+    model.compile(keras.optimizers.SGD(5.0), build_loss(training, COUNTS))  # the loss is the mean of five
+    weights = class_weights(training, COUNTS)
+    model.fit(np.eye(5), RIGHT, batch_size=5, class_weight=weights, shuffle=False, verbose=0)
+    found = LOGITS.astype(np.float32) - answers.kernel.numpy()
+    np.testing.assert_allclose(found, gradient_in_float64(training), rtol=1e-4, atol=3e-5)
+
+
+@pytest.mark.parametrize("answered", [1e-12, 1e-30])
+def test_probabilities_alone_have_a_gradient_down_to_what_float32_holds(answered):
+    probabilities = tf.constant([[answered, 0.75, 0.25]], tf.float32)
+    label = tf.constant([[1.0, 0.0, 0.0]])
+    # -log(p π / Σ p π) and -(1 - p)² log p by p, for Σ p π = 0.75 · 0.3 + 0.25 · 0.1
+    expected = {
+        "logit_adjustment": (-np.log(answered * 0.6 / 0.25), -1 / answered + 0.6 / 0.25),
+        "focal": (-np.log(answered), 2 * np.log(answered) - 1 / answered),
+    }
+    for imbalance, (value, slope) in expected.items():
+        loss = build_loss(TrainingConfig(imbalance=imbalance), COUNTS)
+        with tf.GradientTape() as tape:
+            tape.watch(probabilities)
+            found = loss(label, probabilities)
+        assert float(found) == pytest.approx(value, rel=1e-5)
+        assert float(tape.gradient(found, probabilities)[0, 0]) == pytest.approx(slope, rel=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{"imbalance": "logit_adjustment"}, {"imbalance": "focal", "focal_gamma": 0.5}])
+def test_probabilities_of_exactly_0_and_1_have_a_finite_loss_and_gradient(settings):
+    probabilities = tf.constant([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    loss = build_loss(TrainingConfig(**settings), COUNTS)
+    with tf.GradientTape() as tape:
+        tape.watch(probabilities)
+        found = loss(tf.constant([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]), probabilities)
+    assert np.isfinite(float(found))
+    assert np.isfinite(tape.gradient(found, probabilities)).all()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"imbalance": "logit_adjustment", "label_smoothing": 0.2},
+        {"imbalance": "focal", "focal_gamma": 3.0, "label_smoothing": 0.2},
+    ],
+)
+def test_the_loss_is_the_same_after_saving_the_model(tmp_path, settings):
     image = keras.Input((3,))
     model = keras.Model(image, keras.layers.Activation("linear")(image))
-    model.compile(loss=build_loss(TrainingConfig(imbalance="logit_adjustment"), COUNTS))
+    model.compile(loss=build_loss(TrainingConfig(**settings), COUNTS))
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     before = model.evaluate(PROBABILITIES, ONE_HOT, verbose=0)
     assert again.evaluate(PROBABILITIES, ONE_HOT, verbose=0) == pytest.approx(before)
-    assert before == pytest.approx(loss_of(imbalance="logit_adjustment"), rel=1e-5)
+    assert before == pytest.approx(loss_of(**settings), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "value"),
+    [
+        (
+            {
+                "module": "keras_bench.training.losses",
+                "class_name": "LogitAdjustedCrossentropy",
+                "registered_name": "keras_bench>LogitAdjustedCrossentropy",
+                "config": {"shares": [0.6, 0.3, 0.1], "label_smoothing": 0.0, "name": "logit_adjusted"},
+            },
+            {"imbalance": "logit_adjustment"},
+        ),
+        (
+            keras.saving.serialize_keras_object(keras.losses.CategoricalFocalCrossentropy(1.0, 2.0)),
+            {"imbalance": "focal"},
+        ),
+    ],
+)
+def test_the_loss_in_a_state_that_an_earlier_version_saved_is_still_read(earlier, value):
+    loss = keras.saving.deserialize_keras_object(earlier)
+    assert float(loss(ONE_HOT, PROBABILITIES)) == pytest.approx(loss_of(**value), rel=1e-5)
 
 
 def test_class_weights_give_every_class_the_same_weight_in_all():
