@@ -30,6 +30,8 @@ class Family:
         block: pattern that finds a layer's block by its name; layers without one belong to the next that has.
         min_size: smallest side of an input image the architecture accepts, pixels.
         alphas: width multipliers with ImageNet weights; empty where the family has none.
+        weights_sizes: input sizes, pixels, that have ImageNet weights of their own; empty where one file serves all.
+        one_size_alphas: width multipliers of which only the default size has ImageNet weights.
     """
 
     name: str
@@ -38,6 +40,8 @@ class Family:
     block: str
     min_size: int = 32
     alphas: tuple[float, ...] = ()
+    weights_sizes: tuple[int, ...] = ()
+    one_size_alphas: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ class Backbone:
         image_size: default side of the square input, pixels.
         width: channels of the last feature map at alpha 1.
         parameters_millions: published count with the 1000-class top, at alpha 1.
-        weights_url: address of the ImageNet weights without top; "" where there are none.
+        weights_url: address of the ImageNet weights without top, with places for width and input size where they
+            differ by those; "" where there are none.
         weights_checksum: md5 or sha256 of that file; "" where Keras states none.
         weights_name: name of the local file where it differs from the address.
         own_cam_layer: replaces the family's `cam_layer`.
@@ -78,17 +83,40 @@ class Backbone:
         """Pattern that finds a layer's block by its name."""
         return re.compile(self.family.block)
 
-    def weights_source(self, alpha: float | None = None) -> tuple[str, str, str] | None:
+    def weights_sizes(self, alpha: float | None = None) -> tuple[int, ...]:
+        """Return the input sizes, pixels, that have ImageNet weights of their own; () where one file serves all."""
+        return (self.image_size,) if alpha in self.family.one_size_alphas else self.family.weights_sizes
+
+    def weights_size(self, image_size: int, alpha: float | None = None) -> int | None:
+        """Return the input size of the ImageNet weights that suit images of a size, as keras.applications chooses.
+
+        Where a size has no weights of its own, those of the default size are taken: a convolution fits every size.
+
+        Args:
+            image_size: side of the square input, pixels.
+            alpha: width multiplier; None: 1.
+
+        Returns:
+            One of `weights_sizes`, pixels; None where one file serves all.
+        """
+        sizes = self.weights_sizes(alpha)
+        if not sizes:
+            return None
+        return image_size if image_size in sizes else self.image_size
+
+    def weights_source(self, alpha: float | None = None, size: int | None = None) -> tuple[str, str, str] | None:
         """Return (address, local file name, checksum) of the ImageNet weights, or None where there are none.
 
-        Weights without top do not depend on the input size: the file for 224 pixels serves every size.
+        Args:
+            alpha: width multiplier; None: 1.
+            size: one of `weights_sizes`, pixels; None: the default size. Without effect where one file serves all.
         """
         if not self.weights_url:
             return None
         alpha = 1.0 if alpha is None else alpha
         written = f"{alpha:.1f}" if alpha == 1.0 else f"{alpha:g}"
         tenths = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}.get(alpha, written)
-        url = _STORAGE + self.weights_url.format(alpha=written, tenths=tenths)
+        url = _STORAGE + self.weights_url.format(alpha=written, tenths=tenths, size=size or self.image_size)
         return url, self.weights_name or url.rsplit("/", 1)[-1], self.weights_checksum if alpha == 1.0 else ""
 
 
@@ -99,7 +127,15 @@ _RESNET_V2 = Family("ResNetV2", "tf", "post_relu", r"^conv\d_block\d+")
 _XCEPTION = Family("Xception", "tf", "block14_sepconv2_act", r"^block\d+", 71)
 _INCEPTION = Family("Inception", "tf", "mixed10", r"^mixed\d+$", 75)
 _INCEPTION_RESNET = Family("InceptionResNet", "tf", "conv_7b_ac", r"^(?:mixed_\d\w|block\d+_\d+)", 75)
-_MOBILENET = Family("MobileNet", "tf", "conv_pw_13_relu", r"^conv_(?:dw|pw|pad)_(\d+)", 32, (0.25, 0.5, 0.75, 1.0))
+_MOBILENET = Family(
+    "MobileNet",
+    "tf",
+    "conv_pw_13_relu",
+    r"^conv_(?:dw|pw|pad)_(\d+)",
+    32,
+    (0.25, 0.5, 0.75, 1.0),
+    weights_sizes=(128, 160, 192, 224),
+)
 _MOBILENET_V2 = Family(
     "MobileNetV2",
     "tf",
@@ -107,6 +143,9 @@ _MOBILENET_V2 = Family(
     r"^(?:expanded_conv|block_\d+)(?=_)",
     32,
     (0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
+    weights_sizes=(96, 128, 160, 192, 224),
+    # 22 checkpoints, not 30: keras.applications asks for wide ones of other sizes too, in vain (keras#16452).
+    one_size_alphas=(1.3, 1.4),
 )
 _MOBILENET_V3 = Family("MobileNetV3", "inside", "features", r"^expanded_conv(?:_\d+)?(?=_)", 32, (0.75, 1.0))
 _DENSENET = Family("DenseNet", "torch", "relu", r"^conv\d_block\d+")
@@ -142,9 +181,9 @@ _ROWS = (
              "bcbd6486424b2319ff4ef7d526e38f63", auxiliary_layer="mixed7"),
     Backbone("InceptionResNetV2", _INCEPTION_RESNET, 299, 1536, 55.9, _weights("inception_resnet_v2", "inception_resnet_v2"),
              "d19885ff4a710c122648d3b5c3b684e4"),
-    Backbone("MobileNet", _MOBILENET, 224, 1024, 4.3, _TENSORFLOW + "mobilenet/mobilenet_{tenths}_224_tf_no_top.h5"),
+    Backbone("MobileNet", _MOBILENET, 224, 1024, 4.3, _TENSORFLOW + "mobilenet/mobilenet_{tenths}_{size}_tf_no_top.h5"),
     Backbone("MobileNetV2", _MOBILENET_V2, 224, 1280, 3.5,
-             _TENSORFLOW + "mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_224_no_top.h5"),
+             _TENSORFLOW + "mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_{size}_no_top.h5"),
     Backbone("MobileNetV3Small", _MOBILENET_V3, 224, 576, 2.5,
              _TENSORFLOW + "mobilenet_v3/weights_mobilenet_v3_small_224_{alpha}_float_no_top_v2.h5",
              "d3e8ec802a04aa4fc771ee12a9a9b836"),

@@ -87,6 +87,11 @@ class ModelConfig(Section):
     weights: str = Field(
         "imagenet", min_length=1, description="imagenet | none | PATH | run:<experiment>/<model>/seed<k>"
     )
+    weights_size: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto",
+        description="auto, or the input size in pixels whose ImageNet weights are meant (MobileNet, MobileNetV2); "
+        "auto: the input's own size where it has weights, else 224",
+    )
     hidden_units: int = Field(
         256, ge=0, description="width of the ReLU layer; 0: none (ours; gives the published parameter counts)"
     )

@@ -20,7 +20,8 @@ FORMER_KEYS = {"training.class_weights": ("training.imbalance", {"none": "none",
 def phase_inputs(job: Job, phase: str, data: str, weights: str) -> dict[str, Any]:
     """Return every setting and fingerprint that the result of a phase depends on, flat.
 
-    Paths do not count, contents do; nor do settings that cannot change a result (`runtime`).
+    Paths do not count, contents do; nor do settings that cannot change a result (`runtime`), nor those that only say
+    which file the initial weights are in.
 
     Args:
         job: the run.
@@ -32,7 +33,7 @@ def phase_inputs(job: Job, phase: str, data: str, weights: str) -> dict[str, Any
     sections = [*_SECTIONS, *(("tl", "ft") if phase == "ft" else (phase,))]
     flat = {f"{section}.{key}": value for section in sections for key, value in tree[section].items()}
     flat["dataset.image_size"] = job.image_size
-    del flat["model.weights"]
+    del flat["model.weights"], flat["model.weights_size"]
     return {"model": job.backbone.name, "seed": job.request.seed, "data": data, "weights": weights, **flat}
 
 

@@ -32,7 +32,7 @@ class Row:
     Attributes:
         backbone: its row of the closed table.
         facts: published and counted figures.
-        weights: "here" (on this machine), "download" or "none" (there are none).
+        weights: "here" (on this machine), "download" or "none" (there are none), at alpha 1 and the default size.
     """
 
     backbone: Backbone
@@ -166,8 +166,11 @@ def _row(backbone: Backbone) -> Row:
     facts, source = facts_of(backbone.name), backbone.weights_source()
     if source is None:
         return Row(backbone, facts, "none")
-    is_here = (keras_home() / "models" / source[1]).is_file()
-    return Row(backbone, facts, "here" if is_here else "download")
+    return Row(backbone, facts, "here" if _is_here(source[1]) else "download")
+
+
+def _is_here(name: str) -> bool:
+    return (keras_home() / "models" / name).is_file()
 
 
 def _table(rows: Sequence[Row]) -> Table:
@@ -193,11 +196,28 @@ def _notes(rows: Sequence[Row]) -> list[str]:
         "mult-adds: counted, for one image of that size, without top; FLOPs: all operations, two for a mult-add",
         "top-1, top-5: published, on ImageNet's validation images at alpha 1; — where the source states none",
         *(f"  {name}: {SOURCES[name]}" for name in sources),
-        f"weights: ImageNet's, kept in {keras_home() / 'models'}; none: train from scratch",
+        f"weights: ImageNet's for that size at alpha 1, kept in {keras_home() / 'models'}; none: train from scratch",
     ]
     if len(rows) <= NAMED_FILES:
-        files = [(row, row.backbone.weights_source()) for row in rows]
-        lines += [f"  {row.backbone.name}: {file[1]} from {file[0]}" for row, file in files if file is not None]
+        lines += [line for row in rows for line in _files(row.backbone)]
+    return lines
+
+
+def _files(backbone: Backbone) -> list[str]:
+    """Return which file holds a backbone's weights, and of those for other input sizes which are here."""
+    source = backbone.weights_source()
+    if source is None:
+        return []
+    lines = [f"  {backbone.name}: {source[1]} from {source[0]}"]
+    files = {
+        size: backbone.weights_source(size=size) for size in backbone.weights_sizes() if size != backbone.image_size
+    }
+    if files:
+        here = [str(size) for size, file in files.items() if file is not None and _is_here(file[1])]
+        sizes = ", ".join(map(str, files))
+        lines.append(
+            f"    others for inputs of {sizes} pixels, with that number in the name; here: {', '.join(here) or 'none'}"
+        )
     return lines
 
 

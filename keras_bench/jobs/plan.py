@@ -22,7 +22,7 @@ from keras_bench.jobs.prepare import (
     training_rows,
 )
 from keras_bench.jobs.request import Job
-from keras_bench.jobs.weights import find_weights, missing_weights
+from keras_bench.jobs.weights import find_weights, missing_weights, offer_of_other_sizes
 
 PROBE_STEPS = 4
 PROBE_SECONDS = 20.0
@@ -59,7 +59,7 @@ def print_plan(job: Job, log: Log) -> None:
     require_data(job)
     missing = missing_weights([job])
     for line in missing:
-        log.line(f"weights: missing, a run would download it: {line}")
+        log.line(f"weights: missing, a run would download it: {line}{offer_of_other_sizes([job])}")
     if job.config.dataset.source == "tiny-imagenet" and data_path(job) is None and not archive_path().is_file():
         log.line(f"data: not here; a run would download 248 MB to {archive_path()}. Pass --data to plan with images")
         return

@@ -12,7 +12,7 @@ from keras_bench.config.points import flatten
 from keras_bench.console import Log
 from keras_bench.errors import UserError
 from keras_bench.jobs.request import Job
-from keras_bench.jobs.weights import OPTIONS, find_weights, missing_weights
+from keras_bench.jobs.weights import OPTIONS, find_weights, missing_weights, offer_of_other_sizes
 
 Run = Callable[[Job], int]
 
@@ -94,5 +94,5 @@ def find_all_weights(jobs: Sequence[Job], log: Log) -> None:
     except UserError as error:
         raise UserError(
             f"{len(missing)} files of ImageNet weights are missing and could not be downloaded: {'; '.join(missing)}. "
-            f"Put them there, or use {OPTIONS}"
+            f"Put them there, or use {OPTIONS}{offer_of_other_sizes(jobs)}"
         ) from error

@@ -208,3 +208,23 @@ def _check(job: Job) -> None:
     if model.weights == "imagenet" and model.alpha is not None and model.alpha not in family.alphas:
         known = ", ".join(f"{alpha:g}" for alpha in family.alphas)
         raise UserError(f"model.alpha: ImageNet weights of {name} exist for {known}; received {model.alpha:g}")
+    _check_weights_size(job)
+
+
+def _check_weights_size(job: Job) -> None:
+    wanted, alpha, name = job.config.model.weights_size, job.config.model.alpha, job.backbone.name
+    sizes = job.backbone.weights_sizes(alpha)
+    if wanted == "auto" or wanted in sizes:
+        return
+    if not sizes:
+        having = " and ".join(f"models.{row.name}" for row in BACKBONES.values() if row.weights_sizes())
+        raise UserError(
+            f"model.weights_size: {name} has no ImageNet weights by input size, received {wanted}; "
+            f"leave it auto, or set it in the blocks {having}"
+        )
+    width = "" if alpha is None else f" with alpha {alpha:g}"
+    known = ", ".join(map(str, sizes))
+    raise UserError(
+        f"model.weights_size: expected auto or one of the sizes that ImageNet weights of {name}{width} exist for "
+        f"({known} pixels), received {wanted}"
+    )

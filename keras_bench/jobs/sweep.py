@@ -13,6 +13,7 @@ from keras_bench.jobs.prepare import require_data
 from keras_bench.jobs.processes import Run, find_all_weights, run_alone
 from keras_bench.jobs.sweep_plan import Plan, SweepRequest, Task, corner, plan_sweep
 from keras_bench.jobs.sweep_runs import is_finished, run_tasks
+from keras_bench.jobs.weights import weights_name
 from keras_bench.records.sweep import value_text
 
 
@@ -73,7 +74,7 @@ def _find_weights(plan: Plan, log: Log) -> None:
     points = plan.sweep.points or (corner(plan),)
     jobs = [plan.job(point, model, plan.seeds[0]) for model in plan.models for point in points]
     require_data(jobs[0])
-    different = {(job.backbone.name, job.config.model.weights, job.config.model.alpha): job for job in jobs}
+    different = {(job.backbone.name, job.config.model.alpha, weights_name(job)): job for job in jobs}
     find_all_weights(list(different.values()), log)
 
 

@@ -11,6 +11,7 @@ from keras_bench.config.sweep import Sweep, load_sweep
 from keras_bench.errors import UserError
 from keras_bench.jobs.fingerprint import phase_inputs
 from keras_bench.jobs.request import Job, Request, resolve
+from keras_bench.jobs.weights import weights_name
 from keras_bench.records.sweep import SweepPoint, settings_text, short_keys
 from keras_bench.rundir import variant_name
 
@@ -209,4 +210,4 @@ def _check_space(plan: Plan) -> None:
 
 def inputs_of(job: Job) -> dict[str, Any]:
     """Return what the results of a run depend on besides its data."""
-    return {phase: phase_inputs(job, phase, "", job.config.model.weights) for phase in job.phases}
+    return {phase: phase_inputs(job, phase, "", weights_name(job)) for phase in job.phases}

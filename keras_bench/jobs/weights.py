@@ -1,6 +1,7 @@
 """Finds the weights a run starts from, before any data is touched and without TensorFlow."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def find_weights(job: Job, log: Log) -> InitialWeights:
         return InitialWeights(None, "none", "random weights")
     if wanted == "imagenet":
         path = _imagenet(job, log)
-        origin = f"ImageNet weights {path.name}"
+        origin = f"ImageNet weights {path.name}{_trained_at(job)}"
     elif wanted.startswith("run:"):
         path = _of_run(wanted, job.request.out)
         origin = f"the backbone of {wanted.removeprefix('run:')}"
@@ -61,8 +62,53 @@ def missing_weights(jobs: list[Job]) -> list[str]:
         if job.config.model.weights == "imagenet":
             url, path, _ = _imagenet_place(job)
             if not path.is_file():
-                lines.append(f"{path.name} ({job.backbone.name}) goes to {path.parent}/, from {url}")
+                lines.append(f"{path.name} ({_network(job)}) goes to {path.parent}/, from {url}")
     return lines
+
+
+def weights_size(job: Job) -> int | None:
+    """Return the input size, pixels, of the ImageNet weights a job names; None where one file serves all sizes."""
+    model = job.config.model
+    return (
+        job.backbone.weights_size(job.image_size, model.alpha) if model.weights_size == "auto" else model.weights_size
+    )
+
+
+def weights_name(job: Job) -> str:
+    """Return what a job calls its initial weights; the same for the same weights, whether they are here or not."""
+    wanted, size = job.config.model.weights, weights_size(job)
+    own = wanted == "imagenet" and size not in (None, job.backbone.image_size)
+    return f"{wanted} for {size} pixels" if own else wanted
+
+
+def offer_of_other_sizes(jobs: Sequence[Job]) -> str:
+    """Return the settings that take weights of another input size which are here, where a job's own are missing.
+
+    They are offered and never taken: what happens to lie in a folder must not decide a result.
+
+    Args:
+        jobs: all that one command line would run.
+
+    Returns:
+        "; or " with what to write for which weights; "" where there is nothing to offer.
+    """
+    offers = []
+    for job in jobs:
+        if job.config.model.weights != "imagenet" or _imagenet_place(job)[1].is_file():
+            continue
+        here = [size for size in _sizes(job) if _imagenet_place(job, size)[1].is_file()]
+        if here:
+            settings = " or ".join(_setting(job, size, jobs) for size in here)
+            sizes = " and ".join(map(str, here))
+            offers.append(f"; or {job.backbone.name}'s weights for {sizes} pixels, which are there: {settings}")
+    return "".join(dict.fromkeys(offers))
+
+
+def _setting(job: Job, size: int, jobs: Sequence[Job]) -> str:
+    """Return how to choose weights for an input size: by --set only where every job of the command line has them."""
+    if all(size in _sizes(other) for other in jobs):
+        return f"--set model.weights_size={size}"
+    return f"{job.backbone.name}: {{model: {{weights_size: {size}}}}} under models in the experiment"
 
 
 def keras_home() -> Path:
@@ -70,8 +116,26 @@ def keras_home() -> Path:
     return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
 
 
-def _imagenet_place(job: Job) -> tuple[str, Path, str]:
-    source = job.backbone.weights_source(job.config.model.alpha)
+def _sizes(job: Job) -> tuple[int, ...]:
+    return job.backbone.weights_sizes(job.config.model.alpha)
+
+
+def _network(job: Job) -> str:
+    """Return the backbone, and the input size of its weights where it has several."""
+    size = weights_size(job)
+    return job.backbone.name if size is None else f"{job.backbone.name} for {size} pixels"
+
+
+def _trained_at(job: Job) -> str:
+    size = weights_size(job)
+    if size is None:
+        return ""
+    return f", trained at {size} pixels" + (f" and used at {job.image_size}" if size != job.image_size else "")
+
+
+def _imagenet_place(job: Job, size: int | None = None) -> tuple[str, Path, str]:
+    """Return address, file and checksum of a job's ImageNet weights, or of those for another input size."""
+    source = job.backbone.weights_source(job.config.model.alpha, size or weights_size(job))
     assert source is not None  # `resolve` refuses backbones without ImageNet weights
     url, name, checksum = source
     return url, keras_home() / "models" / name, checksum
@@ -87,13 +151,13 @@ def _imagenet(job: Job, log: Log) -> Path:
                 f"again, or use it as it is with --weights {path}"
             )
         return path
-    log.line(f"ImageNet weights of {job.backbone.name} are not in {path.parent}: downloading {url}")
+    log.line(f"ImageNet weights of {_network(job)} are not in {path.parent}: downloading {url}")
     try:
         return download(url, path, checksum, log)
     except (DownloadError, OSError) as error:
         raise UserError(
-            f"ImageNet weights of {job.backbone.name} are missing: {error}. "
-            f"Put {path.name} in {path.parent}/, or use {OPTIONS}"
+            f"ImageNet weights of {_network(job)} are missing: {error}. "
+            f"Put {path.name} in {path.parent}/, or use {OPTIONS}{offer_of_other_sizes([job])}"
         ) from error
 
 

@@ -65,6 +65,20 @@ def test_every_promised_file_is_there(experiment):
     assert not list(experiment.rglob(".writing*"))
 
 
+def test_report_and_model_card_name_the_file_of_the_initial_weights(tmp_path):
+    run = make_run(tmp_path, "MobileNet")
+    environment = json.loads(run.environment.read_text())
+    places = {"data": "x", "weights": "/home/me/.keras/models/mobilenet_7_5_128_tf_no_top.h5"}
+    run.environment.write_text(
+        json.dumps({**environment, "weights_sha256": "0123456789abcdef" * 4, "locations": places})
+    )
+    assert main(["report", "made", "--out", str(tmp_path)]) == 0
+    card, page = run.model_card.read_text(), (tmp_path / "made" / "index.html").read_text()
+    assert f"Started from the weights in `mobilenet_7_5_128_tf_no_top.h5`, sha256 {'0123456789abcdef' * 4}." in card
+    assert '<td class="left">mobilenet_7_5_128_tf_no_top.h5 (sha256 0123456789ab)</td>' in page
+    assert "/home/me" not in card + page
+
+
 def test_results_hold_the_metrics_of_the_saved_predictions_with_intervals_round_them(experiment):
     with (experiment / "made" / "results.csv").open() as stream:
         rows = list(csv.DictReader(stream))

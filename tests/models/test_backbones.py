@@ -5,6 +5,7 @@ import gc
 import keras
 import numpy as np
 import pytest
+from keras.src.applications import mobilenet, mobilenet_v2
 from keras.src.utils import file_utils
 
 from keras_bench.backbones import BACKBONES
@@ -86,6 +87,64 @@ def test_row_names_the_file_that_keras_would_download(row, monkeypatch):
     with pytest.raises(ConnectionError):
         getattr(keras.applications, row.name)(weights="imagenet", include_top=False)
     assert asked == [row.weights_source()]
+
+
+# Sides with weights of their own in either family, and others: too small, between, default sizes of other backbones.
+SIDES = (32, 64, 96, 128, 144, 160, 192, 200, 224, 225, 256, 299)
+WIDTHS = [(name, alpha) for name in ("MobileNet", "MobileNetV2") for alpha in BACKBONES[name].family.alphas]
+ONLY_224 = [("MobileNetV2", 1.3), ("MobileNetV2", 1.4)]
+
+
+@pytest.fixture
+def ask_keras(monkeypatch):
+    """What keras.applications would download for MobileNets, without building their blocks, which takes minutes."""
+    asked = []
+
+    def get_file(fname=None, origin=None, file_hash=None, **options):
+        asked.append((origin, fname, file_hash or ""))
+        raise ConnectionError
+
+    def ask(name, alpha, side):
+        with pytest.raises(ConnectionError):
+            getattr(keras.applications, name)(
+                weights="imagenet", include_top=False, alpha=alpha, input_shape=(side, side, 3)
+            )
+        return asked.pop()
+
+    monkeypatch.setattr(file_utils, "get_file", get_file)
+    monkeypatch.setattr(mobilenet, "_depthwise_conv_block", lambda inputs, *arguments, **options: inputs)
+    monkeypatch.setattr(mobilenet_v2, "_inverted_res_block", lambda inputs, *arguments, **options: inputs)
+    return ask
+
+
+@pytest.mark.filterwarnings("ignore:`input_shape` is undefined:UserWarning")  # said of sizes without weights
+@pytest.mark.parametrize(("name", "alpha"), [width for width in WIDTHS if width not in ONLY_224])
+def test_weights_are_chosen_by_input_size_as_keras_chooses_them(ask_keras, name, alpha):
+    row = BACKBONES[name]
+    ours = {side: row.weights_source(alpha, row.weights_size(side, alpha)) for side in SIDES}
+    assert ours == {side: ask_keras(name, alpha, side) for side in SIDES}
+    sizes = {"MobileNet": (128, 160, 192, 224), "MobileNetV2": (96, 128, 160, 192, 224)}[name]
+    assert row.weights_sizes(alpha) == sizes
+    assert {side: row.weights_size(side, alpha) for side in SIDES} == {
+        side: side if side in sizes else 224 for side in SIDES
+    }
+
+
+@pytest.mark.filterwarnings("ignore:`input_shape` is undefined:UserWarning")
+@pytest.mark.parametrize(("name", "alpha"), ONLY_224)
+def test_wide_networks_take_the_only_weights_there_are_where_keras_asks_for_a_file_that_is_not(ask_keras, name, alpha):
+    row = BACKBONES[name]
+    assert f"_{alpha}_128_no_top.h5" in ask_keras(name, alpha, 128)[1]  # answered with 404 (keras#16452)
+    assert {row.weights_size(side, alpha) for side in SIDES} == {224}
+    assert row.weights_sizes(alpha) == (224,)
+    assert row.weights_source(alpha, 224) == ask_keras(name, alpha, 224)
+
+
+def test_other_backbones_have_one_file_for_every_input_size():
+    having = {name for name, row in BACKBONES.items() if row.weights_sizes()}
+    assert having == {"MobileNet", "MobileNetV2"}
+    assert BACKBONES["EfficientNetB0"].weights_size(128) is None
+    assert "{" not in "".join(BACKBONES["MobileNetV3Small"].weights_source(0.75, 128))
 
 
 def test_the_table_is_the_whole_of_keras_applications_and_two_more():
