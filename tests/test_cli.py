@@ -389,6 +389,7 @@ def test_real_transfer_learning_on_real_images(shared_mini, shared_keras_home, t
         "run", "--experiment", "tiny-imagenet", "--data", str(shared_mini), "--model", "MobileNet", "--phase", "ft",
         "--set", "model.alpha=0.75", "--set", "tl.epochs=5", "--set", "ft.epochs=1", "--set", "dataset.image_size=128",
         "--out", str(tmp_path), "--set", "explain.images=200", "--set", "latency.enabled=false",
+        "--set", "model.weights_size=224",
     ]  # fmt: skip
     assert main(words) == 0
     bundle = tmp_path / "exports" / "tiny-imagenet" / "MobileNet-ft-seed0"
