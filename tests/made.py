@@ -132,4 +132,4 @@ def _scores(images, gain):
     wave = np.linspace(-0.05, 0.05, images)
     deletion, insertion = tuple(0.4 - gain / 2 + wave), tuple(0.4 + gain / 2 + wave * 1.1)
     some = (0.5,) * images
-    return MethodScores(deletion, insertion, (1.0,) * images, some, (0.1,) * images, (0.0,) * images)
+    return MethodScores(deletion, insertion, (1.0,) * images, some, tuple(0.1 + wave), tuple(wave))

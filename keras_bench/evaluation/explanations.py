@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_bench.evaluation.statistics import mean_interval
+from keras_bench.evaluation.statistics import mean_interval, proportion_interval
 from keras_bench.records.explanations import METHODS, RANDOM, ExplanationChecks, MethodScores
 from keras_bench.records.statistics import Interval, MethodVerdict
 
@@ -29,16 +29,20 @@ def _judge(checks: ExplanationChecks, method: str) -> MethodVerdict:
         deletion=mean_interval(_known(_numbers(scores.deletion))),
         insertion=mean_interval(_known(_numbers(scores.insertion))),
         gain=gain,
-        hits=mean_interval(hits[where]) if where.any() else None,
+        hits=proportion_interval(hits[where] > 0) if where.any() else None,
         pointing=mean_interval((hits - boxes)[where]) if where.any() else None,
         mass=mean_interval(_numbers(scores.mass_in_box)[where]) if where.any() else None,
         box_share=float(boxes[where].mean()) if where.any() else None,
         similarity_head=head,
         similarity_backbone=backbone,
-        beats_random=gain.low > 0,
-        changes_with_head=head.high < CHANGED_BELOW if head else None,
-        changes_with_backbone=backbone.high < CHANGED_BELOW if backbone else None,
+        beats_random=gain.clear_of_zero and gain.value > 0,
+        changes_with_head=_changes(head),
+        changes_with_backbone=_changes(backbone),
     )
+
+
+def _changes(similarity: Interval | None) -> bool | None:
+    return similarity.ends[1] < CHANGED_BELOW if similarity and similarity.ends else None
 
 
 def _numbers(values: tuple[float | None, ...]) -> np.ndarray:

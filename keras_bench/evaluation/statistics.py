@@ -1,8 +1,10 @@
 """Error bars and paired tests from saved predictions; NumPy and SciPy only.
 
-Every interval is a percentile bootstrap (Efron and Tibshirani 1993, chapter 13) over images: an image's multiplicity
-in a resample is a count, so that a metric over all resamples is a product of the matrix of counts with what each
-image contributes. All models share the counts, which makes differences between them paired.
+A share of images (top-1, top-5, the recall of a class) has Wilson's score interval (Wilson 1927), which holds at 0 and
+100 % too. Every other interval is a percentile bootstrap (Efron and Tibshirani 1993, chapter 13) over images: an
+image's multiplicity in a resample is a count, so that a metric over all resamples is a product of the matrix of counts
+with what each image contributes. All models share the counts, which makes differences between them paired. Where all
+resamples give the same, as for a macro-F1 of 1, the bootstrap says nothing, and the interval is not defined.
 """
 
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from keras_bench.records.statistics import Interval, PairedTest
 
 RESAMPLES = 2000
 LEVEL = 0.95
+COLLAPSED = 1e-9  # a bootstrap interval no wider than rounding makes it
 _ROWS = 256  # resamples, or positives of the AUC, handled at once: bounds memory
 
 
@@ -31,15 +34,37 @@ def draw_counts(images: int, resamples: int = RESAMPLES, seed: int = 0) -> np.nd
     return counts
 
 
+def share_interval(count: int, images: int) -> Interval:
+    """Return `count` of `images` as a share, with its Wilson interval.
+
+    Args:
+        count: images that count, in [0, images].
+        images: all images, at least one.
+    """
+    share = count / images
+    ends = stats.binomtest(count, images).proportion_ci(LEVEL, method="wilson")
+    return Interval(share, min(share, float(ends.low)), max(share, float(ends.high)))
+
+
+def proportion_interval(right: np.ndarray) -> Interval:
+    """Return the share of true values, bool, (N,), with its Wilson interval."""
+    return share_interval(int(np.count_nonzero(right)), len(right))
+
+
 def interval(value: float, distribution: np.ndarray) -> Interval:
-    """Return the estimate with the percentile interval of its bootstrap distribution, (resamples,)."""
+    """Return the estimate with the percentile interval of its bootstrap distribution, (resamples,).
+
+    The interval is not defined where the resamples do not differ.
+    """
     tail = (1 - LEVEL) / 2
     low, high = np.nanquantile(distribution, (tail, 1 - tail))
+    if high - low <= COLLAPSED * max(1.0, abs(high)):
+        return Interval(float(value))
     return Interval(float(value), float(low), float(high))
 
 
 def mean_interval(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Return the mean of per-image values, float, (N,), with its bootstrap interval."""
+    """Return the mean of per-image values other than right and wrong, float, (N,), with its bootstrap interval."""
     counts = draw_counts(len(values), resamples, seed)
     return interval(float(values.mean()), counts @ values.astype(np.float64) / len(values))
 
@@ -47,7 +72,8 @@ def mean_interval(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 0)
 def metric_intervals(predictions: Predictions, counts: np.ndarray) -> dict[str, Interval | None]:
     """Return each metric of SplitMetrics with its interval; None where the metric is not defined.
 
-    In a resample, macro averages run over the classes it holds an image or (for F1) an answer of.
+    Top-1 and top-5 have Wilson intervals, the others bootstrap intervals. In a resample, macro averages run over the
+    classes it holds an image or (for F1) an answer of.
 
     Args:
         predictions: N images of one split.
@@ -56,36 +82,46 @@ def metric_intervals(predictions: Predictions, counts: np.ndarray) -> dict[str, 
     labels, probabilities = predictions.labels, predictions.probabilities.astype(np.float64)
     images, classes = probabilities.shape
     values = compute_metrics(predictions)
-    right = probabilities.argmax(axis=1) == labels
     of_true = np.maximum(probabilities[np.arange(images), labels], SMALLEST)
     recall, f1 = _class_averages(labels, probabilities.argmax(axis=1), classes, counts)
-    distributions = {
-        "cross_entropy": counts @ -np.log(of_true) / images,
-        "top1": counts @ right.astype(np.float32) / images,
-        "top5": counts @ in_top_k(labels, probabilities, 5).astype(np.float32) / images,
-        "balanced_accuracy": recall,
-        "macro_f1": f1,
+    top5 = None if values.top5 is None else proportion_interval(in_top_k(labels, probabilities, 5))
+    return {
+        "cross_entropy": interval(values.cross_entropy, counts @ -np.log(of_true) / images),
+        "top1": proportion_interval(predictions.right),
+        "top5": top5,
+        "balanced_accuracy": interval(values.balanced_accuracy, recall),
+        "macro_f1": interval(values.macro_f1, f1),
+        "macro_auc": None
+        if values.macro_auc is None
+        else interval(values.macro_auc, auc_distribution(labels, probabilities, counts)),
     }
-    if values.macro_auc is not None:
-        distributions["macro_auc"] = auc_distribution(labels, probabilities, counts)
-    found: dict[str, Interval | None] = {}
-    for name in ("cross_entropy", "top1", "top5", "balanced_accuracy", "macro_f1", "macro_auc"):
-        value = getattr(values, name)
-        found[name] = None if value is None else interval(value, distributions[name])
-    return found
+
+
+def top1_interval(right: np.ndarray, counts: np.ndarray) -> Interval:
+    """Return top-1 of one run with its Wilson interval, or of several with a bootstrap interval.
+
+    Args:
+        right: whether each answer is right, bool, (N,), or the share of several runs that are right, float, (N,).
+        counts: float32, (resamples, N), from `draw_counts`.
+    """
+    if right.dtype == np.bool_:
+        return proportion_interval(right)
+    return interval(float(right.mean()), counts @ right.astype(np.float32) / len(right))
 
 
 def recall_interval(right: np.ndarray, labels: np.ndarray, classes: Sequence[int], counts: np.ndarray) -> Interval:
-    """Return the mean recall of some classes with its bootstrap interval.
+    """Return the mean recall of some classes with its bootstrap interval, or of one class and run with Wilson's.
 
     A class that a resample holds no image of is left out of that resample's mean.
 
     Args:
-        right: share of right answers to each image, float, (N,): 0 or 1, or the mean over several seeds.
+        right: as in `top1_interval`.
         labels: int64, (N,).
         classes: class numbers, each with at least one image.
         counts: float32, (resamples, N), from `draw_counts`.
     """
+    if len(classes) == 1 and right.dtype == np.bool_:
+        return proportion_interval(right[labels == classes[0]])
     groups = int(labels.max()) + 1
     hits = _sum_by(labels, right, groups, counts)[list(classes)]
     support = _sum_by(labels, np.ones(len(labels)), groups, counts)[list(classes)]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from keras_bench.errors import RunError
-from keras_bench.evaluation.statistics import correct, draw_counts, interval, paired_test, recall_interval
+from keras_bench.evaluation.statistics import correct, draw_counts, paired_test, recall_interval, top1_interval
 from keras_bench.evaluation.verdict import sweep_verdict
 from keras_bench.records.statistics import Interval, PairedTest
 from keras_bench.records.sweep import (
@@ -111,7 +111,7 @@ def _row(point: SweepPoint, runs: list[PointRun], minority: tuple[str, ...], cou
         seeds=tuple(run.seed for run in runs),
         phases=tuple(dict.fromkeys(run.phase for run in runs)),
         val_top1=float(np.mean([run.val_top1 for run in runs])),
-        top1=_mean_interval(right, drawn),
+        top1=top1_interval(right, drawn),
         top1_of_seeds=tuple(float(run.right.mean()) for run in runs),
         balanced_accuracy=recall_interval(right, one.labels, present, drawn),
         minority_recall=recall_interval(right, one.labels, fewest, drawn) if fewest else None,
@@ -125,12 +125,8 @@ def _row(point: SweepPoint, runs: list[PointRun], minority: tuple[str, ...], cou
 
 
 def _mean_right(runs: Sequence[PointRun]) -> np.ndarray:
-    """Return for each test image the share of runs that get it right, float64, (N,)."""
-    return np.mean([run.right for run in runs], axis=0)
-
-
-def _mean_interval(right: np.ndarray, drawn: np.ndarray) -> Interval:
-    return interval(float(right.mean()), drawn @ right.astype(np.float32) / len(right))
+    """Return whether one run is right about each test image, bool, (N,), or the share of several, float64, (N,)."""
+    return runs[0].right if len(runs) == 1 else np.mean([run.right for run in runs], axis=0)
 
 
 def _shared_seeds(by_place: Runs) -> dict[str, int]:
@@ -223,4 +219,4 @@ def _mean(
     if len(whole) < 2 or len(tests) > 1:
         return None
     rights = [np.mean([_mean_right(by_place[line[one]]) for line in whole], axis=0) for one in order]
-    return tuple(_mean_interval(right, counts(len(right))) for right in rights)
+    return tuple(top1_interval(right, counts(len(right))) for right in rights)

@@ -36,8 +36,7 @@ def oriented(pair: PairedTest, first: str) -> PairedTest:
     """Return the pair with the given label first."""
     if pair.first == first:
         return pair
-    gap = pair.difference
-    flipped = Interval(-gap.value, -gap.high, -gap.low)
+    flipped = pair.difference.negated
     return PairedTest(pair.second, pair.first, pair.only_second, pair.only_first, flipped, pair.p_value, pair.p_holm)
 
 
@@ -46,8 +45,8 @@ def _of_other(pair: PairedTest) -> str:
     gap = pair.difference
     return (
         f"{pair.second}: {words[pair.words()]}. Its test top-1 is {abs(gap.value) * 100:.1f} points "
-        f"{'lower' if gap.value >= 0 else 'higher'} (95 % interval of the difference {-gap.high * 100:+z.1f} to "
-        f"{-gap.low * 100:+z.1f} points; {p_words(pair.p_holm)})."
+        f"{'lower' if gap.value >= 0 else 'higher'} ({_interval_words(gap.negated, 'interval of the difference')}; "
+        f"{p_words(pair.p_holm)})."
     )
 
 
@@ -119,14 +118,20 @@ def _of_point(pair: PairedTest) -> str:
     """Say how the second of a pair does against the first, the baseline."""
     gap = oriented(pair, pair.second).difference
     return (
-        f"{pair.words()} on test, {gap.value * 100:+z.1f} points (95 % interval {gap.low * 100:+z.1f} to "
-        f"{gap.high * 100:+z.1f} points; {p_words(pair.p_holm)})."
+        f"{pair.words()} on test, {gap.value * 100:+z.1f} points ({_interval_words(gap, 'interval')}; "
+        f"{p_words(pair.p_holm)})."
     )
 
 
+def _interval_words(gap: Interval, name: str) -> str:
+    """Return "95 % interval -3.0 to +1.0 points", or "interval not defined", for the interval of a difference."""
+    ends = gap.ends_text(form="+z.1f")
+    return f"95 % {name} {ends} points" if gap.ends else f"{name} {ends}"
+
+
 def percent(interval: Interval) -> str:
-    """Return "72.7 % (70.8 to 74.6)"."""
-    return f"{interval.value * 100:.1f} % ({interval.low * 100:.1f} to {interval.high * 100:.1f})"
+    """Return "72.7 % (70.8 to 74.6)", or "72.7 % (interval not defined)"."""
+    return f"{interval.value * 100:.1f} % ({'' if interval.ends else 'interval '}{interval.ends_text()})"
 
 
 def p_words(p_value: float) -> str:

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from keras_bench import __version__
 from keras_bench.console import Log
 from keras_bench.environment import describe_environment
 from keras_bench.errors import UserError
 from keras_bench.evaluation.ensembles import average, fit_weights
-from keras_bench.evaluation.statistics import compare, draw_counts, mean_interval
+from keras_bench.evaluation.statistics import compare, draw_counts, proportion_interval
 from keras_bench.evaluation.verdict import p_words
 from keras_bench.jobs.cost import model_identity
 from keras_bench.jobs.export import data_of_run
@@ -109,9 +110,9 @@ def _table(members: list[Member], weights: list[float], val: Predictions, test: 
         table.add_column(column, justify="right")
     rows = [(one.label, f"{weight:.3f}", one.val, one.test) for one, weight in zip(members, weights, strict=True)]
     for label, weight, on_val, on_test in [*rows, ("their average", "", val, test)]:
-        top1 = mean_interval(on_test.right.astype(float))
-        ends = f"{100 * top1.value:.1f} % [{100 * top1.low:.1f}, {100 * top1.high:.1f}]"
-        table.add_row(label, weight, f"{100 * on_val.right.mean():.1f} %", ends)
+        top1 = proportion_interval(on_test.right)
+        shown = Text(f"{100 * top1.value:.1f} % [{top1.ends_text(between=', ')}]")
+        table.add_row(label, weight, f"{100 * on_val.right.mean():.1f} %", shown)
     return table
 
 
@@ -120,7 +121,8 @@ def _verdict(paired: PairedTest, best: Member, images: int) -> str:
     gap = paired.difference
     return (
         f"The ensemble is {words[paired.words()]} its best member on val, {best.label}: difference in test top-1 "
-        f"{100 * gap.value:+.1f} points ({100 * gap.low:+.1f} to {100 * gap.high:+.1f}) on {images:,} images; "
+        f"{100 * gap.value:+.1f} points ({'' if gap.ends else 'interval '}{gap.ends_text(form='+.1f')}) "
+        f"on {images:,} images; "
         f"{p_words(paired.p_holm)}."
     )
 

@@ -14,7 +14,7 @@ from keras_bench.errors import UserError
 from keras_bench.evaluation.calibration import calibrate
 from keras_bench.evaluation.classes import class_scores, confusion_counts, most_confident_mistakes, most_confused
 from keras_bench.evaluation.explanations import judge_methods
-from keras_bench.evaluation.statistics import compare, draw_counts, interval, metric_intervals
+from keras_bench.evaluation.statistics import compare, draw_counts, metric_intervals, proportion_interval
 from keras_bench.evaluation.verdict import verdict_lines
 from keras_bench.jobs.claims import check_claims
 from keras_bench.jobs.cost import read_cost
@@ -175,11 +175,10 @@ def _phase_view(run: RunDir, phase: str, counts: Counts) -> PhaseView:
     assert result is not None
     val, test = _predictions(run, "val", phase), _predictions(run, "test", phase)
     confusion = confusion_counts(test)
-    val_counts = counts["val"] if len(val.ids) == counts["val"].shape[1] else draw_counts(len(val.ids))
     return PhaseView(
         result=result,
         history=read_history(run.history(phase)),
-        val_top1=interval(float(val.right.mean()), val_counts @ val.right.astype(np.float32) / len(val.ids)),
+        val_top1=proportion_interval(val.right),
         test=metric_intervals(test, counts["test"]),
         classes=class_scores(test),
         confusion=confusion,

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from keras_bench.config import Config
 from keras_bench.console import Log
 from keras_bench.environment import describe_environment
 from keras_bench.errors import ExportError
-from keras_bench.evaluation.statistics import mean_interval
+from keras_bench.evaluation.statistics import proportion_interval, share_interval
 from keras_bench.jobs.bundles import positions_by_id, run_bundle
 from keras_bench.jobs.latency import LATENCY, Round, start_worker
 from keras_bench.jobs.prepare import Data
@@ -147,8 +147,10 @@ def _check(handoff: Handoff, folder: Path, test: Predictions, log: Log) -> Agree
     onnx = run_bundle(Bundle(folder, threads=1), handoff.data.store, positions, f"{handoff.title}: checking", log)
     onnx_right = onnx.argmax(axis=1) == test.labels
     agreement = compare(
-        test.probabilities, onnx, test.ids, mean_interval(test.right.astype(float)), mean_interval(onnx_right * 1.0)
+        test.probabilities, onnx, test.ids, proportion_interval(test.right), proportion_interval(onnx_right)
     )
+    same = agreement.images - (agreement.differing - agreement.ties)
+    agreement = replace(agreement, same_answer=share_interval(same, agreement.images))
     why = refusal(agreement)
     if why is not None:
         raise ExportError(f"{handoff.title}: the ONNX model was checked and is not handed on: {why}")

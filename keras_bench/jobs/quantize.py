@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_bench.config.schema import ExportConfig
 from keras_bench.console import Log
-from keras_bench.evaluation.statistics import mean_interval
+from keras_bench.evaluation.statistics import proportion_interval
 from keras_bench.jobs.bundles import positions_by_id, run_bundle
 from keras_bench.jobs.prepare import Data, positions_of
 from keras_bench.records.export import Int8
@@ -55,7 +55,7 @@ def quantize_bundle(
             right = _top1(folder, data, test, f"{title}: int8 on test", log)
             reason = f"{plan.name} in 8 bits; {_fall(drop)}"
             size = (folder / INT8_MODEL).stat().st_size / 1e6
-            return outcome(True, reason, test_top1=mean_interval(right), megabytes=size)
+            return outcome(True, reason, test_top1=proportion_interval(right), megabytes=size)
     (folder / INT8_MODEL).unlink(missing_ok=True)
     least = min(attempt["drop_points"] for attempt in attempts)
     reason = (
@@ -79,10 +79,10 @@ def _batches(data: Data, positions: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _top1(folder: Path, data: Data, expected: Predictions, title: str, log: Log) -> np.ndarray:
-    """Return whether the 8-bit model is right about each image, float64, (N,)."""
+    """Return whether the 8-bit model is right about each image, bool, (N,)."""
     from keras_bench.export.bundle import write_sums
 
     write_sums(folder)
     positions = positions_by_id(data.index, expected.ids)
     answers = run_bundle(Bundle(folder, INT8_MODEL, threads=1), data.store, positions, title, log).argmax(axis=1)
-    return (answers == expected.labels).astype(np.float64)
+    return np.asarray(answers == expected.labels)

@@ -10,10 +10,10 @@ from keras_bench.data.sources import open_source
 from keras_bench.data.splits import split_images
 from keras_bench.data.store import ImageStore
 from keras_bench.errors import RunError, UserError
-from keras_bench.evaluation.statistics import mean_interval
+from keras_bench.evaluation.statistics import proportion_interval
+from keras_bench.evaluation.verdict import percent
 from keras_bench.jobs.bundles import run_bundle
 from keras_bench.records.reading import read_json, read_record
-from keras_bench.records.statistics import Interval
 from keras_bench.runner import FLOAT_MODEL, INT8_MODEL, Bundle, BundleError, verify_samples
 
 
@@ -70,7 +70,7 @@ def _measure(bundles: dict[str, Bundle], folder: Path, data: Path | None, limit:
     for file, bundle in bundles.items():
         right = run_bundle(bundle, store, positions, file, log).argmax(axis=1) == labels
         recorded = _recorded_top1(verification, file) if same and limit is None else None
-        log.line(f"{file}: top-1 {_words(mean_interval(right.astype(float)))} on {len(positions):,} test images")
+        log.line(f"{file}: top-1 {percent(proportion_interval(right))} on {len(positions):,} test images")
         if recorded is not None and abs(recorded - right.mean()) * len(positions) > 0.5 and file == FLOAT_MODEL:
             raise RunError(
                 f"not verified: top-1 was {recorded:.4f} when the bundle was made, is {right.mean():.4f} here"
@@ -81,7 +81,3 @@ def _recorded_top1(verification: dict[str, dict[str, dict[str, float]]], file: s
     found = verification["agreement"]["onnx_top1"] if file == FLOAT_MODEL else verification["int8"]["test_top1"]
     whole = verification["agreement"]["images"] == verification["data"]["test_images"]
     return float(found["value"]) if found and whole else None
-
-
-def _words(found: Interval) -> str:
-    return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%})"

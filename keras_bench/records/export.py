@@ -20,6 +20,7 @@ class Agreement:
         keras_top1: Keras's accuracy with its interval, a share.
         onnx_top1: the exported model's.
         examples: ids of differing images that are no ties, at most ten.
+        same_answer: `agreeing` with its interval; None in bundles of earlier versions.
     """
 
     images: int
@@ -30,6 +31,7 @@ class Agreement:
     keras_top1: Interval
     onnx_top1: Interval
     examples: tuple[str, ...]
+    same_answer: Interval | None = None
 
     @property
     def agreeing(self) -> float:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+NOT_DEFINED = "not defined"
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -11,18 +13,32 @@ class Interval:
 
     Attributes:
         value: the estimate on the images as they are.
-        low: lower end of the 95 % interval.
-        high: upper end.
+        low: lower end of the 95 % interval; None where the interval is not defined.
+        high: upper end; None together with `low`.
     """
 
     value: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """Both ends, or None where the interval is not defined."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
 
     @property
     def clear_of_zero(self) -> bool:
-        """Whether zero lies outside the interval."""
-        return self.low > 0 or self.high < 0
+        """Whether zero lies outside the interval; an interval that is not defined shows nothing."""
+        return self.ends is not None and (self.ends[0] > 0 or self.ends[1] < 0)
+
+    @property
+    def negated(self) -> "Interval":
+        """The same of the difference taken the other way round."""
+        return Interval(0 - self.value, *(0 - end for end in reversed(self.ends or ())))  # no -0.0
+
+    def ends_text(self, scale: float = 100, form: str = ".1f", between: str = " to ") -> str:
+        """Return both ends, "70.8 to 74.6", in percent unless `scale` says otherwise, or "not defined"."""
+        return between.join(f"{scale * end:{form}}" for end in self.ends) if self.ends else NOT_DEFINED
 
 
 @dataclass(frozen=True)
@@ -34,7 +50,7 @@ class PairedTest:
         second: label of the other.
         only_first: images only the first gets right.
         only_second: images only the second gets right.
-        difference: top-1 of the first less that of the second, from a paired bootstrap.
+        difference: top-1 of the first less that of the second, with a paired bootstrap interval.
         p_value: exact McNemar test, two-sided.
         p_holm: the same after Holm's correction over all pairs of its table.
     """
@@ -144,7 +160,8 @@ class MethodVerdict:
         similarity_head: rank correlation with the map after the head was randomised.
         similarity_backbone: the same after head and backbone.
         beats_random: whether `gain` is above zero with its interval.
-        changes_with_head: whether `similarity_head` lies below the limit with its interval; None where not computed.
+        changes_with_head: whether `similarity_head` lies below the limit with its interval; None where it or its
+            interval is not known.
         changes_with_backbone: the same of `similarity_backbone`.
     """
 

@@ -128,11 +128,11 @@ def _cost(run: RunView) -> dict[str, Any]:
     return line
 
 
-def _percent(found: Interval | None, with_ends: bool = True) -> str:
+def _percent(found: Interval | None, with_ends: bool = True) -> str | Text:
     if found is None:
         return "—"
-    ends = f" [{100 * found.low:.1f}, {100 * found.high:.1f}]" if with_ends else ""
-    return f"{found.value:.1%}{ends}"
+    # As Text, since a table takes words in brackets for styles.
+    return Text(f"{found.value:.1%}" + (f" [{found.ends_text(between=', ')}]" if with_ends else ""))
 
 
 def _three(found: Interval | None) -> str:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from keras_bench.backbones import BACKBONES
 from keras_bench.records.comparison import RunView
+from keras_bench.records.statistics import Interval
 from keras_bench.reporting.text import plain
 
 # Okabe and Ito's palette without its yellow, which is hard to see on white.
@@ -133,10 +134,10 @@ def _scatter(
         test = run.final.test["top1"]
         if cost is None or test is None:
             continue
-        value, low, high = (100 * share for share in (test.value, test.low, test.high))
+        value = 100 * test.value
         points.append((run, cost, value))
-        spread = [[value - low], [high - value]]
-        axes.errorbar(cost, value, yerr=spread, fmt=style.marker, color=style.color, mfc=style.fill, capsize=3)
+        bars = error_bars([test])
+        axes.errorbar(cost, value, yerr=bars, fmt=style.marker, color=style.color, mfc=style.fill, capsize=3)
         side = "left" if cost <= middle else "right"
         offset = (7 if side == "left" else -7, 5)
         axes.annotate(plain(run.label), (cost, value), offset, textcoords="offset points", fontsize=small, ha=side)
@@ -152,6 +153,17 @@ def _scatter(
         axes.set_xlim(left=0)
     axes.margins(x=0.12, y=0.15)
     return points
+
+
+def error_bars(intervals: Sequence[Interval]) -> np.ndarray:
+    """Return how far each interval reaches below and above its value, in points, (2, N); NaN, so no bar, for none."""
+    ends = [interval.ends or (math.nan, math.nan) for interval in intervals]
+    return np.array(
+        [
+            [100 * (interval.value - low) for interval, (low, _) in zip(intervals, ends, strict=True)],
+            [100 * (high - interval.value) for interval, (_, high) in zip(intervals, ends, strict=True)],
+        ]
+    )
 
 
 def _join_families(axes: Axes, points: list[tuple[RunView, float, float]]) -> None:

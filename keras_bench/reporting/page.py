@@ -17,7 +17,7 @@ from keras_bench.records.audit import Audit
 from keras_bench.records.comparison import Comparison, RunView
 from keras_bench.records.cost import CALLS, DEVICES
 from keras_bench.records.explanations import METHODS
-from keras_bench.records.statistics import Interval
+from keras_bench.records.statistics import NOT_DEFINED, Interval
 from keras_bench.records.study import CLAIMED, FIGURES
 from keras_bench.reporting.overlays import COLORMAP, overlay
 from keras_bench.reporting.published import beside, stated_figures
@@ -126,14 +126,16 @@ def interval(found: Interval | None, scale: float = 100, digits: int = 1) -> str
     """Return a value with its ends below it, or "—" for None; in percent unless `scale` says otherwise."""
     if found is None:
         return "—"
-    value, low, high = (number(scale * part, digits) for part in (found.value, found.low, found.high))
-    return Markup('{} <span class="ends">[{}, {}]</span>').format(value, low, high)
+    ends = ", ".join(number(scale * end, digits) for end in found.ends) if found.ends else NOT_DEFINED
+    return Markup('{} <span class="ends">[{}]</span>').format(number(scale * found.value, digits), ends)
 
 
 def points(found: Interval) -> str:
     """Return a difference in percentage points, with its sign: "+1.5 [−0.2, +3.1]"."""
-    value, low, high = (f"{100 * part:+z.1f}".replace("-", "−") for part in (found.value, found.low, found.high))
-    return Markup('{} <span class="ends">[{}, {}]</span>').format(value, low, high)
+    value, ends = (
+        text.replace("-", "−") for text in (f"{100 * found.value:+z.1f}", found.ends_text(form="+z.1f", between=", "))
+    )
+    return Markup('{} <span class="ends">[{}]</span>').format(value, ends)
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -44,7 +44,7 @@ def _cells(row: SweepRow) -> list[str | Text]:
         f"{row.balanced_accuracy.value:.1%}",
         _percent(row.minority_recall) if row.minority_recall else "—",
         duration(row.seconds),
-        f"{100 * gap.value:+z.1f} [{100 * gap.low:+z.1f}, {100 * gap.high:+z.1f}]" if gap else "—",
+        Text(f"{100 * gap.value:+z.1f} [{gap.ends_text(form='+z.1f', between=', ')}]") if gap else "—",
         _p_value(row.paired.p_holm) if row.paired else "—",
         row.paired.words() if row.paired else "—",
     ]
@@ -54,16 +54,14 @@ def _p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _percent(found: Interval) -> str:
-    return f"{found.value:.1%} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+def _percent(found: Interval) -> Text:
+    # As Text, since a table takes words in brackets for styles.
+    return Text(f"{found.value:.1%} [{found.ends_text(between=', ')}]")
 
 
 def difference(pair: PairedTest | None) -> Interval | None:
     """Return test top-1 of a point less that of the baseline, which is the first of the pair."""
-    if pair is None:
-        return None
-    gap = pair.difference
-    return Interval(-gap.value, -gap.high, -gap.low)
+    return pair.difference.negated if pair else None
 
 
 def captions(table: SweepTable) -> list[str]:

@@ -8,7 +8,7 @@ from matplotlib.ticker import NullLocator
 
 from keras_bench.records.statistics import Interval
 from keras_bench.records.sweep import Factor, FactorLine, value_text
-from keras_bench.reporting.comparison_figures import COLORS, MARKERS
+from keras_bench.reporting.comparison_figures import COLORS, MARKERS, error_bars
 from keras_bench.reporting.text import cut, plain
 
 LOG_RATIO = 20  # numbers that span more than this lie on a logarithmic axis
@@ -91,10 +91,9 @@ def _draw(
 ) -> None:
     known = _known(places, values)
     heights = [100 * value.value for _, value in known]
-    below = [100 * (value.value - value.low) for _, value in known]
-    above = [100 * (value.high - value.value) for _, value in known]
     where = [place for place, _ in known]
-    axes.errorbar(where, heights, yerr=[below, above], fmt=style, color=color, capsize=3, markersize=5, label=label)
+    spread = error_bars([value for _, value in known])
+    axes.errorbar(where, heights, yerr=spread, fmt=style, color=color, capsize=3, markersize=5, label=label)
 
 
 def _draw_faint(axes: Axes, places: Sequence[float], line: FactorLine, number: int) -> None:

@@ -6,16 +6,21 @@ from scipy import stats
 from sklearn import metrics as sk
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
 from keras_bench.evaluation.statistics import (
     auc_distribution,
     compare,
     draw_counts,
     holm,
+    interval,
     mcnemar,
     mean_interval,
     metric_intervals,
+    proportion_interval,
     recall_interval,
+    share_interval,
+    top1_interval,
 )
 from keras_bench.records.predictions import Predictions
 from keras_bench.records.statistics import Interval, PairedTest
@@ -51,12 +56,15 @@ def test_counts_are_resamples_of_all_images_and_depend_on_the_seed_only():
 
 
 def test_the_recall_of_some_classes_is_their_mean_and_agrees_with_balanced_accuracy_over_all():
-    right, labels = np.array([1.0, 0.0, 1.0, 0.5, 1.0, 1.0]), np.array([0, 0, 1, 1, 2, 2])
+    right, labels = np.array([1.0, 0.0, 1.0, 0.5, 1.0, 1.0]), np.array([0, 0, 1, 1, 2, 2])  # means over seeds
     found = recall_interval(right, labels, [0, 1], draw_counts(6))
     assert found.value == (0.5 + 0.75) / 2
     # Of two images one right: a resample has a recall of 0, 0.5 or 1, or none where it holds neither.
     assert recall_interval(right, labels, [0], draw_counts(6)) == Interval(0.5, 0.0, 1.0)
-    assert recall_interval(right, labels, [2], draw_counts(6)) == Interval(1.0, 1.0, 1.0)
+    assert recall_interval(right, labels, [2], draw_counts(6)) == Interval(1.0)
+    # Of one run: the recall of one class is a share of its images.
+    ends = proportion_confint(1, 2, method="wilson")
+    assert recall_interval(right > 0.5, labels, [1], draw_counts(6)) == Interval(0.5, *map(pytest.approx, ends))
     predictions = made()
     counts = draw_counts(300)
     expected = metric_intervals(predictions, counts)["balanced_accuracy"]
@@ -71,7 +79,6 @@ def test_every_resample_has_the_metrics_scikit_learn_gives_it(ties):
     found = metric_intervals(predictions, counts)
     rows = [resample(predictions, row) for row in counts]
     expected = {
-        "top1": [sk.accuracy_score(r.labels, r.answers) for r in rows],
         "balanced_accuracy": [sk.balanced_accuracy_score(r.labels, r.answers) for r in rows],
         "macro_f1": [sk.f1_score(r.labels, r.answers, average="macro") for r in rows],
         "cross_entropy": [-np.log(r.probabilities[np.arange(300), r.labels].astype(np.float64)).mean() for r in rows],
@@ -79,8 +86,6 @@ def test_every_resample_has_the_metrics_scikit_learn_gives_it(ties):
             np.mean([sk.roc_auc_score(r.labels == k, r.probabilities[:, k]) for k in range(7)]) for r in rows
         ],
     }
-    if not ties:
-        expected["top5"] = [sk.top_k_accuracy_score(r.labels, r.probabilities, k=5) for r in rows]
     for name, values in expected.items():
         low, high = np.quantile(values, (0.025, 0.975))
         assert (found[name].low, found[name].high) == pytest.approx((low, high), abs=1e-6), name
@@ -104,19 +109,72 @@ def test_resamples_of_one_class_only_have_no_area_and_do_not_count():
     assert found[0] == 1.0
     assert np.isnan(found[1:]).all()
     few = Predictions(np.array(list("abc")), labels, probabilities.astype(np.float32), np.array(["x", "y"]))
-    assert metric_intervals(few, draw_counts(3, resamples=200))["macro_auc"].low == 1.0
+    assert metric_intervals(few, draw_counts(3, resamples=200))["macro_auc"] == Interval(1.0)
 
 
-def test_intervals_agree_with_scipy_bootstrap():
+def test_shares_of_images_have_the_wilson_intervals_of_statsmodels():
     predictions = made(images=400)
-    found = metric_intervals(predictions, draw_counts(400, seed=0))["top1"]
-    right = predictions.right.astype(float)
-    other = stats.bootstrap((right,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(9))
-    # Two draws of 2,000 resamples place the ends of an interval 9 points wide to about a third of a point.
-    assert found.value == right.mean()
-    assert found.low == pytest.approx(other.confidence_interval.low, abs=0.006)
-    assert found.high == pytest.approx(other.confidence_interval.high, abs=0.006)
-    assert mean_interval(right) == Interval(found.value, pytest.approx(found.low), pytest.approx(found.high))
+    found = metric_intervals(predictions, draw_counts(400, resamples=20))
+    top1 = sk.accuracy_score(predictions.labels, predictions.answers, normalize=False)
+    top5 = sk.top_k_accuracy_score(predictions.labels, predictions.probabilities, k=5, normalize=False)
+    for name, hits in (("top1", top1), ("top5", top5)):
+        assert found[name].value == hits / 400
+        assert found[name].ends == pytest.approx(proportion_confint(hits, 400, method="wilson"))
+
+
+@pytest.mark.parametrize(
+    ("hits", "images", "ends"),
+    [(89, 89, ("95.9", "100.0")), (0, 89, ("0.0", "4.1")), (1, 1, ("20.7", "100.0")), (45, 89, ("40.4", "60.7"))],
+)
+def test_a_share_has_an_interval_at_its_edges_too(hits, images, ends):
+    found = share_interval(hits, images)
+    assert found.ends_text(between=" ").split() == list(ends)
+    assert found.low <= found.value <= found.high
+    assert found.ends == pytest.approx(proportion_confint(hits, images, method="wilson"))
+    assert proportion_interval(np.arange(images) < hits) == found
+
+
+def test_means_over_images_agree_with_scipy_bootstrap():
+    values = made(images=400).confidence.astype(float)
+    found = mean_interval(values)
+    other = stats.bootstrap((values,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(9))
+    # Two draws of 2,000 resamples place the ends of an interval 3 points wide to about a tenth of a point.
+    assert found.value == values.mean()
+    assert found.low == pytest.approx(other.confidence_interval.low, abs=0.002)
+    assert found.high == pytest.approx(other.confidence_interval.high, abs=0.002)
+
+
+def test_top1_of_several_runs_is_a_mean_and_of_one_a_share():
+    right = np.array([True, False, True, True])
+    several, one = (top1_interval(values, draw_counts(4)) for values in ((right + 1.0) / 2, right))
+    assert one == Interval(0.75, *map(pytest.approx, proportion_confint(3, 4, method="wilson")))
+    assert several == interval(0.875, draw_counts(4) @ (right + 1.0).astype(np.float32) / 8)
+
+
+def test_where_no_resample_differs_the_interval_is_not_defined():
+    labels = np.arange(20) % 4
+    probabilities = np.full((20, 4), 0.01, np.float32)
+    probabilities[np.arange(20), labels] = 0.97
+    perfect = Predictions(np.arange(20).astype(str), labels, probabilities, np.array(list("abcd")))
+    found = metric_intervals(perfect, draw_counts(20))
+    assert found["balanced_accuracy"] == found["macro_f1"] == found["macro_auc"] == Interval(1.0)
+    assert found["top1"].ends == pytest.approx(proportion_confint(20, 20, method="wilson"))
+    assert found["cross_entropy"] == Interval(pytest.approx(-np.log(0.97)))  # the same of every image
+    (same,) = compare([("a", perfect, "b", perfect)], draw_counts(20))
+    assert (same.difference, same.difference.clear_of_zero, same.words()) == (
+        Interval(0.0),
+        False,
+        "no difference shown",
+    )
+    assert mean_interval(np.array([0.3])) == Interval(0.3)
+
+
+def test_an_interval_that_is_not_defined_turns_round_and_is_never_clear_of_zero():
+    assert Interval(0.3).negated == Interval(-0.3)
+    assert Interval(0.3, 0.1, 0.4).negated == Interval(-0.3, -0.4, -0.1)
+    assert [Interval(0.3, *ends).clear_of_zero for ends in ((), (0.1, 0.4), (0.0, 0.4))] == [False, True, False]
+    assert Interval(-0.3, -0.4, -0.1).clear_of_zero
+    assert (Interval(0.3).ends_text(), Interval(0.3, 0.1, 0.4).ends_text()) == ("not defined", "10.0 to 40.0")
 
 
 def test_a_metric_that_is_not_defined_has_no_interval():

@@ -1,5 +1,6 @@
 """The answer in words, for made-up models whose outcome is known; and verdicts on explanation methods."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -58,6 +59,17 @@ def test_one_model_is_only_described():
     assert len(verdict_lines([model("A", 1)], [], [])) == 1
 
 
+def test_a_difference_without_an_interval_is_told_so():
+    winner, other = model("A"), model("B")
+    winner.final.test["top1"] = Interval(1.0)
+    same = PairedTest("A", "B", 0, 0, Interval(0.0), 1.0, 1.0)
+    lines = verdict_lines([winner, other], [same], [])
+    assert lines[0].endswith("its top-1 is 100.0 % (interval not defined).")
+    assert lines[1] == (
+        "B: tied. Its test top-1 is 0.0 points lower (interval of the difference not defined; p = 1.000)."
+    )
+
+
 def test_turning_a_pair_round_turns_its_interval():
     turned = oriented(PairedTest("a", "b", 5, 9, Interval(-0.1, -0.3, 0.05), 0.2, 0.4), "b")
     assert (turned.first, turned.only_first, turned.difference) == ("b", 9, Interval(0.1, -0.05, 0.3))
@@ -69,11 +81,11 @@ def checks(insertion, similarity, boxes=True):
     box = tuple([0.3 if boxes else None] * images)
     method = MethodScores(
         deletion=tuple(0.4 + wave),
-        insertion=tuple(insertion + wave),
+        insertion=tuple(insertion + 1.1 * wave),
         pointing=tuple([1.0] * 30 + [0.0] * 10) if boxes else (None,) * images,
         mass_in_box=tuple([0.6] * images) if boxes else (None,) * images,
-        similarity_head=tuple([similarity] * 10 + [None] * 30),
-        similarity_backbone=tuple([0.0] * 10 + [None] * 30),
+        similarity_head=tuple([*(similarity + wave[:10]), *[None] * 30]),
+        similarity_backbone=tuple([*wave[:10], *[None] * 30]),
     )
     nothing = (None,) * images
     random = MethodScores(tuple([0.5] * images), tuple([0.5] * images), nothing, nothing, nothing, nothing)
@@ -88,7 +100,18 @@ def test_a_method_is_judged_against_random_maps_boxes_and_random_weights():
     assert (good.beats_random, good.changes_with_head, good.changes_with_backbone) == (True, True, True)
     assert good.hits.value == 1.0  # right answers only: the first 20, all of which hit
     assert good.box_share == pytest.approx(0.3)
-    assert good.pointing == Interval(pytest.approx(0.7), pytest.approx(0.7), pytest.approx(0.7))
+    # Wilson by hand, z = 1.96: the lower end of n of n is n / (n + z²).
+    assert good.hits.ends == (pytest.approx(20 / (20 + 1.959964**2), abs=1e-6), 1.0)
+    assert good.pointing == Interval(pytest.approx(0.7))  # 0.7 for every image: no interval
+
+
+def test_where_an_interval_is_not_defined_nothing_is_said_to_be_shown():
+    given = checks(insertion=0.7, similarity=0.1)
+    method = given.scores["gradcam"]
+    same = replace(method, deletion=(0.4,) * 40, insertion=(0.7,) * 40, similarity_head=(0.0,) * 10 + (None,) * 30)
+    (flat,) = judge_methods(replace(given, scores={**given.scores, "gradcam": same}))
+    assert (flat.gain.value, flat.gain.ends) == (pytest.approx(0.3), None)
+    assert (flat.beats_random, flat.changes_with_head, flat.changes_with_backbone) == (False, None, True)
 
 
 def test_a_useless_method_is_called_so():

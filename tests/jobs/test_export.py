@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from statsmodels.stats.proportion import proportion_confint
 
 from keras_bench.cli import main
 from keras_bench.console import Log
@@ -72,7 +73,8 @@ def test_the_verification_says_what_the_files_say(out, bundle):
     assert metadata["fingerprint"] == found["about"]["fingerprint"]
     card = (bundle / "MODEL_CARD.md").read_text()
     assert "# MobileNet, ft, on" in card
-    assert "same answer as Keras on 100.00 %" in card
+    low, _ = proportion_confint(len(test.ids), len(test.ids), method="wilson")
+    assert f"same answer as Keras on 100.00 % ({100 * low:.2f} to 100.00)" in card
 
 
 def test_the_run_and_its_report_know_the_bundle(out, bundle):
@@ -97,7 +99,9 @@ def test_verify_measures_the_accuracy_that_was_recorded(bundle, capsys):
     assert "sums are right, sample images agree within" in output
     top1 = json.loads((bundle / "verification.json").read_text())["agreement"]["onnx_top1"]["value"]
     assert "the data of the run" in output
-    assert f"model.onnx: top-1 {top1:.1%}" in output
+    images = json.loads((bundle / "verification.json").read_text())["agreement"]["images"]
+    low, high = proportion_confint(round(top1 * images), images, method="wilson")
+    assert f"model.onnx: top-1 {100 * top1:.1f} % ({100 * low:.1f} to {100 * high:.1f}) on {images} test" in output
 
 
 def test_verify_refuses_a_changed_byte_and_says_which_file(bundle, tmp_path, capsys):

@@ -13,10 +13,13 @@ from keras_bench.evaluation.efficiency import pareto_front
 from keras_bench.jobs.gather import gather
 from keras_bench.records.predictions import Predictions
 from keras_bench.records.results import PhaseResult, SplitMetrics
+from keras_bench.records.statistics import Interval
 from keras_bench.reporting.comparison import comparison_table, results_csv
 from keras_bench.reporting.comparison_figures import accuracy_for_cost, all_learning_curves
 from keras_bench.reporting.figures import confusion_matrix, learning_curves, sample_predictions
+from keras_bench.reporting.model_card import model_card
 from keras_bench.reporting.overlays import overlay
+from keras_bench.reporting.page import interval, points
 from keras_bench.reporting.svg import inline_svg
 from keras_bench.reporting.text import plain, shorten
 from keras_bench.rundir import experiment_folder
@@ -147,6 +150,29 @@ def test_the_scatter_draws_every_model_with_its_interval_and_the_front(compariso
     assert parameters == [4.0]
     without = accuracy_for_cost([replace(run, cost=None, latencies=[]) for run in comparison.runs], pareto_front)
     assert [axes.texts[0].get_text() for axes in without.axes] == ["not measured", "MobileNet", "not measured"]
+
+
+def test_a_figure_without_an_interval_is_said_so_everywhere_and_has_no_bar(comparison):
+    run = comparison.runs[0]
+    view = run.final
+    test = {**view.test, "top1": Interval(1.0), "macro_f1": Interval(1.0)}
+    bare = replace(run, phases={**run.phases, run.final_phase: replace(view, test=test)})
+    changed = replace(comparison, runs=[bare, *comparison.runs[1:]])
+    figure = accuracy_for_cost(changed.runs, pareto_front)
+    bars = {len(one.lines[2][0].get_segments()[0]) for one in figure.axes[1].containers}
+    assert bars == {0, 2}  # the changed run has no bar, the other has one from end to end
+    figure.savefig(io.BytesIO())
+    console = Console(width=250, file=io.StringIO(), record=True)
+    Log(console).table(comparison_table(changed))
+    assert "100.0% [not defined]" in console.export_text()
+    lines = csv.DictReader(io.StringIO(results_csv(changed)))
+    line = next(line for line in lines if line["model"] == run.model and line["final"] == "True")
+    assert (line["test_top1_low"], line["test_top1_high"], line["test_macro_f1_low"]) == ("", "", "")
+    card = model_card(changed, bare, {"made": "now", "version": "0"})
+    assert "| macro-F1 | 100.0 % | not defined |" in card
+    assert "Wilson" in card
+    assert interval(Interval(1.0)) == '100.0 <span class="ends">[not defined]</span>'
+    assert points(Interval(0.0)) == '+0.0 <span class="ends">[not defined]</span>'
 
 
 def test_all_learning_curves_run_on_through_the_phases(comparison):

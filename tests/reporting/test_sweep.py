@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_the_table_marks_baseline_and_best_and_says_what_test_shows(table):
     lines = console.export_text().splitlines()
     first = next(line for line in lines if "l2=0 * (baseline)" in line)
     assert "75.0%" in first
-    assert f"90.0% [{100 * table.rows[0].top1.low:.1f}, 100.0]" in first
+    assert "90.0% [69.9, 97.2]" in first  # Wilson, 18 of 20
     assert "1 min 30 s" in first
     second = next(line for line in lines if "l2=0.001" in line)
     assert "-50.0 [" in second
@@ -113,6 +114,32 @@ def test_one_line_has_intervals_on_a_numeric_axis():
     np.testing.assert_allclose(bars.lines[2][0].get_segments()[0], [[0.2, 40], [0.2, 55]])
     assert (axes.get_xscale(), axes.get_xlabel(), axes.get_title()) == ("linear", "model.l2", "title")
     assert axes.get_legend() is None
+
+
+def test_a_point_without_an_interval_has_no_bar_and_no_width_of_nothing():
+    line = FactorLine("", (Interval(0.5, 0.4, 0.55), Interval(1.0)))
+    figure = factor_figure(Factor("model.l2", (0.2, 0.4), (line,), None), "")
+    bars = figure.axes[0].containers[0]
+    np.testing.assert_allclose(bars.lines[0].get_xydata(), [[0.2, 50], [0.4, 100]])
+    first, second = bars.lines[2][0].get_segments()
+    np.testing.assert_allclose(first, [[0.2, 40], [0.2, 55]])
+    assert len(second) == 0 or np.isnan(second[:, 1]).all()
+    figure.savefig(io.BytesIO())
+
+
+def test_what_is_not_defined_is_said_in_the_table_and_empty_in_the_csv(table):
+    gap = replace(table.rows[1].paired, difference=Interval(0.0))
+    rows = (replace(table.rows[0], balanced_accuracy=Interval(1.0)), replace(table.rows[1], paired=gap))
+    bare = replace(table, rows=rows)
+    console = Console(width=250, file=io.StringIO(), record=True)
+    Log(console).table(sweep_table(bare))
+    assert "+0.0 [not defined]" in console.export_text()
+    first, second = csv.DictReader(io.StringIO(sweep_csv(bare)))
+    assert (first["test_balanced_accuracy"], first["test_balanced_accuracy_low"]) == ("1.0", "")
+    assert (second["difference"], second["difference_low"], second["difference_high"]) == ("0.0", "", "")
+    page = sweep_page(replace(bare, factors=()), {}, {"made": "now", "version": "0", "settings": ""})
+    assert '100.0 <span class="ends">[not defined]</span>' in page
+    assert '+0.0 <span class="ends">[not defined]</span>' in page
 
 
 def test_an_axis_is_logarithmic_where_numbers_span_more_than_twenty_times():
