@@ -129,11 +129,16 @@ def test_a_point_without_an_interval_has_no_bar_and_no_width_of_nothing():
 
 def test_what_is_not_defined_is_said_in_the_table_and_empty_in_the_csv(table):
     gap = replace(table.rows[1].paired, difference=Interval(0.0))
-    rows = (replace(table.rows[0], balanced_accuracy=Interval(1.0)), replace(table.rows[1], paired=gap))
+    rows = (
+        replace(table.rows[0], balanced_accuracy=Interval(1.0), minority_recall=Interval(1.0)),
+        replace(table.rows[1], paired=gap),
+    )
     bare = replace(table, rows=rows)
     console = Console(width=250, file=io.StringIO(), record=True)
     Log(console).table(sweep_table(bare))
-    assert "+0.0 [not defined]" in console.export_text()
+    shown = console.export_text()
+    assert "+0.0 [not defined]" in shown
+    assert "100.0% [not defined]" in shown
     first, second = csv.DictReader(io.StringIO(sweep_csv(bare)))
     assert (first["test_balanced_accuracy"], first["test_balanced_accuracy_low"]) == ("1.0", "")
     assert (second["difference"], second["difference_low"], second["difference_high"]) == ("0.0", "", "")
