@@ -112,6 +112,7 @@ def _prepare(arguments: argparse.Namespace) -> tuple:
 def measure_ours(arguments: argparse.Namespace) -> dict[str, float]:
     """Return images/s of features, of features of augmented images, of the network alone, and of evaluation."""
     import onnxruntime
+    import tensorflow as tf
 
     from keras_bench.console import Log
     from keras_bench.evaluation.predict import predict_split
@@ -119,6 +120,7 @@ def measure_ours(arguments: argparse.Namespace) -> dict[str, float]:
     from keras_bench.features.extract import keras_forward, onnx_forward
     from keras_bench.parallel import map_in_order
 
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # as a run computes what it reports
     pipeline, positions, model, frozen, augmentation = _prepare(arguments)
     content = network_to_onnx(frozen).SerializeToString()
     forward, answer, cores = onnx_forward(content), keras_forward(model), usable_cores()

@@ -41,6 +41,16 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def emulated_tf32(monkeypatch: pytest.MonkeyPatch):
+    """Layers that round as TF32 does while TensorFlow may use it; the flag is afterwards as it was (see tests.tf32)."""
+    from tests.tf32 import allow, allowed, emulate
+
+    before = allowed()
+    yield emulate(monkeypatch)
+    allow(before)
+
+
+@pytest.fixture
 def image_folder(tmp_path: Path) -> Path:
     """Three classes with 12, 20 and 30 images, one folder a class."""
     root = tmp_path / "photos"

@@ -130,6 +130,11 @@ class TrainingConfig(Section):
         "none", description="compute in half precision; saved models and evaluation stay float32"
     )
     xla: Literal["auto", "on", "off"] = Field("auto", description="compile with XLA; auto: on a GPU only")
+    tf32: bool = Field(
+        True,
+        description="let NVIDIA GPUs from Ampere on train float32 with 10-bit mantissas where XLA compiles the step, "
+        "TensorFlow's own default, which convergence bears; what is reported is full float32 in any case",
+    )
     early_stopping_patience: int = Field(5, ge=1, description="epochs without improvement before stopping (ours)")
     early_stopping_monitor: Literal["val_cross_entropy", "val_top1"] = Field(
         "val_cross_entropy", description="what early stopping and plateau watch (ours)"

@@ -181,6 +181,8 @@ def _start_tensorflow(arguments: argparse.Namespace) -> Started:
     import tensorflow as tf
 
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    # A call is timed as it is evaluated, in full float32.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     tf.config.list_physical_devices()
     accelerator, base_memory_mb = accelerator_name(arguments.device), peak_memory_mb()
     call = prepare_call(arguments.model, arguments.call, arguments.batch_size)

@@ -59,6 +59,7 @@ def find_rate(job: Job, span: RateRange, log: Log) -> None:
     for line in describe_data(data):
         log.line(line)
     from keras_bench.jobs.stages import start_tensorflow
+    from keras_bench.training.precision import describe_tf32
 
     devices = start_tensorflow(log)
     search = _train(job, span, data, weights, continued, log)
@@ -66,7 +67,7 @@ def find_rate(job: Job, span: RateRange, log: Log) -> None:
     about = {
         "starts_from": str(continued) if continued else weights.origin,
         "inputs": inputs[phase],
-        "environment": describe_environment(devices),
+        "environment": {**describe_environment(devices), "tf32": describe_tf32(job.config.training)},
     }
     _write(folder, job, search, about)
     _tell(job, search, folder, log)

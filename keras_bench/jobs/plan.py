@@ -120,14 +120,16 @@ def probe_phase(job: Job, phase: str, data: Data, log: Log) -> Probe:
     from keras_bench.models.build import build_model
     from keras_bench.models.phases import count_parameters
     from keras_bench.training.fit import Phase, compile_for_phase
+    from keras_bench.training.precision import training_precision, trains_in_tf32
 
     model = build_model(model_spec(job, data))
     settings = Phase(phase, job.config, job.backbone, 0, class_counts(data), {})
     fitted = part_to_fit(job, settings, model, model, log)
-    compile_for_phase(fitted, settings)
+    xla = compile_for_phase(fitted, settings)
     stream = iter(build_pipeline(job, data).training(positions_of(data, "train"), job.config.augmentation, 1000))
-    first = _seconds(lambda: fitted.train_on_batch(*next(stream)))
-    steps = _median_seconds(lambda: fitted.train_on_batch(*next(stream)))
+    with training_precision(trains_in_tf32(job.config.training, xla)):
+        first = _seconds(lambda: fitted.train_on_batch(*next(stream)))
+        steps = _median_seconds(lambda: fitted.train_on_batch(*next(stream)))
     images, _ = next(stream)
     fitted.predict_on_batch(images)
     predict = _median_seconds(lambda: fitted.predict_on_batch(images))

@@ -122,6 +122,8 @@ def _introduce(job: Job, weights: InitialWeights, done: list[str], log: Log) -> 
 
 def _write_provenance(job: Job, data: Data, weights: InitialWeights, devices: list[str]) -> None:
     """Write what the run is, before any training."""
+    from keras_bench.training.precision import describe_tf32
+
     write_text(job.run.config, to_yaml(job.config))
     write_data_files(job.run, data)
     location = {"data": data.index.location, "weights": str(weights.path) if weights.path else "none"}
@@ -129,6 +131,7 @@ def _write_provenance(job: Job, data: Data, weights: InitialWeights, devices: li
         job.run.environment,
         {
             **describe_environment(devices),
+            "tf32": describe_tf32(job.config.training),
             "command": sys.argv[1:],
             "seed": job.request.seed,
             "weights_sha256": weights.fingerprint,

@@ -24,7 +24,7 @@ from keras_bench.rundir import replacing, write_bytes, write_json
 
 
 def start_tensorflow(log: Log) -> list[str]:
-    """Import TensorFlow quietly; returns the names of the accelerators it sees."""
+    """Import TensorFlow quietly, in full float32; returns the names of the accelerators it sees."""
     set_tensorflow_defaults()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with _without_native_stderr():
@@ -32,6 +32,8 @@ def start_tensorflow(log: Log) -> list[str]:
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
+    # All that is reported is computed in full float32; training steps alone may use TF32 (training/precision.py).
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     keras.backend.clear_session()
     devices = []
     for device in gpus:
@@ -206,6 +208,8 @@ def _write_result(
     train_images: int,
     devices: list[str],
 ) -> None:
+    from keras_bench.training.precision import describe_tf32
+
     metrics = {
         split: compute_metrics(Predictions.from_npz(job.run.predictions(phase, split))) for split in ("val", "test")
     }
@@ -222,6 +226,6 @@ def _write_result(
         metrics=metrics,
         inputs=inputs,
         resolved=outcome.resolved,
-        environment=describe_environment(devices),
+        environment={**describe_environment(devices), "tf32": describe_tf32(job.config.training)},
     )
     write_json(job.run.result(phase), result.to_json())

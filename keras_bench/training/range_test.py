@@ -12,6 +12,7 @@ from keras_bench.errors import RunError
 from keras_bench.records.rate_search import RateSearch
 from keras_bench.training.fit import Phase, compile_for_phase
 from keras_bench.training.losses import class_weights
+from keras_bench.training.precision import training_precision, trains_in_tf32
 from keras_bench.training.rate_search import DIVERGED, last_average, rates_between, smooth, suggest
 
 
@@ -74,18 +75,19 @@ def search_rate(
     Raises:
         RunError: already the first loss is not finite.
     """
-    compile_for_phase(model, phase)
+    xla = compile_for_phase(model, phase)
     rates = rates_between(low, high, steps)
     with log.progress(f"{phase.name}: growing learning rate", steps, "steps") as advance:
         growing = GrowingRate(rates, advance)
-        model.fit(
-            batches,
-            steps_per_epoch=steps,
-            class_weight=class_weights(phase.config.training, phase.class_counts),
-            callbacks=[growing],
-            shuffle=False,  # the stream is shuffled already
-            verbose=0,
-        )
+        with training_precision(trains_in_tf32(phase.config.training, xla)):
+            model.fit(
+                batches,
+                steps_per_epoch=steps,
+                class_weight=class_weights(phase.config.training, phase.class_counts),
+                callbacks=[growing],
+                shuffle=False,  # the stream is shuffled already
+                verbose=0,
+            )
     if not growing.losses:
         raise RunError(
             f"{growing.stopped} at the first step, before any rate was tried; look at the images and weights"

@@ -14,8 +14,17 @@ from keras_bench.backbones import BACKBONES
 from keras_bench.config import ModelConfig
 from keras_bench.environment import peak_memory_mb
 from keras_bench.errors import RunError
-from keras_bench.evaluation.latency import accelerator_name, prepare_call, random_images, threads_used, time_calls
+from keras_bench.evaluation.latency import (
+    _parse,
+    accelerator_name,
+    measure,
+    prepare_call,
+    random_images,
+    threads_used,
+    time_calls,
+)
 from keras_bench.models.build import ModelSpec, build_model
+from tests.tf32 import allow
 
 
 class Machine:
@@ -110,6 +119,15 @@ def test_gpu_is_refused_where_there_is_none(monkeypatch):
     assert accelerator_name("cpu") is None
     with pytest.raises(RunError, match="sees no GPU here; use --device cpu"):
         accelerator_name("gpu")
+
+
+@pytest.mark.parametrize("kind", ["predict", "compiled"])
+def test_what_is_timed_runs_in_full_float32(saved, kind, emulated_tf32, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # `measure` sets it
+    allow(True)  # as TensorFlow starts
+    words = [str(saved), "--call", kind, "--batch-size", "1", "--calls", "5", "--warm-up", "2"]
+    assert measure(_parse(words))["calls"] == 5
+    assert set(emulated_tf32.seen) == {False}
 
 
 def test_one_measurement_in_a_process_of_its_own(saved):

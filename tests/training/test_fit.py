@@ -99,7 +99,7 @@ def test_the_best_epoch_is_kept_and_history_tells_why(tmp_path):
     assert outcome.epochs == 4
     assert outcome.seconds == pytest.approx(sum(row["seconds"] for row in rows))
     assert outcome.resolved.pop("first_step_seconds") > 0
-    assert outcome.resolved == {"xla": False, "mixed_precision": "none"}
+    assert outcome.resolved == {"xla": False, "tf32": True, "mixed_precision": "none"}
     model = make_model()
     model.load_weights(run.best_weights("tl"))
     answers = model.predict(IMAGES, verbose=0)
