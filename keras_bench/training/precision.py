@@ -2,9 +2,9 @@
 
 NVIDIA GPUs from Ampere on can read float32 operands of convolutions and matrix products with 10 of their 23 mantissa
 bits, and TensorFlow lets them unless it is told otherwise (`tf.config.experimental.enable_tensor_float_32_execution`).
-Training bears that; probabilities move by as much as 0.0175 (emulated on 1,000 images with MobileNet 0.75), more than an
-ONNX bundle may differ. So every process switches TF32 off when it starts TensorFlow, and `training_precision` switches
-it on around training steps alone.
+Training bears that; probabilities move by as much as 0.0175 (emulated on 1,000 images with MobileNet 0.75), more than
+an ONNX bundle may differ. So every process switches TF32 off when it starts TensorFlow, and `training_precision`
+switches it on around training steps alone.
 """
 
 from collections.abc import Iterator
