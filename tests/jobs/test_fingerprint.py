@@ -43,6 +43,13 @@ def test_a_setting_that_there_was_none_of_yet_stood_for_its_default(trained, tmp
         done(tmp_path, "tl.views=2")
 
 
+def test_earlier_versions_trained_as_tensorflow_does_by_itself(trained, tmp_path):
+    trained(without=("training.tf32",))
+    assert done(tmp_path) == ["tl"]
+    with pytest.raises(UserError, match=r"training\.tf32 was True \(not a setting then\), is now False"):
+        done(tmp_path, "training.tf32=false")
+
+
 def test_what_earlier_versions_did_is_not_always_the_default_of_today(trained, tmp_path):
     trained(without=("dataset.remove_leaked", "tl.features"))
     with pytest.raises(
