@@ -32,6 +32,8 @@ class Family:
         alphas: width multipliers with ImageNet weights; empty where the family has none.
         weights_sizes: input sizes, pixels, that have ImageNet weights of their own; empty where one file serves all.
         one_size_alphas: width multipliers of which only the default size has ImageNet weights.
+        pooled_norm: whether the last layer, a LayerNormalization, was pretrained on the pooled features. Without its
+            top keras.applications puts it on the map in front of the pooling, where its weights mean something else.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Family:
     alphas: tuple[float, ...] = ()
     weights_sizes: tuple[int, ...] = ()
     one_size_alphas: tuple[float, ...] = ()
+    pooled_norm: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ _DENSENET = Family("DenseNet", "torch", "relu", r"^conv\d_block\d+")
 _NASNET = Family("NASNet", "tf", "features", r"^(?:separable|normal|reduction|adjust)\w*?_((?:stem_|reduce_)?\d+)$")
 _EFFICIENTNET = Family("EfficientNet", "inside", "top_activation", r"^block\d+[a-z]")
 _EFFICIENTNET_V2 = Family("EfficientNetV2", "inside", "top_activation", r"^block\d+[a-z]")
-_CONVNEXT = Family("ConvNeXt", "inside", "features", r"stage_\d+_block_\d+")
+_CONVNEXT = Family("ConvNeXt", "inside", "features", r"stage_\d+_block_\d+", pooled_norm=True)
 
 
 def _weights(folder: str, stem: str) -> str:

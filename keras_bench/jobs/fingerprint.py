@@ -12,7 +12,11 @@ from keras_bench.rundir import PHASE_ORDER, RunDir
 _SECTIONS = ("dataset", "augmentation", "model", "training")
 
 # What was done before there was the setting, where that is not the setting's default.
-DONE_BEFORE = {"dataset.remove_leaked": "none", "tl.features": "streamed"}
+DONE_BEFORE = {
+    "dataset.remove_leaked": "none",
+    "tl.features": "streamed",
+    "model.last_norm": "before pooling",  # of ConvNeXt; no setting
+}
 # Settings that have another name now: that name, and for each former value what it is called now.
 FORMER_KEYS = {"training.class_weights": ("training.imbalance", {"none": "none", "balanced": "class_weights"})}
 
@@ -34,6 +38,8 @@ def phase_inputs(job: Job, phase: str, data: str, weights: str) -> dict[str, Any
     flat = {f"{section}.{key}": value for section in sections for key, value in tree[section].items()}
     flat["dataset.image_size"] = job.image_size
     del flat["model.weights"], flat["model.weights_size"]
+    if job.backbone.family.pooled_norm:
+        flat["model.last_norm"] = "after pooling"  # the same weights in another order are another network
     return {"model": job.backbone.name, "seed": job.request.seed, "data": data, "weights": weights, **flat}
 
 

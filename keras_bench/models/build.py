@@ -12,6 +12,7 @@ from keras_bench.models.resnet import RESNET_BUILDERS
 HEAD = "head_"  # every layer of the head is named so; all others belong to the backbone
 POOL = f"{HEAD}pool"
 FEATURES = "features"
+POOLED_NORM = "features_norm"
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,15 @@ class ModelSpec:
 
 
 def build_backbone(spec: ModelSpec) -> keras.Model:
-    """Return the backbone with random weights and its normalisation inside.
+    """Return what was pretrained, with random weights and the normalisation of pixels inside.
 
     The graph is the same whichever weights are put in later: keras.applications adds a layer to EfficientNet when
     it is asked for ImageNet weights (tensorflow#62193), so it is never asked.
 
     Returns:
         a flat functional model from `image`, float32 (batch, image_size, image_size, 3), RGB in [0, 255], to the
-        last feature map, (batch, height, width, channels).
+        last feature map, (batch, height, width, channels); or, where the last layer was pretrained on pooled features
+        (`Family.pooled_norm`), to these, normalised, (batch, channels).
     """
     row = spec.backbone
     image = keras.Input((spec.image_size, spec.image_size, 3), name="image")
@@ -50,16 +52,23 @@ def build_backbone(spec: ModelSpec) -> keras.Model:
     else:
         builder = getattr(keras.applications, row.name)
         features = builder(include_top=False, weights=None, input_tensor=pixels, **arguments).output
+    norm = features._keras_history.operation if row.family.pooled_norm else None
+    if norm is not None:
+        features = norm.input
     if row.cam_layer == FEATURES:
         features = keras.layers.Activation("linear", name=FEATURES)(features)
+    if norm is not None:
+        features = keras.layers.GlobalAveragePooling2D(name=POOL)(features)
+        features = keras.layers.LayerNormalization(epsilon=norm.epsilon, name=POOLED_NORM)(features)
     return keras.Model(image, features, name=row.name)
 
 
 def build_model(spec: ModelSpec) -> keras.Model:
     """Return backbone and head with random weights as one flat functional model.
 
-    The head is global average pooling, dropout, a ReLU layer with L2 (none if `hidden_units` is 0) and a softmax
-    computed in float32 whatever the precision policy.
+    The head is global average pooling (ConvNeXt's last LayerNormalization, which belongs to the backbone, comes right
+    after it), dropout, a ReLU layer with L2 (none if `hidden_units` is 0) and a softmax computed in float32 whatever
+    the precision policy.
 
     Returns:
         a model from `image`, float32 (batch, image_size, image_size, 3), RGB in [0, 255], to float32
@@ -67,7 +76,9 @@ def build_model(spec: ModelSpec) -> keras.Model:
     """
     backbone = build_backbone(spec)
     penalty = keras.regularizers.L2(spec.config.l2) if spec.config.l2 else None
-    x = keras.layers.GlobalAveragePooling2D(name=POOL)(backbone.output)
+    x = backbone.output
+    if not spec.backbone.family.pooled_norm:
+        x = keras.layers.GlobalAveragePooling2D(name=POOL)(x)
     x = keras.layers.Dropout(spec.config.dropout, name=f"{HEAD}dropout")(x)
     if spec.config.hidden_units:
         x = keras.layers.Dense(

@@ -42,7 +42,9 @@ def published_model(row):
     if row.name == "VGG16":
         return keras.applications.VGG16(weights=None)
     backbone = build_backbone(ModelSpec(row, row.image_size, 1000, ModelConfig()))
-    features = keras.layers.GlobalAveragePooling2D()(backbone.output)
+    features = backbone.output
+    if len(features.shape) == 4:
+        features = keras.layers.GlobalAveragePooling2D()(features)
     return keras.Model(backbone.input, keras.layers.Dense(1000, activation="softmax")(features))
 
 

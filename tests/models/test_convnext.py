@@ -1,0 +1,109 @@
+"""ConvNeXt's last LayerNormalization runs behind the pooling, where it was pretrained, whichever way weights arrive."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_bench.backbones import BACKBONES
+from keras_bench.config import ModelConfig
+from keras_bench.errors import UserError
+from keras_bench.jobs.fingerprint import finished_phases, phase_inputs
+from keras_bench.jobs.request import Request, resolve
+from keras_bench.models.build import POOL, POOLED_NORM, ModelSpec, backbone_layers, build_model
+from keras_bench.models.phases import block_of_layers, block_order, count_parameters, set_phase
+from keras_bench.models.split import split_frozen
+from keras_bench.models.weights import initial_model
+from keras_bench.rundir import write_json
+
+ROW = BACKBONES["ConvNeXtTiny"]
+SPEC = ModelSpec(ROW, 64, 3, ModelConfig(hidden_units=0))
+IMAGES = np.random.default_rng(1).uniform(0, 255, (4, 64, 64, 3)).astype(np.float32)
+
+
+def pooled_features(model):
+    return np.asarray(keras.Model(model.input, model.get_layer("head_dropout").input)(IMAGES, training=False))
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """Weights in the form of the published file, and what the whole network computes with them before its last layer.
+
+    The reference is keras.applications with its top, as it is pretrained: pooling, LayerNormalization, Dense.
+    """
+    keras.backend.clear_session()
+    rng = np.random.default_rng(0)
+    without_top = keras.applications.ConvNeXtTiny(include_top=False, weights=None, input_shape=(64, 64, 3))
+    for weight in without_top.weights:
+        if len(weight.shape) == 1:  # layer scale starts at 1e-6, which would hide every block; kernels are random
+            weight.assign(np.asarray(weight) + rng.normal(0, 0.1, weight.shape))
+    path = tmp_path_factory.mktemp("weights") / "convnext_tiny_notop.h5"
+    without_top.save(path)
+    whole = keras.applications.ConvNeXtTiny(include_top=True, weights=None, input_shape=(64, 64, 3))
+    places = [weight for layer in whole.layers[:-1] for weight in layer.weights]
+    for place, value in zip(places, without_top.weights, strict=True):
+        place.assign(value)
+    before_top = keras.Model(whole.input, whole.layers[-1].input)
+    return path, np.asarray(before_top(IMAGES, training=False)), without_top.count_params()
+
+
+def test_features_are_those_before_the_top_of_the_pretrained_network(pretrained):
+    path, expected, parameters = pretrained
+    model = initial_model(SPEC, path)
+    np.testing.assert_allclose(pooled_features(model), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+    assert count_parameters(model)[0] == parameters + 768 * 3 + 3
+
+
+def test_it_matters_on_which_side_of_the_pooling_the_norm_is(pretrained):
+    path, expected, _ = pretrained
+    model = initial_model(SPEC, path)
+    last_map = np.asarray(keras.Model(model.input, model.get_layer("features").output)(IMAGES, training=False))
+    scale, shift = (np.asarray(weight) for weight in model.get_layer(POOLED_NORM).weights)
+
+    def normalised(x):
+        return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6) * scale + shift
+
+    behind, before = normalised(last_map.mean((1, 2))), normalised(last_map).mean((1, 2))
+    np.testing.assert_allclose(behind, expected, atol=1e-3 * np.abs(expected).max())
+    assert np.linalg.norm(before - behind) > 0.02 * np.linalg.norm(behind)
+
+
+@pytest.mark.slow
+def test_features_stay_when_the_model_is_saved_and_handed_on_to_another_run(pretrained, tmp_path):
+    path, expected, _ = pretrained
+    first = initial_model(SPEC, path)
+    first.save(tmp_path / "model.keras")
+    first.save_weights(tmp_path / "best.weights.h5")
+    rebuilt = build_model(SPEC)
+    rebuilt.load_weights(tmp_path / "best.weights.h5")
+    for model in (rebuilt, initial_model(SPEC, tmp_path / "model.keras")):
+        np.testing.assert_allclose(pooled_features(model), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+def test_the_norm_belongs_to_the_backbone_and_to_its_last_block():
+    model = build_model(SPEC)
+    assert backbone_layers(model)[-1].name == POOLED_NORM
+    assert block_of_layers(model, ROW)[POOLED_NORM] == block_order(model, ROW)[-1] == "stage_3_block_2"
+    norm = model.get_layer(POOLED_NORM)
+    set_phase(model, ROW, "tl")
+    frozen, rest = split_frozen(model)
+    assert frozen.output._keras_history.operation.name == POOLED_NORM
+    assert frozen.output_shape == (None, 768)
+    assert not norm.trainable
+    assert count_parameters(model)[1] == 768 * 3 + 3
+    np.testing.assert_allclose(rest(frozen(IMAGES, training=False)), model(IMAGES, training=False), atol=1e-6)
+    set_phase(model, ROW, "ft", unfreeze=1)
+    frozen, rest = split_frozen(model)
+    assert norm.trainable
+    assert POOL in [layer.name for layer in rest.layers]
+    np.testing.assert_allclose(rest(frozen(IMAGES, training=False)), model(IMAGES, training=False), atol=1e-6)
+
+
+def test_work_of_the_earlier_network_is_not_gone_on_with(tmp_path):
+    job = resolve(Request("digits", model="ConvNeXtTiny", phase="tl", weights="none", out=tmp_path))
+    inputs = phase_inputs(job, "tl", "f" * 32, "none")
+    earlier = {key: value for key, value in inputs.items() if key != "model.last_norm"}
+    write_json(job.run.state("tl") / "epoch0001.json", {"inputs": earlier})
+    with pytest.raises(UserError, match="with other settings: model.last_norm was before pooling .*, is now after pooling"):
+        finished_phases(job, {"tl": inputs})
+    other = resolve(Request("digits", model="MobileNet", phase="tl", weights="none", out=tmp_path))
+    assert "model.last_norm" not in phase_inputs(other, "tl", "f" * 32, "none")
