@@ -61,7 +61,7 @@ def compute_maps(
         images: float32, (N, side, side, 3), RGB in [0, 255].
         classes: int64, (N,), the class explained for each.
         method: one of `METHODS`.
-        cam_layer: whose activations the last two use.
+        cam_layer: the layer (or arithmetic between layers) whose activations the last two use.
         settings: SmoothGrad's samples and noise, and the seed of that noise.
         advance: told how many images were just finished.
 
@@ -102,11 +102,27 @@ def _explainer(
         return lambda score, batch: saliency(score, batch, normalize_map=False, **noise)
     kind = Gradcam if method == "gradcam" else GradcamPlusPlus
     cam = kind(view, clone=False)
-    # The layer is named: the automatic search looks for a convolution and is wrong for most backbones.
-    place = {"penultimate_layer": cam_layer, "seek_penultimate_conv_layer": False}
+    # The layer is given: the automatic search looks for a convolution and is wrong for most backbones.
+    place = {"penultimate_layer": _Place(view, cam_layer), "seek_penultimate_conv_layer": False}
     # Not enlarged by tf-keras-vis: it stretches the outermost cells' centres onto the image's edge, which moves the
     # maximum of a 4 × 4 map out of most objects' boxes.
     return lambda score, batch: cam(score, batch, normalize_cam=False, expand_cam=False, **place)
+
+
+class _Place(keras.layers.Layer):
+    """Stands for an operation of a model towards tf-keras-vis, which reads `output` and takes layers only.
+
+    ConvNeXt's blocks end in `x + y`, which is an operation and no layer.
+    """
+
+    def __init__(self, view: keras.Model, name: str) -> None:
+        super().__init__()
+        self.operation = next(operation for operation in view.operations if operation.name == name)
+
+    @property
+    def output(self) -> keras.KerasTensor:
+        """The operation's output."""
+        return self.operation.output
 
 
 @contextmanager

@@ -53,6 +53,7 @@ def explain_finished(job: Job) -> bool:
 def explain_run(job: Job, data: Data, log: Log) -> None:
     """Compute the maps of the final phase, check them, and write explanations.npz, then checks.json."""
     from keras_bench.explain.maps import enlarge, linear_view
+    from keras_bench.models.cam import choose_cam_layer
     from keras_bench.models.weights import load_model
 
     phase = finished_phase(job.run)
@@ -62,11 +63,14 @@ def explain_run(job: Job, data: Data, log: Log) -> None:
     cells = min(job.config.explain.cells, job.image_size)
     positions = positions_of(data, "test")[rows]
     boxes = _boxes(data, positions)
-    subject = Subject(_pixels(job, data, positions), test.answers[rows], boxes, drawn, job.backbone.cam_layer, cells)
+    cam = choose_cam_layer(model, job.backbone)
+    subject = Subject(_pixels(job, data, positions), test.answers[rows], boxes, drawn, cam.name, cells)
     log.line(
         f"explanations of {phase}: {len(METHODS)} methods on {len(rows)} test images, then deletion, insertion "
         f"and randomised weights"
     )
+    if cam.note:
+        log.line(cam.note)
     view = linear_view(model)
     own = _maps(job, view, subject, log)
     maps = {method: enlarge(values, job.image_size) for method, values in own.items()}
@@ -87,6 +91,8 @@ def explain_run(job: Job, data: Data, log: Log) -> None:
         right=tuple(map(bool, test.right[rows[:drawn]])),
         box_share=tuple(None if np.isnan(share) else float(share) for share in shares),
         scores=scores,
+        layer_side=cam.side,
+        last_side=cam.last_side,
     )
     shown = {method: _for_display(method, values) for method, values in maps.items()}
     pictures = _reduced(subject.images, IMAGE_SIDE).round().clip(0, 255).astype(np.uint8)

@@ -159,6 +159,7 @@ def _view(run: RunDir, label: str, counts: Counts, advance: Any) -> RunView:
         exports={phase: one for phase in phases if (one := read_verification(run, phase)) is not None},
         config=run.config.read_text(encoding="utf-8"),
         environment=read_json(run.environment),
+        layer_note=checks.layer_note if checks else "",
     )
 
 

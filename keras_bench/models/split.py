@@ -3,6 +3,7 @@
 import keras
 
 from keras_bench.models.build import HEAD, POOL
+from keras_bench.models.graph import graph_of
 
 
 def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
@@ -29,18 +30,13 @@ def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
 
 def _cut(model: keras.Model) -> keras.KerasTensor:
     """Return the output of the last operation that can be the only bridge between a frozen part and the rest."""
-    position = {operation: i for i, operation in enumerate(model.operations)}
-    outputs: dict[int, keras.KerasTensor] = {}
-    earliest = [len(position)] * len(position)  # where the inputs of each operation come from at the earliest
-    for nodes in model._nodes_by_depth.values():
-        for node in nodes:
-            own = position[node.operation]
-            outputs[own] = node.outputs[0]
-            earliest[own] = min((position[parent.operation] for parent in node.parent_nodes), default=own)
-    end = next(i for i, operation in enumerate(model.operations) if _is_trained(operation))
+    graph = graph_of(model)
+    # Where the inputs of each operation come from at the earliest.
+    earliest = [min(inputs, default=i) for i, inputs in enumerate(graph.inputs)]
+    end = next(i for i, operation in enumerate(graph.operations) if _is_trained(operation))
     # Behind a bridge at i, nothing may look back beyond i.
     bridges = [i for i in range(end) if min(earliest[i + 1 :]) >= i]
-    return outputs[bridges[-1]]
+    return graph.outputs[bridges[-1]]
 
 
 def _is_trained(operation: keras.Operation) -> bool:

@@ -97,6 +97,7 @@ class RunView:
         exports: how the bundle of each exported phase was verified.
         config: config.yaml.
         environment: environment.json.
+        layer_note: which layer Grad-CAM uses where that is not the last map; else "".
     """
 
     model: str
@@ -112,6 +113,7 @@ class RunView:
     exports: dict[str, Verification]
     config: str
     environment: dict[str, Any]
+    layer_note: str = ""
 
     @property
     def final(self) -> PhaseView:

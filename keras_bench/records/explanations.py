@@ -46,6 +46,29 @@ class Explanations:
 
 
 @dataclass(frozen=True)
+class CamLayer:
+    """Whose activations class-activation maps use.
+
+    Attributes:
+        name: of the layer.
+        side: cells a side of its map.
+        last_side: cells a side of the backbone's last map, which is used where it is large enough.
+    """
+
+    name: str
+    side: int
+    last_side: int
+
+    @property
+    def note(self) -> str:
+        """Say which layer is used where that is not the last map's; "" where it is."""
+        if self.side == self.last_side:
+            return ""
+        own, last = f"{self.side}×{self.side}", f"{self.last_side}×{self.last_side}"
+        return f"Grad-CAM uses layer {self.name} ({own}), since the last map is {last}"
+
+
+@dataclass(frozen=True)
 class MethodScores:
     """How one method (or the random map) fared on each of the N images.
 
@@ -79,6 +102,8 @@ class ExplanationChecks:
         right: whether the model's answer is right.
         box_share: the box's share of the image's area; None without a box.
         scores: for each method, and for "random".
+        layer_side: cells a side of that layer's map; None in runs of earlier versions.
+        last_side: cells a side of the backbone's last map, which is used where it is large enough; None as above.
     """
 
     phase: str
@@ -88,6 +113,15 @@ class ExplanationChecks:
     right: tuple[bool, ...]
     box_share: tuple[float | None, ...]
     scores: dict[str, MethodScores]
+    layer_side: int | None = None
+    last_side: int | None = None
+
+    @property
+    def layer_note(self) -> str:
+        """Say which layer Grad-CAM uses where that is not the last map's; "" where it is, or is not known."""
+        if self.layer_side is None or self.last_side is None:
+            return ""
+        return CamLayer(self.layer, self.layer_side, self.last_side).note
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for checks.json."""

@@ -10,6 +10,7 @@ from keras_bench.config import ModelConfig
 from keras_bench.config.schema import ExplainConfig
 from keras_bench.explain.maps import compute_maps, enlarge, linear_view
 from keras_bench.models.build import ModelSpec, build_model
+from keras_bench.models.cam import choose_cam_layer
 from keras_bench.records.explanations import METHODS
 
 SETTINGS = ExplainConfig(smooth_samples=2)
@@ -60,6 +61,33 @@ def test_gradcam_is_the_formula_of_the_paper(mobilenet):
     np.testing.assert_allclose(scores.numpy()[np.arange(3), CLASSES], score, rtol=1e-4)
     maps = compute_maps(view, IMAGES, CLASSES, "gradcam", layer, SETTINGS)
     assert maps.shape == (3, 2, 2)
+    assert expected.max() > 0
+    np.testing.assert_allclose(maps, expected, rtol=1e-3, atol=1e-6 * expected.max())
+
+
+def test_gradcam_can_use_arithmetic_that_is_no_layer(tmp_path):
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 3), name="image")
+    x = keras.layers.Conv2D(4, 2, strides=2)(image)
+    total = x + keras.layers.Conv2D(4, 1)(x)
+    behind = [keras.layers.Conv2D(3, 2, strides=2, activation="tanh"), keras.layers.GlobalAveragePooling2D()]
+    behind.append(keras.layers.Dense(4, activation="softmax", name="head_probabilities"))
+    answer = total
+    for layer in behind:
+        answer = layer(answer)
+    keras.Model(image, answer).save(tmp_path / "model.keras")
+    view = linear_view(keras.models.load_model(tmp_path / "model.keras", compile=False))
+    images = IMAGES[:, :8, :8] / 255
+    name = total._keras_history.operation.name
+    maps = compute_maps(view, images, CLASSES, "gradcam", name, SETTINGS)
+    activations = tf.constant(keras.Model(image, total)(images))
+    with tf.GradientTape() as tape:
+        tape.watch(activations)
+        pooled = behind[1](behind[0](activations))
+        score = tf.gather(pooled @ behind[2].kernel + behind[2].bias, CLASSES, batch_dims=1)
+    weights = tape.gradient(score, activations).numpy().mean(axis=(1, 2), keepdims=True)
+    expected = np.maximum((activations.numpy() * weights).sum(axis=-1), 0)
+    assert maps.shape == (3, 4, 4)
     assert expected.max() > 0
     np.testing.assert_allclose(maps, expected, rtol=1e-3, atol=1e-6 * expected.max())
 
@@ -116,10 +144,12 @@ def test_enlarging_spreads_each_cell_round_its_own_centre():
 def test_every_family_can_be_explained(name, side, tmp_path):
     model, row = build(name, side)
     model.save(tmp_path / "model.keras")
-    view = linear_view(keras.models.load_model(tmp_path / "model.keras", compile=False))
+    model = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    layer = choose_cam_layer(model, row).name
+    view = linear_view(model)
     images = np.random.default_rng(1).integers(0, 256, (2, side, side, 3)).astype(np.float32)
     for method in METHODS:
-        maps = compute_maps(view, images, np.array([0, 3]), method, row.cam_layer, SETTINGS)
+        maps = compute_maps(view, images, np.array([0, 3]), method, layer, SETTINGS)
         assert maps.ndim == 3
         assert len(maps) == 2
         assert np.isfinite(maps).all()
@@ -127,3 +157,5 @@ def test_every_family_can_be_explained(name, side, tmp_path):
         if method in ("saliency", "smoothgrad"):
             assert maps.shape == (2, side, side)
             assert maps.max() > 0
+        else:
+            assert 4 <= maps.shape[1] == maps.shape[2] < 8

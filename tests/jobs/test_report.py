@@ -169,6 +169,17 @@ def test_runs_that_cannot_be_compared_do_not_make_finished_work_fail(tmp_path, c
     assert "warning: no comparison: these runs were tested on different images" in capsys.readouterr().out
 
 
+def test_the_page_says_where_grad_cam_does_not_use_the_last_map(tmp_path):
+    run = make_run(tmp_path, "MobileNet")
+    assert main(["report", "made", "--out", str(tmp_path)]) == 0
+    assert "since the last map is" not in (tmp_path / "made" / "index.html").read_text()
+    tree = json.loads(run.explanation_checks.read_text())
+    write_text(run.explanation_checks, json.dumps({**tree, "layer_side": 4, "last_side": 1}))
+    assert main(["report", "made", "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "made" / "index.html").read_text()
+    assert "MobileNet: Grad-CAM uses layer layer (4×4), since the last map is 1×1." in page
+
+
 def test_parts_that_were_not_measured_are_named_not_invented(tmp_path):
     run = make_run(tmp_path, "MobileNet")
     for path in (run.cost, run.latency, run.explanations, run.explanation_checks):
