@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -257,6 +258,19 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file that is only ever replaced, never written to, a second name, whole or not at all.
+
+    A hard link, which takes no room, or a copy where the file system has none.
+    """
+    with replacing(target) as temporary:
+        temporary.unlink(missing_ok=True)  # left by a process of the same number: a copy would write into it
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -9,6 +9,18 @@ HISTORY_COLUMNS = (
 )  # fmt: skip
 
 
+def best_row(rows: list[dict[str, float]], monitor: str, mode: str) -> dict[str, float]:
+    """Return the row of the best epoch, of equals the first, as Keras's ModelCheckpoint keeps it.
+
+    Args:
+        rows: from `read_history`, at least one.
+        monitor: the column that decides.
+        mode: "max" or "min", which of its values is best.
+    """
+    sign = 1 if mode == "max" else -1
+    return max(rows, key=lambda row: sign * row[monitor])
+
+
 def read_history(path: Path) -> list[dict[str, float]]:
     """Return history.csv as one mapping of numbers an epoch; metrics that were not measured are left out."""
     with path.open(newline="", encoding="utf-8") as stream:

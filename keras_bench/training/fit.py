@@ -11,7 +11,7 @@ from keras_bench.backbones import Backbone
 from keras_bench.config import Config, FineTuneConfig
 from keras_bench.console import Log, duration
 from keras_bench.models.phases import count_parameters, set_phase
-from keras_bench.records.history import read_history
+from keras_bench.records.history import best_row, read_history
 from keras_bench.records.results import FitOutcome
 from keras_bench.rundir import RunDir
 from keras_bench.training.callbacks import AtomicCheckpoint, History, StopOnNonFinite
@@ -19,7 +19,14 @@ from keras_bench.training.losses import build_loss, class_weights
 from keras_bench.training.monitors import build_metrics, mode_of
 from keras_bench.training.optimizers import build_optimizer, build_schedule
 from keras_bench.training.precision import FullPrecisionValidation, training_precision, trains_in_tf32, uses_xla
-from keras_bench.training.resume import SavedState, SaveState, drop_later_rows, find_state
+from keras_bench.training.resume import (
+    SavedState,
+    SaveState,
+    drop_later_rows,
+    drop_state,
+    find_state,
+    restore_best,
+)
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ def fit_phase(model: keras.Model, phase: Phase, run: RunDir, training: Any, vali
     Raises:
         DivergedError: the loss became NaN or infinite.
     """
-    state = find_state(run.state(phase.name))
+    state = _state_to_continue(phase, run, log)
     if state:
         model = keras.models.load_model(state.model, safe_mode=True)
         drop_later_rows(run.history(phase.name), state.epochs)
@@ -136,6 +143,21 @@ def fit_phase(model: keras.Model, phase: Phase, run: RunDir, training: Any, vali
     return _outcome(phase, rows, resolved, log)
 
 
+def _state_to_continue(phase: Phase, run: RunDir, log: Log) -> SavedState | None:
+    """Return the saved state with the best weights back in their place, or None where the phase begins anew."""
+    folder, checkpoint = run.state(phase.name), phase.checkpoint or run.best_weights(phase.name)
+    state = find_state(folder)
+    monitor = phase.config.training.checkpoint_monitor
+    if state is None or restore_best(state, checkpoint, run.history(phase.name), monitor):
+        return state
+    log.warn(
+        f"{phase.name}: starts over: it was interrupted after epoch {state.epochs}, but {checkpoint} "
+        "is missing, damaged or of a later epoch, so the weights of the best epoch until then are lost"
+    )
+    drop_state(folder)
+    return None
+
+
 def _callbacks(phase: Phase, run: RunDir, log: Log, state: SavedState | None) -> list[keras.callbacks.Callback]:
     """Return new callbacks in the order they must run: decisions, then records, then the state of both."""
     training = phase.config.training
@@ -149,7 +171,8 @@ def _callbacks(phase: Phase, run: RunDir, log: Log, state: SavedState | None) ->
     history = History(run.history(phase.name), phase.name, settings.epochs, phase.steps, log, checkpoint)
     schedule = build_schedule(settings, training)
     deciding = [checkpoint, stopping, *([schedule] if schedule else [])]
-    saver = SaveState(run.state(phase.name), deciding, phase.inputs, state, phase.config.runtime.save_state_seconds)
+    seconds = phase.config.runtime.save_state_seconds
+    saver = SaveState(run.state(phase.name), checkpoint.final, deciding, phase.inputs, state, seconds)
     board = []
     if phase.config.runtime.tensorboard and importlib.util.find_spec("tensorboard"):
         board = [keras.callbacks.TensorBoard(str(run.tensorboard(phase.name)), write_graph=False)]
@@ -158,8 +181,7 @@ def _callbacks(phase: Phase, run: RunDir, log: Log, state: SavedState | None) ->
 
 def _outcome(phase: Phase, rows: list[dict[str, float]], resolved: dict[str, Any], log: Log) -> FitOutcome:
     monitor = phase.config.training.checkpoint_monitor
-    sign = 1 if mode_of(monitor) == "max" else -1
-    best = max(rows, key=lambda row: sign * row[monitor])  # the first of equals, as ModelCheckpoint keeps it
+    best = best_row(rows, monitor, mode_of(monitor))
     seconds = sum(row["seconds"] for row in rows)
     epochs = phase.config.phase(phase.name).epochs
     why = f", stopped early of {epochs}" if len(rows) < epochs else ""

@@ -1,4 +1,4 @@
-"""Saves between epochs all that a phase needs to go on: weights, optimizer, callback counters.
+"""Saves between epochs all that a phase needs to go on: weights, optimizer, callback counters, the best weights.
 
 Keras's BackupAndRestore keeps neither the counters of EarlyStopping, ReduceLROnPlateau and ModelCheckpoint nor the
 history, so a resumed training would decide differently from an uninterrupted one.
@@ -14,8 +14,12 @@ from typing import Any
 
 import keras
 
-from keras_bench.rundir import replacing, write_json, write_text
+from keras_bench.download import digest_file
+from keras_bench.records.history import best_row, read_history
+from keras_bench.rundir import link_or_copy, replacing, write_json, write_text
+from keras_bench.training.monitors import mode_of
 
+BEST = ".best.weights.h5"
 COUNTERS = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
 
 
@@ -29,6 +33,8 @@ class SavedState:
         counters: for each callback class its counters.
         model: the .keras file with optimizer.
         inputs: what the phase was started with.
+        best: a second name of the weights of the best epoch until then.
+        best_sha256: their digest; None in states of earlier versions, which kept no such file.
     """
 
     epochs: int
@@ -36,14 +42,56 @@ class SavedState:
     counters: dict[str, dict[str, Any]]
     model: Path
     inputs: dict[str, Any]
+    best: Path
+    best_sha256: str | None
 
 
 def find_state(folder: Path) -> SavedState | None:
     """Return the newest whole state in a phase's state folder, or None."""
     for path in sorted(folder.glob("epoch*.json"), reverse=True):
         tree = json.loads(path.read_text())
-        return SavedState(tree["epochs"], tree["stopped"], tree["counters"], path.with_suffix(".keras"), tree["inputs"])
+        return SavedState(
+            tree["epochs"],
+            tree["stopped"],
+            tree["counters"],
+            path.with_suffix(".keras"),
+            tree["inputs"],
+            path.with_suffix(BEST),
+            tree.get("best_sha256"),
+        )
     return None
+
+
+def restore_best(state: SavedState, checkpoint: Path, history: Path, monitor: str) -> bool:
+    """Put the weights of the best epoch back to what they were when the state was saved.
+
+    An epoch after that may have replaced them; it will run again, and need not turn out the best again.
+
+    Args:
+        state: what the phase continues from.
+        checkpoint: the file of the best weights.
+        history: history.csv, with the rows of later epochs still in it.
+        monitor: the metric that decides.
+
+    Returns:
+        whether the file is now of the state's best epoch; False where those weights are lost.
+    """
+    if state.best_sha256 is None:
+        rows = read_history(history) if checkpoint.is_file() and history.is_file() else []
+        return bool(rows) and best_row(rows, monitor, mode_of(monitor))["epoch"] <= state.epochs
+    for path in (checkpoint, state.best):
+        if path.is_file() and digest_file(path) == state.best_sha256:
+            if path != checkpoint:
+                link_or_copy(path, checkpoint)
+            return True
+    return False
+
+
+def drop_state(folder: Path) -> None:
+    """Remove what was saved between epochs, first the file that makes it count."""
+    for pattern in ("epoch*.json", "epoch*"):
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def drop_later_rows(history: Path, epochs: int) -> None:
@@ -63,6 +111,7 @@ class SaveState(keras.callbacks.Callback):
 
     Args:
         folder: the phase's state folder.
+        checkpoint: the file of the best weights.
         watched: the callbacks whose counters decide something.
         inputs: what the phase was started with.
         restored: the state to continue from, or None.
@@ -72,6 +121,7 @@ class SaveState(keras.callbacks.Callback):
     def __init__(
         self,
         folder: Path,
+        checkpoint: Path,
         watched: list[keras.callbacks.Callback],
         inputs: dict[str, Any],
         restored: SavedState | None,
@@ -79,7 +129,8 @@ class SaveState(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.seconds, self.saved = seconds, time.monotonic()
-        self.folder, self.watched, self.inputs, self.restored = folder, watched, inputs, restored
+        self.folder, self.checkpoint = folder, checkpoint
+        self.watched, self.inputs, self.restored = watched, inputs, restored
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Put the counters back after the other callbacks have reset theirs."""
@@ -90,12 +141,16 @@ class SaveState(keras.callbacks.Callback):
                 setattr(callback, name, value)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write the model, then the JSON that makes it count, then remove the previous state."""
+        """Write the model and the best weights, then the JSON that makes them count; remove the previous state."""
         if time.monotonic() - self.saved < self.seconds:
             return
         path = self.folder / f"epoch{epoch + 1:04d}.json"
         with replacing(path.with_suffix(".keras")) as unfinished:
             self.model.save(unfinished)
+        best_sha256 = None
+        if self.checkpoint.is_file():
+            best_sha256 = digest_file(self.checkpoint)
+            link_or_copy(self.checkpoint, path.with_suffix(BEST))
         counters = {
             type(callback).__name__: {name: getattr(callback, name) for name in COUNTERS if hasattr(callback, name)}
             for callback in self.watched
@@ -107,10 +162,11 @@ class SaveState(keras.callbacks.Callback):
                 "stopped": bool(self.model.stop_training),
                 "counters": counters,
                 "inputs": self.inputs,
+                "best_sha256": best_sha256,
             },
         )
         for old in self.folder.glob("epoch*"):
-            if old.stem != path.stem:
+            if not old.name.startswith(f"{path.stem}."):
                 old.unlink()
         self.saved = time.monotonic()
 

@@ -103,7 +103,9 @@ def test_work_of_the_earlier_network_is_not_gone_on_with(tmp_path):
     inputs = phase_inputs(job, "tl", "f" * 32, "none")
     earlier = {key: value for key, value in inputs.items() if key != "model.last_norm"}
     write_json(job.run.state("tl") / "epoch0001.json", {"inputs": earlier})
-    with pytest.raises(UserError, match="with other settings: model.last_norm was before pooling .*, is now after pooling"):
+    with pytest.raises(
+        UserError, match="with other settings: model.last_norm was before pooling .*, is now after pooling"
+    ):
         finished_phases(job, {"tl": inputs})
     other = resolve(Request("digits", model="MobileNet", phase="tl", weights="none", out=tmp_path))
     assert "model.last_norm" not in phase_inputs(other, "tl", "f" * 32, "none")
