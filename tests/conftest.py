@@ -101,6 +101,14 @@ def shared_mini() -> Path:
 
 
 @pytest.fixture
+def shared_forty() -> Path:
+    path = SHARED / "data" / "tiny-imagenet-40.zip"
+    if not path.is_file():
+        pytest.skip("needs 40 classes of the real Tiny ImageNet (tiny-imagenet-40.zip), which is not in the repository")
+    return path
+
+
+@pytest.fixture
 def shared_keras_home() -> Path:
     path = SHARED / "keras-home"
     if not path.is_dir():

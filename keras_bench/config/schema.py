@@ -46,8 +46,11 @@ class DatasetConfig(Section):
     test_fraction: Fraction = Field(
         0.1, description="share held out for the report where the source has no official test or val split"
     )
-    remove_leaked: Literal["near", "exact", "none"] = Field(
-        "near", description="leave training images out that val or test hold too: near-duplicates, exact copies, none"
+    remove_leaked: Literal["near", "near_always", "exact", "none"] = Field(
+        "near",
+        description="leave images out of train that val or test hold too, and out of val those that test holds too: "
+        "near-duplicates, but where they are over 1 % of a class exact copies only; near_always: those too; exact "
+        "copies; none",
     )
     split_seed: int = Field(0, ge=0, description="seed of the stratified split; independent of the run's seed")
     fraction: float = Field(1.0, gt=0, le=1, description="stratified share of the train and val images to use")

@@ -9,22 +9,22 @@ from dataclasses import dataclass, replace
 
 import imagehash
 import numpy as np
-from PIL import Image
 
 from keras_bench.console import Log
 from keras_bench.data.duplicates import NEAR_DISTANCE, find_duplicates
+from keras_bench.data.leaks import ALIKE_SHARE, find_leaks
+from keras_bench.data.likeness import HASHED_SIDE, LEAST_LIKENESS, compared_levels, copies, gray_reduction
 from keras_bench.data.store import ImageStore, decoding_threads
 from keras_bench.images import UnreadableImageError, read_header
-from keras_bench.records.audit import Audit, DuplicateGroup
+from keras_bench.records.audit import Audit, DuplicateGroup, Leaks
 from keras_bench.records.dataset import ImageIndex, SplitTable
 
 FLAT = 3.0  # deviation of gray levels below which an image has no structure to compare
 MANY_TIMES = 3.0  # largest class over smallest, from which imbalance is a problem
 FEW_IMAGES = 10  # training images of a class, below which it is thin
-# imagehash.phash reduces every image to this many pixels a side; smaller ones hold too little to tell two apart.
-HASHED_SIDE = 32
 BLOCK = 64  # images a thread looks at in one go
 MAX_GROUPS = 200  # groups listed; all are counted
+NAMED = 3  # classes that a problem names at most
 
 _FROM_IMAGENET = ("imagenette", "imagewoof", "imagenet", "stanford_dogs")
 
@@ -61,7 +61,7 @@ def audit_images(index: ImageIndex, splits: SplitTable, store: ImageStore, finge
     facts, unreadable = _look_at_all(index, store, log)
     split_of = {int(i): split for split, where in splits.positions.items() for i in where}
     readable = sorted(facts)
-    groups = _duplicate_groups(index, facts, split_of)
+    groups = _duplicate_groups(index, store, facts, split_of)
     counts = splits.counts(index.labels, index.class_names)
     totals = [sum(row.values()) for row in counts.values()]
     sizes = Counter(facts[i].size for i in readable)
@@ -81,13 +81,11 @@ def audit_images(index: ImageIndex, splits: SplitTable, store: ImageStore, finge
         exact_groups=sum(group.kind == "exact" for group in groups),
         near_groups=sum(group.kind == "near" for group in groups),
         across_splits=sum(_leaked(group) for group in groups),
-        leaked_exact=_training_copies(index, facts, split_of),
-        leaked_near=tuple(
-            sorted(id for group in groups if _leaked(group) for id, split in _members(group) if split == "train")
-        ),
+        leaks=find_leaks(index, {i: facts[i].digest for i in readable}, groups, split_of),
         conflicting=sum(len(set(group.classes)) > 1 for group in groups),
         groups=tuple(groups[:MAX_GROUPS]),
         near_distance=NEAR_DISTANCE,
+        near_likeness=LEAST_LIKENESS,
         pretraining_overlap=_overlap(index),
         split=splits.digest(),
         imbalance_problem="",
@@ -114,10 +112,17 @@ def _look_at_all(index: ImageIndex, store: ImageStore, log: Log) -> tuple[dict[i
     return facts, unreadable
 
 
-def _duplicate_groups(index: ImageIndex, facts: dict[int, Facts], split_of: dict[int, str]) -> list[DuplicateGroup]:
+def _duplicate_groups(
+    index: ImageIndex, store: ImageStore, facts: dict[int, Facts], split_of: dict[int, str]
+) -> list[DuplicateGroup]:
     """Return all groups of duplicates, those that reach from training into another split first."""
     readable = sorted(facts)
-    links = find_duplicates([facts[i].digest for i in readable], [facts[i].phash for i in readable])
+    links = find_duplicates(
+        [facts[i].digest for i in readable],
+        [facts[i].phash for i in readable],
+        # Candidates are few: they are reduced again here rather than every reduction kept until now.
+        lambda pairs: copies(pairs, lambda place: compared_levels(store.image(readable[place]))),
+    )
     groups = [
         DuplicateGroup(
             kind=kind,
@@ -148,8 +153,7 @@ def _facts(pixels: np.ndarray, kind: str, mode: str) -> Facts:
     digest = hashlib.blake2b(pixels.data, digest_size=16, salt=str(width).encode()).digest()
     if min(width, height) < HASHED_SIDE:
         return Facts(digest, None, (width, height), kind, mode)
-    # imagehash.phash would reduce the image in the same way; done here, the small one shows whether it is flat.
-    small = Image.fromarray(pixels).convert("L").resize((HASHED_SIDE, HASHED_SIDE), Image.Resampling.LANCZOS)
+    small = gray_reduction(pixels)  # done here, it shows whether the image is flat
     if np.asarray(small).std() < FLAT:
         return Facts(digest, None, (width, height), kind, mode)
     bits = np.packbits(imagehash.phash(small).hash)
@@ -166,16 +170,6 @@ def _tally(sizes: Counter[tuple[int, int]], axis: int) -> dict[int, int]:
 def _leaked(group: DuplicateGroup) -> int:
     """Return how many images of val and test the group shares with train."""
     return sum(split in ("val", "test") for split in group.splits) if "train" in group.splits else 0
-
-
-def _members(group: DuplicateGroup) -> Iterable[tuple[str, str]]:
-    return zip(group.ids, group.splits, strict=True)
-
-
-def _training_copies(index: ImageIndex, facts: dict[int, Facts], split_of: dict[int, str]) -> tuple[str, ...]:
-    """Return the ids of training images with the same pixels as one of val or test, sorted."""
-    held_out = {facts[i].digest for i in facts if split_of.get(i) in ("val", "test")}
-    return tuple(sorted(index.ids[i] for i in facts if split_of.get(i) == "train" and facts[i].digest in held_out))
 
 
 def _overlap(index: ImageIndex) -> str:
@@ -202,6 +196,13 @@ def _problems(audit: Audit) -> list[str]:
             f"val or test images with an exact or near-duplicate in train: {audit.across_splits}, which flatters every "
             f"model ({pairs}); a run leaves the ones of train out, as dataset.remove_leaked says"
         )
+    if audit.leaks["val"].count:
+        leaks = audit.leaks["val"]
+        lines.append(
+            f"val images that test holds too, exactly or nearly: {leaks.count}, e.g. {(leaks.exact + leaks.near)[0]}; "
+            "choices made on them would have seen test; a run leaves them out of val, as dataset.remove_leaked says"
+        )
+    lines += [_alike_problem(audit, split, leaks) for split, leaks in audit.leaks.items() if leaks.alike]
     if audit.exact_groups + audit.near_groups:
         lines.append(
             f"groups of duplicates: {audit.exact_groups} exact, {audit.near_groups} near; their images weigh more than "
@@ -217,6 +218,19 @@ def _problems(audit: Audit) -> list[str]:
             f"classes with fewer than {FEW_IMAGES} training images: {len(thin)}, e.g. {audit.title(thin[0])!r}"
         )
     return lines
+
+
+def _alike_problem(audit: Audit, split: str, leaks: Leaks) -> str:
+    """Name the classes that would lose many images of a split as near-duplicates, with pairs to look at."""
+    most = sorted(leaks.alike, key=lambda alike: -len(alike.ids))
+    classes = ", ".join(f"{audit.title(alike.name)!r} {len(alike.ids)} of {alike.of}" for alike in most[:NAMED])
+    pairs = "; ".join(" ~ ".join(alike.examples[0]) for alike in most[:NAMED])
+    more = f" and {len(most) - NAMED} more" if len(most) > NAMED else ""
+    return (
+        f"{split}: classes with more than {ALIKE_SHARE:.0%} near-duplicates of {leaks.held_out}: {len(most)} ({classes}"
+        f"{more}; look at {pairs}); so many are rather different images that look alike: dataset.remove_leaked=near "
+        "keeps them, near_always leaves them out"
+    )
 
 
 def _imbalance_problem(audit: Audit) -> str:

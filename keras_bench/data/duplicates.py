@@ -1,11 +1,13 @@
 """Finds images that are the same, or nearly, without comparing every pair."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+
+from keras_bench.data.likeness import Pair
 
 # Bits of 64 in which perceptual hashes of near-duplicates may differ. Measured on 22,000 images of Tiny ImageNet:
 # copies saved again as JPEG of quality 50 differ in at most 4 bits in 99 of 100 cases, halved ones in 2, brightened
@@ -15,7 +17,11 @@ BANDS = NEAR_DISTANCE + 1  # hashes within the distance agree on one band at lea
 BITS = 64
 
 
-def find_duplicates(digests: Sequence[bytes], hashes: Sequence[int | None]) -> list[tuple[str, list[int]]]:
+def find_duplicates(
+    digests: Sequence[bytes],
+    hashes: Sequence[int | None],
+    confirm: Callable[[list[Pair]], list[Pair]] | None = None,
+) -> list[tuple[str, list[int]]]:
     """Return groups of duplicates, each ("exact" or "near", positions in ascending order).
 
     Images in a chain of near-duplicates are one group, "exact" only where all its images have the same pixels.
@@ -23,6 +29,7 @@ def find_duplicates(digests: Sequence[bytes], hashes: Sequence[int | None]) -> l
     Args:
         digests: N digests of pixels.
         hashes: N perceptual hashes of 64 bits; None for images that are only compared exactly.
+        confirm: returns which pairs of close hashes are copies of one picture, after a second look; None: all are.
     """
     by_digest: dict[bytes, list[int]] = defaultdict(list)
     for i, digest in enumerate(digests):
@@ -31,7 +38,8 @@ def find_duplicates(digests: Sequence[bytes], hashes: Sequence[int | None]) -> l
     # Copies have equal hashes: one of them stands for all.
     firsts = [members[0] for members in by_digest.values()]
     hashed = [(i, value) for i in firsts if (value := hashes[i]) is not None]
-    links += _near_pairs(np.array([i for i, _ in hashed]), np.array([value for _, value in hashed], dtype=np.uint64))
+    close = _near_pairs(np.array([i for i, _ in hashed]), np.array([value for _, value in hashed], dtype=np.uint64))
+    links += confirm(close) if confirm else close
     if not links:
         return []
     rows, columns = np.array(links).T
@@ -43,9 +51,9 @@ def find_duplicates(digests: Sequence[bytes], hashes: Sequence[int | None]) -> l
     return [("exact" if len({digests[i] for i in members}) == 1 else "near", members) for members in groups.values()]
 
 
-def _near_pairs(places: np.ndarray, hashes: np.ndarray) -> list[tuple[int, int]]:
+def _near_pairs(places: np.ndarray, hashes: np.ndarray) -> list[Pair]:
     """Return the pairs of places whose hashes differ in at most NEAR_DISTANCE bits."""
-    pairs: set[tuple[int, int]] = set()
+    pairs: set[Pair] = set()
     for band in np.array_split(np.arange(BITS), BANDS):
         mask = np.uint64(sum(1 << int(bit) for bit in band))
         keys = hashes & mask

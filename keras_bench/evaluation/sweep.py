@@ -121,6 +121,7 @@ def _row(point: SweepPoint, runs: list[PointRun], minority: tuple[str, ...], cou
         is_baseline=False,
         is_best=False,
         folders=tuple(run.folder for run in runs),
+        shared_with_val=max(run.shared_with_val for run in runs),
     )
 
 

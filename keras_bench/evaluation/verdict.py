@@ -7,13 +7,16 @@ from keras_bench.records.statistics import Interval, PairedTest
 from keras_bench.records.sweep import SweepRow
 
 
-def verdict_lines(runs: Sequence[RunView], pairs: Sequence[PairedTest], val_pairs: Sequence[PairedTest]) -> list[str]:
+def verdict_lines(
+    runs: Sequence[RunView], pairs: Sequence[PairedTest], val_pairs: Sequence[PairedTest], shared: int = 0
+) -> list[str]:
     """Return the verdict, a sentence or two a line; every choice in it was made on val.
 
     Args:
         runs: one for each model, best on val first.
         pairs: the final phases of every two of them on test.
         val_pairs: the winner against each other one on val.
+        shared: images of val that test holds too, or nearly, and that were kept in val.
     """
     winner = runs[0]
     test = winner.final.test["top1"]
@@ -22,7 +25,7 @@ def verdict_lines(runs: Sequence[RunView], pairs: Sequence[PairedTest], val_pair
     name = winner.label.removesuffix(" (scratch)")  # the phase follows
     lines = [
         f"Best: {name} ({winner.final_phase}), chosen on val with top-1 {percent(winner.final.val_top1)}. "
-        f"On {images:,} test images no decision has seen, its top-1 is {percent(test)}."
+        f"On {images:,} test images {_seen_words(shared)}, its top-1 is {percent(test)}."
     ]
     against = [oriented(pair, winner.label) for pair in pairs if winner.label in (pair.first, pair.second)]
     lines += [_of_other(pair) for pair in against]
@@ -30,6 +33,11 @@ def verdict_lines(runs: Sequence[RunView], pairs: Sequence[PairedTest], val_pair
         lines.append(_worth(winner, against))
     cheaper = _cheaper_tie(runs, val_pairs, against)
     return lines + ([cheaper] if cheaper else [])
+
+
+def _seen_words(shared: int) -> str:
+    """Say whether decisions, which use val, have seen test images."""
+    return f"that share {shared:,} with val (exact or near copies)" if shared else "no decision has seen"
 
 
 def oriented(pair: PairedTest, first: str) -> PairedTest:
@@ -95,7 +103,7 @@ def sweep_verdict(rows: Sequence[SweepRow]) -> list[str]:
     seeds = f", mean of {len(best.seeds)} seeds" if len(best.seeds) > 1 else ""
     lines = [
         f"{best.model}: best on val is {best.point.label} (val top-1 {100 * best.val_top1:.1f} %{seeds}). "
-        f"On test images no decision has seen, its top-1 is {percent(best.top1)}."
+        f"On test images {_seen_words(best.shared_with_val)}, its top-1 is {percent(best.top1)}."
     ]
     baseline = next((row for row in rows if row.is_baseline), None)
     if baseline is None:

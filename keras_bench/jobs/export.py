@@ -13,7 +13,7 @@ from keras_bench.jobs.bundles import bundle_name, export_finished, made_of
 from keras_bench.jobs.cost import file_identity
 from keras_bench.jobs.gather import gather
 from keras_bench.jobs.handoff import Handoff, make_bundle
-from keras_bench.jobs.prepare import Data, load_data, open_data
+from keras_bench.jobs.prepare import Data, audit_data, load_data, open_data, recorded_data
 from keras_bench.jobs.request import Job
 from keras_bench.records.comparison import Comparison
 from keras_bench.records.predictions import Predictions
@@ -42,7 +42,7 @@ def export_run(job: Job, phases: Sequence[str], log: Log) -> None:
 
 
 def data_of_run(job: Job, log: Log) -> Data:
-    """Return the images a finished run was made with.
+    """Return the images a finished run was made with, split as in its splits.csv.
 
     Raises:
         UserError: they are not where they were, or have changed.
@@ -54,7 +54,8 @@ def data_of_run(job: Job, log: Log) -> Data:
             f"{index.location} is not the data {job.run.root} was made with (fingerprint {fingerprint}, expected "
             f"{expected}), so a bundle cannot be checked; name the right one with --data"
         )
-    return load_data(job, index, store, fingerprint, log)
+    data = load_data(job, index, store, fingerprint, log)
+    return recorded_data(job, data) or audit_data(job, data, log)
 
 
 def export_phases(job: Job, data: Data, phases: Sequence[str], log: Log) -> None:

@@ -19,6 +19,7 @@ from keras_bench.evaluation.verdict import verdict_lines
 from keras_bench.jobs.claims import check_claims
 from keras_bench.jobs.cost import read_cost
 from keras_bench.jobs.explained import explained_images
+from keras_bench.jobs.leaks import shared_with_val
 from keras_bench.jobs.prepare import read_audit
 from keras_bench.jobs.weights import finished_phase
 from keras_bench.records.comparison import Comparison, Example, PhaseView, RunView, SeedSpread
@@ -77,7 +78,7 @@ def gather(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comparison:
         study=study,
         claims=check_claims(study, {run.model_name: (run, views[run.root]) for run in chosen}),
         explained=explained_images(runs, [view.label for view in ranked]),
-        verdict=verdict_lines([views[run.root] for run in chosen], pairs, val_pairs),
+        verdict=verdict_lines([views[run.root] for run in chosen], pairs, val_pairs, shared_with_val(dataset)),
     )
 
 

@@ -4,7 +4,8 @@ import csv
 import io
 import json
 import os
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from keras_bench.data.sources import open_source
 from keras_bench.data.splits import split_images
 from keras_bench.data.store import ImageStore, limit_decoded
 from keras_bench.errors import UserError
+from keras_bench.jobs.leaks import Selection, leave_out, recorded_selection, split_rows
 from keras_bench.jobs.request import Job
 from keras_bench.records.audit import Audit
 from keras_bench.records.dataset import SPLITS, ImageIndex, SplitTable
@@ -31,14 +33,16 @@ class Data:
         store: the decoded images.
         splits: which images train, choose and report.
         fingerprint: digest of ids, labels and contents.
-        leaked: ids of training images that were left out because val or test hold them too.
+        left_out: why, of "train" and "val", for each id that was left out because another split holds it too.
+        kept: why, of the same, for each id that stays although another split holds it too, or nearly.
     """
 
     index: ImageIndex
     store: ImageStore
     splits: SplitTable
     fingerprint: str
-    leaked: frozenset[str] = frozenset()
+    left_out: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    kept: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def data_path(job: Job) -> Path | None:
@@ -101,16 +105,23 @@ def _check_portions(job: Job, images: int) -> None:
         )
 
 
-def audit_data(job: Job, data: Data, log: Log) -> Data:
+def audit_data(job: Job, data: Data, log: Log, begun: bool = False) -> Data:
     """Look for duplicates, imbalance and the like, warn before hours of training, and leave leaked images out.
 
-    One audit serves all runs on the same images and splits.
+    One audit serves all runs on the same images and splits. A run that was begun goes on with the splits it began with:
+    an earlier version may have left out others.
+
+    Args:
+        job: the run.
+        data: decoded and split.
+        log: the screen.
+        begun: whether phases of the run are finished, or were interrupted.
 
     Returns:
-        the data, its training images without those that `dataset.remove_leaked` says.
+        the data, train and val without the images that `dataset.remove_leaked` says.
 
     Raises:
-        UserError: a class has no training image left.
+        UserError: a class has no image left in train or val.
     """
     audit = read_audit(job.folder, data.fingerprint)
     if audit is None or audit.split != data.splits.digest():
@@ -121,26 +132,22 @@ def audit_data(job: Job, data: Data, log: Log) -> Data:
     for problem in audit.problems:
         if problem != audit.imbalance_problem or job.config.training.imbalance == "none":
             log.warn(problem)
-    return _without_leaked(job, data, audit, log)
+    recorded = recorded_data(job, data) if begun else None
+    if recorded is not None:
+        log.line(f"splits: those the run began with, {job.run.splits}")
+        return recorded
+    return _selected(data, leave_out(data.index, data.splits, audit, job.config.dataset.remove_leaked, log))
 
 
-def _without_leaked(job: Job, data: Data, audit: Audit, log: Log) -> Data:
-    which = job.config.dataset.remove_leaked
-    leaked = {"near": audit.leaked_near, "exact": audit.leaked_exact, "none": ()}[which]
-    if not leaked:
-        return data
-    index, train = data.index, data.splits.positions["train"]
-    kept = train[~np.isin(np.array(index.ids, dtype=np.str_)[train], leaked)]
-    gone = set(range(len(index.class_names))) - set(index.labels[kept].tolist())
-    if gone:
-        name = index.class_names[min(gone)]
-        raise UserError(
-            f"{index.location}: every training image of class {name!r} is a duplicate of one in val or test; take the "
-            "duplicates out of the data, or train on them with --set dataset.remove_leaked=none"
-        )
-    log.line(f"left out of train: {len(leaked)} images that val or test hold too (dataset.remove_leaked: {which})")
-    positions = {**data.splits.positions, "train": kept}
-    return replace(data, splits=replace(data.splits, positions=positions), leaked=frozenset(leaked))
+def recorded_data(job: Job, data: Data) -> Data | None:
+    """Return the data split as the run's splits.csv says, which is what it was made with; None where there is none."""
+    if not job.run.splits.is_file():
+        return None
+    return _selected(data, recorded_selection(job.run.splits, data.index, data.splits))
+
+
+def _selected(data: Data, selection: Selection) -> Data:
+    return replace(data, splits=selection.splits, left_out=selection.left_out, kept=selection.kept)
 
 
 def read_audit(folder: ExperimentDir, fingerprint: str) -> Audit | None:
@@ -170,13 +177,8 @@ def write_data_files(run: RunDir, data: Data) -> None:
     """Write dataset.json and splits.csv, which name every image and class of the run."""
     write_json(run.dataset, _dataset_json(data))
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["id", "class", "split"])
-    place = {int(i): split for split, where in data.splits.positions.items() for i in where}
-    for i, (image_id, label) in enumerate(zip(data.index.ids, data.index.labels, strict=True)):
-        unused = "leaked" if image_id in data.leaked else "unreadable" if i in data.store.unreadable else "unused"
-        split = place.get(i, unused)
-        writer.writerow([image_id, data.index.class_names[label], split])
+    selection = Selection(data.splits, data.left_out, data.kept)
+    csv.writer(stream, lineterminator="\n").writerows(split_rows(data.index, data.store.unreadable, selection))
     write_text(run.splits, stream.getvalue())
 
 
@@ -192,7 +194,9 @@ def _dataset_json(data: Data) -> dict[str, Any]:
         "test_origin": splits.test_origin,
         "image_sizes": [f"{width}x{height}" for height, width in sorted(data.store.sizes)][:50],
         "unreadable": {index.ids[i]: why for i, why in sorted(data.store.unreadable.items())},
-        "leaked": sorted(data.leaked),
+        "leaked": sorted(data.left_out.get("train", {})),
+        "val_in_test": sorted(data.left_out.get("val", {})),
+        "kept": {split: dict(data.kept.get(split, {})) for split in ("train", "val")},
         "warnings": [*index.warnings, *splits.warnings],
     }
 

@@ -77,7 +77,7 @@ def _work(job: Job, weights: InitialWeights, log: Log) -> None:
     _introduce(job, weights, done, log)
     with log.timed(INPUT):
         data = load_data(job, index, store, fingerprint, log)
-        data = audit_data(job, data, log)
+        data = audit_data(job, data, log, bool(done) or _interrupted(job))
         for line in describe_data(data):
             log.line(line)
     with log.timed("start of TensorFlow"):
@@ -87,6 +87,10 @@ def _work(job: Job, weights: InitialWeights, log: Log) -> None:
     if not trained:
         _train(job, weights, data, inputs, done, devices, log)
     finish_parts(job, data, log)
+
+
+def _interrupted(job: Job) -> bool:
+    return any(next(job.run.state(phase).glob("epoch*.json"), None) is not None for phase in job.phases)
 
 
 def _train(

@@ -8,6 +8,7 @@ from keras_bench import __version__
 from keras_bench.config.points import Point
 from keras_bench.console import Log
 from keras_bench.evaluation.sweep import tabulate
+from keras_bench.jobs.leaks import shared_with_val
 from keras_bench.jobs.request import Job
 from keras_bench.jobs.sweep_plan import Plan, Task, describe_points
 from keras_bench.jobs.sweep_runs import is_finished
@@ -80,4 +81,5 @@ def point_run(number: int, job: Job) -> PointRun:
         train_images={name: counts["train"] for name, counts in dataset["images_per_class"].items()},
         seconds=sum(result.seconds for result in results.values()),
         folder=str(job.run.root),
+        shared_with_val=shared_with_val(dataset),
     )

@@ -28,6 +28,7 @@ class PointRun:
         train_images: training images by class name.
         seconds: wall time of all its phases, validation included.
         folder: where it lies, for people.
+        shared_with_val: images of val that test holds too, or nearly, and that were kept in val.
     """
 
     point: int
@@ -42,6 +43,7 @@ class PointRun:
     train_images: dict[str, int]
     seconds: float
     folder: str
+    shared_with_val: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class SweepRow:
         is_baseline: whether the others are tested against it.
         is_best: whether it is the model's best on val.
         folders: where its runs lie.
+        shared_with_val: images of val that test holds too, or nearly, and that were kept in val; most of any run.
     """
 
     point: SweepPoint
@@ -98,6 +101,7 @@ class SweepRow:
     is_baseline: bool
     is_best: bool
     folders: tuple[str, ...]
+    shared_with_val: int = 0
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,13 @@ MOST_GROUPS = 10  # groups of duplicates listed on the terminal
 
 
 def audit_tables(audit: Audit) -> list[Table]:
-    """Return tables of classes, files and duplicates."""
-    return [_class_table(audit), _file_table(audit), *([_duplicate_table(audit)] if audit.groups else [])]
+    """Return tables of classes, files and duplicates, and of classes whose images look alike."""
+    return [
+        _class_table(audit),
+        _file_table(audit),
+        *([_duplicate_table(audit)] if audit.groups else []),
+        *_alike_tables(audit),
+    ]
 
 
 def audit_page(audit: Audit) -> str:
@@ -48,6 +53,7 @@ def _file_table(audit: Audit) -> Table:
     table.add_row("largest class over smallest", f"{audit.imbalance:.1f}")
     table.add_row("groups of duplicates", f"{audit.exact_groups:,} exact, {audit.near_groups:,} near")
     table.add_row("val or test images also in train", f"{audit.across_splits:,}")
+    table.add_row("val images also in test", f"{audit.leaks['val'].count:,}")
     return table
 
 
@@ -62,6 +68,20 @@ def _duplicate_table(audit: Audit) -> Table:
             cells = map(Text, (*row[:2], audit.title(row[2])))
             table.add_row(group.kind if place == 0 else "", *cells, end_section=last)
     return table
+
+
+def _alike_tables(audit: Audit) -> list[Table]:
+    """Return a table of classes whose near-duplicates are rather different images, or none where there are none."""
+    if not any(leaks.alike for leaks in audit.leaks.values()):
+        return []
+    table = Table(title="near-duplicates too many to be copies: dataset.remove_leaked=near keeps them")
+    for name in ("split", "class", "images", "of", "e.g.", "held out"):
+        table.add_column(name, justify="right" if name in ("images", "of") else "left")
+    for split, leaks in audit.leaks.items():
+        for alike in sorted(leaks.alike, key=lambda alike: -len(alike.ids))[:MOST_GROUPS]:
+            example = map(Text, alike.examples[0])
+            table.add_row(split, Text(audit.title(alike.name)), f"{len(alike.ids):,}", f"{alike.of:,}", *example)
+    return [table]
 
 
 def _range(sides: dict[int, int]) -> str:

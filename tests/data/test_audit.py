@@ -1,6 +1,8 @@
 """The audit of folders whose every fault is known, and near-duplicates against comparing every pair."""
 
 import io
+import json
+from dataclasses import replace
 
 import imagehash
 import numpy as np
@@ -12,12 +14,15 @@ from keras_bench.console import Log
 from keras_bench.data.audit import audit_images
 from keras_bench.data.duplicates import NEAR_DISTANCE, find_duplicates
 from keras_bench.data.folder import open_folder
+from keras_bench.data.leaks import find_leaks
+from keras_bench.data.likeness import LEAST_LIKENESS, compared_levels, likeness
 from keras_bench.data.sources import guess_source
 from keras_bench.data.splits import split_images
 from keras_bench.data.store import ImageStore
 from keras_bench.errors import UserError
-from keras_bench.records.dataset import SplitTable
-from tests.conftest import encoded
+from keras_bench.records.audit import Audit, DuplicateGroup
+from keras_bench.records.dataset import ImageIndex, SplitTable
+from tests.conftest import digits, encoded
 
 
 def scene(seed, side=64):
@@ -78,7 +83,7 @@ def test_every_fault_is_found_and_counted_once(faulty):
         ("near", ("train/cat/01.jpg", "train/dog/99.jpg"), ("train", "train"), ("cat", "dog")),
         ("near", ("train/dog/05.jpg", "train/dog/small.jpg"), ("train", "train"), ("dog", "dog")),
     ]
-    assert audit.leaked_exact == audit.leaked_near == ("train/cat/00.jpg",)
+    assert (audit.leaks["train"].exact, audit.leaks["train"].near) == (("train/cat/00.jpg",), ())
     assert audit.images_per_class["cat"] == {"train": 13, "val": 0, "test": 6}
     assert audit.imbalance == pytest.approx(51 / 19)
     assert audit.widths == {32: 1, 64: 69}
@@ -112,6 +117,61 @@ def test_wordnet_classes_overlap_with_the_pretraining_data(tmp_path, faulty):
             put(tmp_path / "wordnet", f"{name}/{i}.jpg", encoded(scene(int(name[1:]) % 1000 + i)))
     assert "as in ImageNet-1k" in audit_of(tmp_path / "wordnet").pretraining_overlap
     assert audit_of(faulty).pretraining_overlap == ""
+
+
+def test_scans_that_look_alike_are_no_duplicates(tmp_path):
+    """The hash alone calls half of the sixes near-duplicates, though none of scikit-learn's scans is a copy."""
+    for name in (4, 6):
+        for i, position in enumerate(np.flatnonzero(digits().target == name)):
+            scan = Image.fromarray(np.round(digits().images[position] * 255 / 16).astype(np.uint8))
+            put(tmp_path, f"{'test' if i % 10 == 0 else 'train'}/{name}/{i}.png", encoded(scan.resize((64, 64)), "PNG"))
+    copy = Image.open(tmp_path / "test/6/0.png")
+    put(tmp_path, "train/6/copy.jpg", encoded(copy, quality=50))  # a true one is found among them
+    audit = audit_of(tmp_path)
+    assert (audit.exact_groups, audit.near_groups) == (0, 1)
+    assert [group.ids for group in audit.groups] == [("test/6/0.png", "train/6/copy.jpg")]
+    assert audit.leaks["train"].near == ("train/6/copy.jpg",)
+
+
+def leaks_of(near, exact=0, size=400):
+    """Find the leaks of a class of `size` training images, some near-duplicates or copies of one test image."""
+    ids = ("test/a", *(f"train/{i:03}" for i in range(size)))
+    index = ImageIndex(
+        "folder", "made up", ("a",), ("a",), ids, np.zeros(size + 1, np.int64), ("",) * (size + 1), bytes
+    )
+    digests = {i: b"t" if i <= exact else str(i).encode() for i in range(size + 1)}
+    members = ids[: 1 + exact + near]
+    groups = [DuplicateGroup("near", members, ("test", *("train",) * (exact + near)), ("a",) * len(members))]
+    split_of = {i: "train" if i else "test" for i in range(size + 1)}
+    return find_leaks(index, digests, groups, split_of)["train"]
+
+
+def test_near_duplicates_of_more_than_a_hundredth_of_a_class_are_kept_unless_insisted():
+    few, many = leaks_of(near=4), leaks_of(near=5, exact=2)
+    assert few.alike == ()
+    assert sorted(few.left_out("near")) == list(few.near) == [f"train/{i:03}" for i in range(4)]
+    assert many.exact == ("train/000", "train/001")
+    assert many.near == tuple(f"train/{i:03}" for i in range(2, 7))
+    ((alike,),) = (many.alike,)
+    assert (alike.name, alike.ids, alike.of) == ("a", many.near, 400)
+    assert alike.examples == tuple((name, "test/a") for name in many.near[:3])
+    for rule, left in (
+        ("near", many.exact),
+        ("near_always", many.exact + many.near),
+        ("exact", many.exact),
+        ("none", ()),
+    ):
+        assert tuple(sorted(many.left_out(rule))) == left
+        assert set(many.kept(rule)) == set(many.exact + many.near) - set(left)
+    assert leaks_of(near=2, size=12).alike == ()  # a sixth of the class, but two may well be copies
+    assert len(leaks_of(near=3, size=12).alike) == 1
+
+
+def test_an_audit_is_read_as_it_was_written(faulty):
+    audit = audit_of(faulty)
+    many = replace(audit, leaks={"train": leaks_of(near=5), "val": audit.leaks["val"]})
+    for written in (audit, many):
+        assert Audit.from_json(json.loads(json.dumps(written.to_json()))) == written
 
 
 def test_near_pairs_are_those_of_comparing_every_pair():
@@ -167,6 +227,23 @@ def test_the_layout_tells_the_source(image_folder, tiny_imagenet_folder, tiny_im
         guess_source(text)
     with pytest.raises(UserError, match="no such file or folder"):
         guess_source(tmp_path / "nowhere")
+
+
+@pytest.mark.slow
+def test_the_one_copy_in_forty_classes_of_tiny_imagenet_is_found(shared_forty):
+    from keras_bench.data.tiny_imagenet import open_tiny_imagenet
+
+    index = open_tiny_imagenet(shared_forty, Log())
+    store = ImageStore(index, 0)
+    audit = audit_images(index, split_images(index, DatasetConfig()), store, "f", Log())
+    pair = ("train/n03770439/images/n03770439_128.JPEG", "val/images/val_5819.JPEG")
+    assert [(group.kind, group.ids) for group in audit.groups] == [("exact", pair)]
+    assert audit.leaks["train"].exact == (pair[0],)
+    first, second = (Image.open(io.BytesIO(index.read(index.ids.index(name)))).convert("RGB") for name in pair)
+    again = Image.open(io.BytesIO(encoded(first, quality=50)))
+    assert imagehash.phash(again) - imagehash.phash(second) <= NEAR_DISTANCE
+    levels = [compared_levels(np.asarray(image))[None] for image in (again, second)]
+    assert likeness(*levels)[0] >= LEAST_LIKENESS
 
 
 def test_real_images_hold_the_one_copy_known_to_be_in_them(shared_mini):

@@ -70,6 +70,12 @@ def test_a_difference_without_an_interval_is_told_so():
     )
 
 
+def test_no_decision_has_seen_the_test_images_unless_val_shares_some():
+    assert "On 2,000 test images no decision has seen, its top-1 is 80.0 %" in verdict_lines([model("A")], [], [])[0]
+    line = verdict_lines([model("A")], [], [], shared=1300)[0]
+    assert "On 2,000 test images that share 1,300 with val (exact or near copies), its top-1 is 80.0 %" in line
+
+
 def test_turning_a_pair_round_turns_its_interval():
     turned = oriented(PairedTest("a", "b", 5, 9, Interval(-0.1, -0.3, 0.05), 0.2, 0.4), "b")
     assert (turned.first, turned.only_first, turned.difference) == ("b", 9, Interval(0.1, -0.05, 0.3))

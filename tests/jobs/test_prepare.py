@@ -54,7 +54,7 @@ def test_training_images_that_test_holds_too_are_left_out(photos, tmp_path, caps
     write_data_files(job.run, data)
     assert set(json.loads(job.run.dataset.read_text())["leaked"]) == gone
     rows = [line.split(",") for line in job.run.splits.read_text().splitlines()[1:]]
-    assert {name for name, _, split in rows if split == "leaked"} == gone
+    assert {name for name, _, split, _ in rows if split == "leaked"} == gone
     assert len(list(photos.rglob("*.*"))) == 56  # the user's files are as they were
 
 

@@ -52,6 +52,12 @@ def test_the_table_marks_baseline_and_best_and_says_what_test_shows(table):
     assert second.rstrip(" │").endswith("worse")
 
 
+def test_the_verdict_does_not_hide_images_that_val_and_test_share(table):
+    assert "On test images no decision has seen" in table.verdict[0]
+    runs = [replace(run(0, 18, 0.75), shared_with_val=3), run(1, 8, 0.5)]
+    assert "On test images that share 3 with val" in tabulate(("l2", "", "made"), POINTS, runs, 0).verdict[0]
+
+
 def test_captions_say_what_was_chosen_tested_and_left_out(table):
     told = captions(table)
     assert "features that points share count for every one of them" in " ".join(told)
