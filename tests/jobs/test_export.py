@@ -16,6 +16,7 @@ from keras_bench.cli import main
 from keras_bench.console import Log
 from keras_bench.export import agreement, quantize
 from keras_bench.jobs.quantize import quantize_bundle
+from keras_bench.records.export import Int8
 from keras_bench.records.predictions import Predictions
 from keras_bench.rundir import run_folder
 from keras_bench.runner import Bundle, check_sums
@@ -175,6 +176,29 @@ def test_int8_that_loses_too_much_is_not_kept_and_says_how_much(out, bundle, tmp
     assert [attempt["layers"] for attempt in found.attempts] == [3] * len(quantize.PLANS)
     assert found.attempts[0]["drop_points"] == pytest.approx(90, abs=2)  # ten classes, one constant answer
     assert "more than 2.5 (export.int8_max_drop_points)" in found.reason
+
+
+@pytest.mark.parametrize("verb", ["export", "run"])
+def test_int8_is_calibrated_on_the_training_images_of_splits_csv(out, tmp_path, monkeypatch, verb):
+    """What a run left out stays out, by `export` alone and where `run` makes a bundle that was missing."""
+    copy = Path(shutil.copytree(out, tmp_path / "out"))
+    run = run_folder(copy, "digits", "MobileNet", 1)
+    rows = [line.split(",") for line in run.splits.read_text().splitlines()]
+    leaked = [row[0] for row in rows if row[2] == "train"][::3]
+    kept = {row[0] for row in rows if row[2] == "train"} - set(leaked)
+    texts = [",".join([*row[:2], "leaked" if row[0] in leaked else row[2]]) for row in rows]
+    run.splits.write_text("\n".join(texts) + "\n")
+    calibrated = []
+
+    def look(title, settings, data, *rest):
+        calibrated.append({data.index.ids[i] for i in data.splits.positions["train"]})
+        return Int8(False, "not tried")
+
+    monkeypatch.setattr("keras_bench.jobs.handoff.quantize_bundle", look)
+    words = {"export": [str(run.root), "--phase", "ft"], "run": [*QUICK, "--out", str(copy), "--seed", "1"]}[verb]
+    assert main([verb, *words, "--exports", str(tmp_path / "exports")]) == 0
+    assert calibrated == [kept] * len(calibrated)
+    assert calibrated
 
 
 def test_bad_words_are_refused(out, capsys, tmp_path):
