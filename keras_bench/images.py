@@ -7,8 +7,12 @@ hand-off exactly the pixels it was trained on. Only Pillow and NumPy are used.
 import io
 
 import numpy as np
+import PIL
 from PIL import Image, ImageFile, ImageOps
 
+# Raise it whenever `decode` gives other pixels for some file than before, or reads, or refuses, one that it did not:
+# decoded images and features that are cached are then not taken for what it gives now. Pillow's version is kept beside.
+DECODER_VERSION = 1
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp")
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 MAX_PIXELS = 178_956_970  # Pillow's own decompression-bomb limit (2 × Image.MAX_IMAGE_PIXELS), refused, not warned
@@ -71,6 +75,11 @@ def read_header(data: bytes) -> tuple[str, str]:
             return str(image.format), image.mode
     except (Image.UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise UnreadableImageError("not a JPEG, PNG, BMP, GIF or WebP image") from error
+
+
+def decoder_name() -> str:
+    """Return what decides the pixels that `decode` gives for a file, e.g. "decoder-1-pillow-12.0.0"."""
+    return f"decoder-{DECODER_VERSION}-pillow-{PIL.__version__}"
 
 
 def encode_png(image: np.ndarray) -> bytes:

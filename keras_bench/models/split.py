@@ -1,5 +1,9 @@
 """Cuts a model where its frozen part ends, so that this part need run only once for each image."""
 
+import hashlib
+import json
+from typing import Any
+
 import keras
 
 from keras_bench.models.build import HEAD, POOL
@@ -26,6 +30,30 @@ def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     if not frozen.weights:
         raise ValueError("every block trains, so there is nothing that need run only once")
     return frozen, keras.Model(cut, model.output, name=f"{model.name}_rest")
+
+
+def network_digest(network: keras.Model) -> str:
+    """Return a digest of all that decides what a network gives for an image: its graph, its weights, its precision.
+
+    Names do not count, since keras.applications numbers some of them anew in each process, nor does which layers
+    train. So a change in how a model is built, or normalised, is a change here, whoever thought of it.
+    """
+    config = json.loads(network.to_json())
+    names = {layer["name"]: f"layer {i}" for i, layer in enumerate(config["config"]["layers"])}
+    text = json.dumps(_without_names(config, {**names, network.name: "network"}), sort_keys=True)
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
+    for weight in network.weights:
+        digest.update(weight.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _without_names(tree: Any, names: dict[str, str]) -> Any:
+    """Return a configuration as JSON has it with each layer's name replaced by its place, and without `trainable`."""
+    if isinstance(tree, dict):
+        return {key: _without_names(value, names) for key, value in tree.items() if key != "trainable"}
+    if isinstance(tree, list):
+        return [_without_names(value, names) for value in tree]
+    return names.get(tree, tree) if isinstance(tree, str) else tree
 
 
 def _cut(model: keras.Model) -> keras.KerasTensor:
