@@ -5,14 +5,17 @@ import json
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from keras_bench.console import Log
 from keras_bench.errors import UserError
+from keras_bench.locks import wait_for_lock
 from keras_bench.records.reading import read_json, read_record
 from keras_bench.records.results import PhaseResult, run_label
 
@@ -121,12 +124,19 @@ class RunDir:
         Raises:
             UserError: another process is working in it.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.root / ".lock", timeout=0):
-                yield
-        except Timeout as error:
-            raise UserError(f"{self.root} is in use by another process; wait for it or choose another --out") from error
+        with _refuse_second(self.root, ".lock", "wait for it or choose another --out"):
+            yield
+
+
+@contextmanager
+def _refuse_second(folder: Path, name: str, remedy: str) -> Iterator[None]:
+    """Hold a lock file in a folder; where another process has it, say so instead of waiting."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / name, timeout=0):
+            yield
+    except Timeout as error:
+        raise UserError(f"{folder} is in use by another process; {remedy}") from error
 
 
 class RateSearchDir:
@@ -174,6 +184,18 @@ class ExperimentDir:
     explained = property(lambda self: self.root / "explained.json")
     figures = property(lambda self: self.root / "figures")
 
+    def lock_audit(self, log: Log) -> AbstractContextManager[None]:
+        """Hold audit.json, after a process that is making it; look whether it does before making another."""
+        return wait_for_lock(self.root / ".audit.lock", f"auditing the images of {self.root}", log)
+
+    def lock_explained(self, log: Log) -> AbstractContextManager[None]:
+        """Hold explained.json, after a process that is choosing the images; its choice then holds for all."""
+        return wait_for_lock(self.root / ".explained.lock", f"choosing the images to explain in {self.root}", log)
+
+    def lock_comparison(self, log: Log) -> AbstractContextManager[None]:
+        """Hold everything a comparison consists of, written as one set, after a process that is writing it."""
+        return wait_for_lock(self.root / ".comparison.lock", f"comparing the runs in {self.root}", log)
+
 
 def experiment_folder(out: Path, experiment: str, variant: str | None = None) -> ExperimentDir:
     """Return `runs/<experiment>[@<variant>]`, which holds the runs of an experiment and their comparison."""
@@ -219,6 +241,20 @@ class SweepDir:
     figures = property(lambda self: self.root / "figures")
     trials = property(lambda self: self.root / "trials.sqlite")
 
+    def lock_results(self, log: Log) -> AbstractContextManager[None]:
+        """Hold table, page and figures, written as one set, after a process that is writing them."""
+        return wait_for_lock(self.root / ".results.lock", f"writing the table of {self.root}", log)
+
+    @contextmanager
+    def lock_search(self) -> Iterator[None]:
+        """Hold the trials of a search for this process.
+
+        Raises:
+            UserError: another process is drawing and running them.
+        """
+        with _refuse_second(self.root, ".search.lock", "wait for it, or give this search another name or --out"):
+            yield
+
 
 def sweep_folder(out: Path, name: str) -> SweepDir:
     """Return `runs/sweeps/<name>`."""
@@ -247,10 +283,11 @@ def parse_run_reference(reference: str, out: Path) -> RunDir:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a file name beside `path` to write to; the file takes its final name when the block ends well.
 
-    The temporary name keeps the full suffix, because Keras chooses its format by it.
+    The temporary name keeps the full suffix, because Keras chooses its format by it. It is drawn at random: two
+    containers that share a folder may both be process 1.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f".writing-{uuid.uuid4().hex[:16]}-{path.name}")
     try:
         yield temporary
         with temporary.open("rb") as stream:

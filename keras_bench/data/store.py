@@ -2,22 +2,25 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import PIL
 
 from keras_bench.console import Log
 from keras_bench.download import cache_folder
 from keras_bench.environment import usable_cores
-from keras_bench.images import UnreadableImageError, decode
+from keras_bench.images import UnreadableImageError, decode, decoder_name
+from keras_bench.locks import remove_if_unlocked, wait_for_lock
 from keras_bench.records.dataset import ImageIndex
 from keras_bench.rundir import replacing
 
 SMALL_FILE = 50_000  # bytes
+UNFINISHED_AGE = 7 * 24 * 3600.0  # seconds after which a file that nobody writes to counts as abandoned
 
 
 class ImageStore:
@@ -46,6 +49,7 @@ class ImageStore:
         self._pixels = np.zeros(0, dtype=np.uint8)
         self._offsets = np.full(len(index.ids), -1)  # in the file; -1: not kept
         self._shapes = np.zeros((len(index.ids), 2), dtype=np.int64)  # height and width; 0, 0: unreadable
+        self._reasons = np.zeros(len(index.ids), dtype=np.str_)  # why; "" where it can be read
 
     @property
     def kept(self) -> int:
@@ -67,17 +71,30 @@ class ImageStore:
     def load(self, log: Log) -> None:
         """Decode every image once, or find them decoded: what cannot be read is known before training starts."""
         digest = self._digest or self.fingerprint(log)
-        # Another Pillow may decode differently.
-        self.path = pixels = decoded_folder() / f"{digest}-{self.limit}-pillow-{PIL.__version__}.pixels"
+        self.path = pixels = decoded_folder() / f"{digest}-{self.limit}-{decoder_name()}.pixels"
         table = pixels.with_suffix(".npz")
-        if not (pixels.is_file() and table.is_file()):
-            self._decode_all(pixels, table, log)
-        with np.load(table, allow_pickle=False) as arrays:
-            self._offsets, self._shapes, reasons = arrays["offsets"], arrays["shapes"], arrays["reasons"]
-        os.utime(table)
-        self._pixels = np.memmap(pixels, np.uint8, "r") if pixels.stat().st_size else self._pixels
-        self.unreadable = {int(i): str(reasons[i]) for i in np.flatnonzero(self._shapes[:, 0] == 0)}
+        if not self._open(pixels, table):
+            with wait_for_lock(pixels.with_suffix(".lock"), "decoding the same images", log):
+                if not self._open(pixels, table):  # another process may have decoded them meanwhile
+                    self._decode_all(pixels, table, log)
+                    self._open(pixels, table)
+        self.unreadable = {int(i): str(self._reasons[i]) for i in np.flatnonzero(self._shapes[:, 0] == 0)}
         self.sizes = {(int(height), int(width)) for height, width in np.unique(self._shapes, axis=0) if height}
+
+    def _open(self, pixels: Path, table: Path) -> bool:
+        """Open the two files; returns False where they are not there, also where they are removed at this moment.
+
+        What is open stays, whoever removes the files.
+        """
+        try:
+            with np.load(table, allow_pickle=False) as arrays:
+                offsets, shapes, reasons = arrays["offsets"], arrays["shapes"], arrays["reasons"]
+            os.utime(table)
+            kept = np.memmap(pixels, np.uint8, "r") if pixels.stat().st_size else np.zeros(0, dtype=np.uint8)
+        except FileNotFoundError:
+            return False
+        self._offsets, self._shapes, self._reasons, self._pixels = offsets, shapes, reasons, kept
+        return True
 
     def _decode_all(self, pixels: Path, table: Path, log: Log) -> None:
         """Write the two files; each gets its name when it is whole, the table last."""
@@ -140,15 +157,33 @@ def decoded_folder() -> Path:
 
 
 def limit_decoded(limit: int) -> None:
-    """Remove decoded images of other data, least recently used first, until all take at most `limit` bytes."""
-    tables = sorted(decoded_folder().glob("*.npz"), key=lambda path: -path.stat().st_mtime)
+    """Remove decoded images of other data, least recently used first, until all take at most `limit` bytes.
+
+    What another process is decoding stays.
+    """
     used = 0
-    for number, table in enumerate(tables):
+    for number, table in enumerate(_tables()):
         pixels = table.with_suffix(".pixels")
-        used += pixels.stat().st_size if pixels.is_file() else 0
+        with suppress(FileNotFoundError):
+            used += pixels.stat().st_size
         if number and used > limit:
-            table.unlink(missing_ok=True)
-            pixels.unlink(missing_ok=True)
+            with remove_if_unlocked(table.with_suffix(".lock")) as is_free:
+                if is_free:
+                    table.unlink(missing_ok=True)
+                    pixels.unlink(missing_ok=True)
+    for unfinished in decoded_folder().glob(".writing-*"):  # of processes that were killed
+        with suppress(FileNotFoundError):
+            if time.time() - unfinished.stat().st_mtime > UNFINISHED_AGE:
+                unfinished.unlink()
+
+
+def _tables() -> list[Path]:
+    """Return the table of each set of decoded images, last used first."""
+    used = {}
+    for table in decoded_folder().glob("[!.]*.npz"):  # those with a dot are being written
+        with suppress(FileNotFoundError):  # another process removed it just now
+            used[table] = table.stat().st_mtime
+    return sorted(used, key=lambda table: -used[table])
 
 
 def decoding_threads(index: ImageIndex) -> int:

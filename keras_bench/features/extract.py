@@ -1,7 +1,6 @@
-"""Runs a frozen network over a stream of images into a stored array."""
+"""Runs a frozen network over images, and streams the features that were stored."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -9,13 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_bench.features.store import Entry
-from keras_bench.parallel import map_in_order
-
-SAVE_SECONDS = 10.0  # an interrupted pass loses at most this much
-
-
-Forward = Callable[[tf.Tensor], np.ndarray]
+from keras_bench.features.store import Forward
 
 
 def keras_forward(network: keras.Model) -> Forward:
@@ -42,51 +35,6 @@ def onnx_forward(model: bytes) -> Forward:
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda images: np.asarray(session.run(None, {name: np.asarray(images)})[0])
-
-
-def extract(
-    forward: Callable[[], tuple[Forward, int]],
-    batches: Callable[[int], Any],
-    shape: tuple[int, ...],
-    entry: Entry,
-    about: Mapping[str, Any],
-    advance: Callable[[int], None],
-) -> np.ndarray:
-    """Return the network's outputs for a stream of images, computing what is not stored yet.
-
-    Args:
-        forward: gives the function from images, float32 (batch, side, side, 3), to features, float32 (batch, ...), and
-            how many threads may call it at a time; it is asked for only if something is to be computed.
-        batches: function from a number of finished rows, a multiple of the batch size, to a stream of the images
-            behind them, in order.
-        shape: of the array: how many images there are, and the shape of one image's features.
-        entry: where the array is kept.
-        about: what it depends on, kept beside it.
-        advance: told how many images were just finished.
-
-    Returns:
-        float32, of `shape`, memory-mapped, read only.
-    """
-    stored = entry.open()
-    if stored is not None:
-        advance(shape[0])
-        return stored
-    array, done = entry.start(shape)
-    seconds, started = entry.spent(), time.monotonic()
-    advance(done)
-    saved = started
-    compute, workers = forward()
-    for found in map_in_order(compute, batches(done), workers):
-        array[done : done + len(found)] = found
-        done += len(found)
-        advance(len(found))
-        if time.monotonic() - saved > SAVE_SECONDS:
-            entry.save(array, done, seconds + time.monotonic() - started)
-            saved = time.monotonic()
-    entry.finish(array, about, seconds + time.monotonic() - started)
-    finished = entry.open()
-    assert finished is not None
-    return finished
 
 
 def feature_stream(

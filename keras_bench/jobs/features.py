@@ -11,7 +11,8 @@ from keras_bench.config.schema import TransferConfig
 from keras_bench.console import Log, duration
 from keras_bench.environment import usable_cores
 from keras_bench.errors import RunError
-from keras_bench.features.store import entry_for, evict, features_folder
+from keras_bench.features.store import VERSION, entry_for, evict, extract, features_folder
+from keras_bench.images import decoder_name
 from keras_bench.jobs.auxiliary import fit_part
 from keras_bench.jobs.prepare import Data, positions_of, training_rows
 from keras_bench.jobs.request import Job
@@ -70,13 +71,13 @@ def compute_features(
     Raises:
         RunError: the disk is too full.
     """
-    from keras_bench.features.extract import extract
+    from keras_bench.models.split import network_digest
 
     images = {split: positions_of(data, split) for split in ("train", "val")}
     passes = [("train", view) for view in range(views_of(job, phase))] + [("val", 0)]
     total = sum(len(images[split]) for split, _ in passes)
     engine = "onnxruntime" if _worth_converting(job, total) else "keras"
-    given = {"engine": engine, "cut": _cut_name(frozen)}
+    given = {"network": network_digest(frozen), "precision": _precision(frozen), **_origin(engine)}
     abouts = [{**_about(job, data, weights, images[split], view), **given} for split, view in passes]
     entries = [entry_for(about) for about in abouts]
     missing = sum(
@@ -93,10 +94,10 @@ def compute_features(
         for (split, view), entry, about in zip(passes, entries, abouts, strict=True):
             stream = partial(pipeline.views, images[split], job.config.augmentation, view)
             shape = (len(images[split]), *frozen.output_shape[1:])
-            found.append(extract(forward, stream, shape, entry, about, advance))
-    seconds = sum(entry.read_facts()["seconds"] for entry in entries)
+            found.append(extract(forward, stream, shape, entry, about, advance, log))
+    seconds = sum(stored.seconds for stored in found)
     evict(job.config.runtime.features_cache_mb << 20)
-    *train, val = found
+    *train, val = (stored.array for stored in found)
     _describe(phase, train, seconds, engine, log)
     return CachedFeatures(train, val, seconds)
 
@@ -120,8 +121,25 @@ def _check_disk(needed: int) -> None:
         )
 
 
-def _cut_name(frozen: Any) -> str:
-    return str(frozen.output._keras_history.operation.name)
+def _precision(network: Any) -> str:
+    """Return what a network computes in, e.g. "float32"; "bfloat16+float32" where layers differ."""
+    return "+".join(sorted({layer.compute_dtype for layer in network.layers}))
+
+
+def _origin(engine: str) -> dict[str, Any]:
+    """Return what computes features: other versions, and other devices, round differently.
+
+    Keras and TensorFlow count with either engine, since they resize and augment the images.
+    """
+    import keras
+    import onnxruntime
+    import tensorflow as tf
+
+    versions = {"keras": keras.__version__, "tensorflow": tf.__version__}
+    if engine == "onnxruntime":
+        versions["onnxruntime"] = onnxruntime.__version__
+    device = "gpu" if tf.config.list_physical_devices("GPU") else "cpu"
+    return {"engine": engine, "device": device, "versions": versions}
 
 
 def _forward(engine: str, frozen: Any, images: Any, log: Log) -> tuple[Any, int]:
@@ -154,8 +172,10 @@ def _describe(phase: str, train: list[np.ndarray], seconds: float, engine: str, 
 
 
 def _about(job: Job, data: Data, weights: InitialWeights, positions: np.ndarray, view: int) -> dict[str, Any]:
-    """Return everything the features of one view of some images depend on."""
+    """Return everything the features of one view of some images depend on, but the network and what runs it."""
     about: dict[str, Any] = {
+        "version": VERSION,
+        "decoder": decoder_name(),
         "backbone": job.backbone.name,
         "alpha": job.config.model.alpha,
         "weights": weights.fingerprint,
@@ -167,10 +187,10 @@ def _about(job: Job, data: Data, weights: InitialWeights, positions: np.ndarray,
     if weights.path is None:
         about["seed"] = job.request.seed  # random weights
     if view:
-        from keras_bench.data.augmentation import VERSION
+        from keras_bench.data.augmentation import VERSION as AUGMENTATION_VERSION
 
         about |= {"augmentation": job.config.augmentation.model_dump(mode="json"), "seed": job.request.seed}
-        about["augmentation_version"] = VERSION
+        about["augmentation_version"] = AUGMENTATION_VERSION
         about["batch_size"] = job.config.training.portion_size  # random changes are drawn batch by batch
     return about
 

@@ -74,10 +74,11 @@ def test_decoded_images_of_other_data_go_first(image_folder, tmp_path):
         os.utime(decoded_folder() / store.path.with_suffix(".npz"), (copies, copies))
     limit_decoded(2 * store.kept)
     kept = sorted(path.name for path in decoded_folder().iterdir())
-    assert len(kept) == 4
+    assert len(kept) == 6  # two tables, their pixels and their locks
     assert store.path.name in kept
     limit_decoded(0)
-    assert sorted(decoded_folder().iterdir()) == [store.path.with_suffix(".npz"), store.path]  # in use
+    in_use = [store.path.with_suffix(suffix) for suffix in (".lock", ".npz", ".pixels")]
+    assert sorted(decoded_folder().iterdir()) == in_use
     assert store.image(3).shape == (16, 16, 3)
 
 

@@ -12,15 +12,10 @@ import tensorflow as tf
 from keras_bench.backbones import BACKBONES
 from keras_bench.cli import main
 from keras_bench.config import ModelConfig
+from keras_bench.console import Log
 from keras_bench.export.convert import network_to_onnx
-from keras_bench.features.extract import (
-    extract,
-    feature_stream,
-    keras_forward,
-    onnx_forward,
-    ordered_stream,
-)
-from keras_bench.features.store import entries, entry_for, evict
+from keras_bench.features.extract import feature_stream, keras_forward, onnx_forward, ordered_stream
+from keras_bench.features.store import entries, entry_for, evict, extract
 from keras_bench.jobs.features import views_of
 from keras_bench.jobs.request import Request, resolve
 from keras_bench.models.build import ModelSpec, build_model
@@ -56,21 +51,29 @@ def nothing(_count):
 
 def test_the_array_holds_what_the_network_gives_and_is_not_computed_twice(frozen):
     entry = entry_for({"question": 1})
-    found = extract(lambda: (keras_forward(frozen), 1), batches, (20, 256), entry, {"question": 1}, nothing)
+    found = extract(
+        lambda: (keras_forward(frozen), 1), batches, (20, 256), entry, {"question": 1}, nothing, Log()
+    ).array
     np.testing.assert_allclose(found, frozen(IMAGES, training=False), atol=1e-5)
 
     def never(_done):
         raise AssertionError("computed twice")
 
     again = extract(
-        lambda: (keras_forward(frozen), 1), never, (20, 256), entry_for({"question": 1}), {"question": 1}, nothing
-    )
+        lambda: (keras_forward(frozen), 1),
+        never,
+        (20, 256),
+        entry_for({"question": 1}),
+        {"question": 1},
+        nothing,
+        Log(),
+    ).array
     np.testing.assert_array_equal(again, found)
     assert entry_for({"question": 2}).open() is None
 
 
 def test_an_interrupted_pass_goes_on_behind_what_is_on_disk(frozen, monkeypatch):
-    monkeypatch.setattr("keras_bench.features.extract.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("keras_bench.features.store.SAVE_SECONDS", 0.0)
     entry = entry_for({"question": 3})
     asked = []
 
@@ -80,10 +83,10 @@ def test_an_interrupted_pass_goes_on_behind_what_is_on_disk(frozen, monkeypatch)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        extract(lambda: (keras_forward(frozen), 1), stops, (20, 256), entry, {}, nothing)
+        extract(lambda: (keras_forward(frozen), 1), stops, (20, 256), entry, {}, nothing, Log())
     assert entry.open() is None
     with pytest.raises(KeyboardInterrupt):
-        extract(lambda: (keras_forward(frozen), 1), stops, (20, 256), entry, {}, nothing)
+        extract(lambda: (keras_forward(frozen), 1), stops, (20, 256), entry, {}, nothing, Log())
     found = extract(
         lambda: (keras_forward(frozen), 1),
         lambda done: asked.append(done) or batches(done),
@@ -91,7 +94,8 @@ def test_an_interrupted_pass_goes_on_behind_what_is_on_disk(frozen, monkeypatch)
         entry,
         {},
         nothing,
-    )
+        Log(),
+    ).array
     assert asked == [0, 8, 16]
     np.testing.assert_allclose(found, frozen(IMAGES, training=False), atol=1e-5)
 
@@ -153,7 +157,7 @@ def test_an_epoch_holds_every_image_once_in_a_view_drawn_anew():
 def test_the_least_recently_used_goes_first(frozen, monkeypatch):
     for question in (1, 2, 3):
         entry = entry_for({"question": question})
-        extract(lambda: (keras_forward(frozen), 1), batches, (20, 256), entry, {"question": question}, nothing)
+        extract(lambda: (keras_forward(frozen), 1), batches, (20, 256), entry, {"question": question}, nothing, Log())
         os.utime(entry.facts, (question, question))
     os.utime(entry_for({"question": 1}).facts, (9, 9))
     size = entry.array.stat().st_size
@@ -277,7 +281,7 @@ def test_a_run_on_cached_features_leaves_what_a_streamed_one_leaves(tmp_path, ca
 def test_the_cache_is_shown_limited_and_cleared(frozen, capsys, tmp_path):
     for question in (1, 2):
         about = {"backbone": "MobileNet", "image_size": 32, "view": 0, "positions": list(range(20)), "q": question}
-        extract(lambda: (keras_forward(frozen), 1), batches, (20, 256), entry_for(about), about, nothing)
+        extract(lambda: (keras_forward(frozen), 1), batches, (20, 256), entry_for(about), about, nothing, Log())
     assert main(["cache"]) == 0
     shown = capsys.readouterr().out
     assert shown.count("MobileNet") == 2

@@ -1,0 +1,62 @@
+"""Processes that want the same file take turns, by lock files that the operating system gives back when one dies."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from keras_bench.console import Log
+
+
+@contextmanager
+def wait_for_lock(path: Path, activity: str, log: Log) -> Iterator[None]:
+    """Hold a lock file, after any process that has it now; what it guards must be looked at again once it is held.
+
+    The file stays when the lock is given back: a process that waits has it open, and of a new file of the same name
+    it would know nothing.
+
+    Args:
+        path: the lock file; its folder is made.
+        activity: what the other process is doing, for the line that says why this one waits.
+        log: told, once, that it waits.
+    """
+    lock = FileLock(path)
+    try:
+        _acquire(lock, path, 0)
+    except Timeout:
+        log.line(f"waiting for another process that is {activity}")
+        _acquire(lock, path, -1)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(lock: FileLock, path: Path, timeout: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(timeout=timeout)
+    except FileNotFoundError:  # the empty folder was removed at this very moment, as `cache --clear` does
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=timeout)
+
+
+@contextmanager
+def remove_if_unlocked(path: Path) -> Iterator[bool]:
+    """Hold a lock file in order to remove what it guards, and the file with it; yields False where it is in use.
+
+    Args:
+        path: the lock file, whether there is one or not.
+    """
+    lock = FileLock(path)
+    try:
+        _acquire(lock, path, 0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+        path.unlink(missing_ok=True)  # while it is held: who opened it meanwhile finds that it is gone, and opens anew
+    finally:
+        lock.release()
