@@ -13,17 +13,23 @@ def compare_runs(folder: ExperimentDir, log: Log) -> None:
 
     Runs that cannot be compared are a warning here, since the work that was asked for is done.
     """
-    if _is_current(folder):
-        log.line(folder.summary.read_text(encoding="utf-8").rstrip("\n"))
-        return
+    if not _is_current(folder):
+        with folder.lock_comparison(log):
+            if not _is_current(folder) and not _compare(folder, log):  # another process may have written it meanwhile
+                return
+    log.line(folder.summary.read_text(encoding="utf-8").rstrip("\n"))
+
+
+def _compare(folder: ExperimentDir, log: Log) -> bool:
+    """Write the comparison; returns False, and says why, where the runs cannot be compared."""
     from keras_bench.jobs.report import finished_runs, write_report
 
     try:
-        summary = write_report(folder, finished_runs(folder), log)
+        write_report(folder, finished_runs(folder), log)
     except UserError as error:
         log.warn(f"no comparison: {error}")
-        return
-    log.line(summary.rstrip("\n"))
+        return False
+    return True
 
 
 def _is_current(folder: ExperimentDir) -> bool:

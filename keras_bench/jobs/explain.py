@@ -58,7 +58,7 @@ def explain_run(job: Job, data: Data, log: Log) -> None:
 
     phase = finished_phase(job.run)
     test = Predictions.from_npz(job.run.predictions(phase, "test"))
-    rows, drawn = choose_images(job, test)
+    rows, drawn = choose_images(job, test, log)
     model = load_model(job.run.model(phase))
     cells = min(job.config.explain.cells, job.image_size)
     positions = positions_of(data, "test")[rows]
@@ -100,7 +100,7 @@ def explain_run(job: Job, data: Data, log: Log) -> None:
     write_json(job.run.explanation_checks, checks.to_json())
 
 
-def choose_images(job: Job, test: Predictions) -> tuple[np.ndarray, int]:
+def choose_images(job: Job, test: Predictions, log: Log) -> tuple[np.ndarray, int]:
     """Return which test images are explained, the same for every model of the experiment, and how many were drawn.
 
     A seeded draw from the ids, whatever any model answered, so that the checks over it are unbiased; after it up to
@@ -114,17 +114,21 @@ def choose_images(job: Job, test: Predictions) -> tuple[np.ndarray, int]:
     names = np.array(sorted(place))
     count = min(settings.images, len(names))
     draw = [str(name) for name in np.random.default_rng(settings.seed).permutation(names)[:count]]
-    chosen = _earlier_choice(job, draw, place)
-    if chosen is None:
-        wrong = [
-            name for name in np.random.default_rng(settings.seed).permutation(names) if not test.right[place[name]]
-        ]
-        spare = [str(name) for name in wrong if name not in set(draw)]
-        missing = WRONG - sum(not test.right[place[name]] for name in draw)
-        chosen = draw + spare[: max(0, missing)]
-        content = {"ids": chosen, "drawn": count, "seed": settings.seed, "wrong_answers_of": job.run.label}
-        write_json(job.folder.explained, content)
+    with job.folder.lock_explained(log):  # two first runs at a time must not choose differently
+        chosen = _earlier_choice(job, draw, place)
+        if chosen is None:
+            chosen = draw + _more_mistakes(draw, names, test, settings.seed)
+            content = {"ids": chosen, "drawn": count, "seed": settings.seed, "wrong_answers_of": job.run.label}
+            write_json(job.folder.explained, content)
     return np.array([place[name] for name in chosen], dtype=np.int64), count
+
+
+def _more_mistakes(draw: list[str], names: np.ndarray, test: Predictions, seed: int) -> list[str]:
+    """Return wrong answers that are not drawn, as many as the draw lacks of those that can be shown."""
+    wrong = {str(name) for name in test.ids[~test.right]}
+    spare = wrong - set(draw)
+    order = map(str, np.random.default_rng(seed).permutation(names))
+    return [name for name in order if name in spare][: max(0, WRONG - len(wrong & set(draw)))]
 
 
 def _earlier_choice(job: Job, draw: list[str], place: dict[str, int]) -> list[str] | None:

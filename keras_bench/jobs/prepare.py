@@ -123,12 +123,10 @@ def audit_data(job: Job, data: Data, log: Log, begun: bool = False) -> Data:
     Raises:
         UserError: a class has no image left in train or val.
     """
-    audit = read_audit(job.folder, data.fingerprint)
-    if audit is None or audit.split != data.splits.digest():
-        from keras_bench.data.audit import audit_images  # the report reads audits and needs no hashing library
-
-        audit = audit_images(data.index, data.splits, data.store, data.fingerprint, log)
-        write_json(job.folder.audit, audit.to_json())
+    audit = _audit_of(job, data)
+    if audit is None:
+        with job.folder.lock_audit(log):
+            audit = _audit_of(job, data) or _make_audit(job, data, log)  # another process may have made it meanwhile
     for problem in audit.problems:
         if problem != audit.imbalance_problem or job.config.training.imbalance == "none":
             log.warn(problem)
@@ -137,6 +135,20 @@ def audit_data(job: Job, data: Data, log: Log, begun: bool = False) -> Data:
         log.line(f"splits: those the run began with, {job.run.splits}")
         return recorded
     return _selected(data, leave_out(data.index, data.splits, audit, job.config.dataset.remove_leaked, log))
+
+
+def _audit_of(job: Job, data: Data) -> Audit | None:
+    """Return the audit of exactly this data and these splits, or None."""
+    audit = read_audit(job.folder, data.fingerprint)
+    return audit if audit is not None and audit.split == data.splits.digest() else None
+
+
+def _make_audit(job: Job, data: Data, log: Log) -> Audit:
+    from keras_bench.data.audit import audit_images  # the report reads audits and needs no hashing library
+
+    audit = audit_images(data.index, data.splits, data.store, data.fingerprint, log)
+    write_json(job.folder.audit, audit.to_json())
+    return audit
 
 
 def recorded_data(job: Job, data: Data) -> Data | None:

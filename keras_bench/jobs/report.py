@@ -43,7 +43,9 @@ def report(folder: ExperimentDir, models: list[str] | None, measure: bool, log: 
     if measure:
         settings = load_run_config(runs[0].config).latency
         measure_latency(runs, settings, any(has_accelerator(run) for run in runs), log, again=True)
-    log.line(write_report(folder, runs, log).rstrip("\n"))
+    with folder.lock_comparison(log):
+        summary = write_report(folder, runs, log)
+    log.line(summary.rstrip("\n"))
 
 
 def finished_runs(folder: ExperimentDir, models: list[str] | None = None) -> list[RunDir]:
@@ -67,6 +69,8 @@ def finished_runs(folder: ExperimentDir, models: list[str] | None = None) -> lis
 
 def write_report(folder: ExperimentDir, runs: list[RunDir], log: Log) -> str:
     """Write results.csv, figures, class tables, model cards, index.html and summary.txt; returns the last.
+
+    The comparison's lock must be held, so that all of them are of the same runs.
 
     Raises:
         UserError: the runs were tested on different images.

@@ -104,11 +104,14 @@ def run_search(plan: Plan, run: Run, log: Log) -> tuple[list[Point], list[str] |
     Returns:
         The points in the order of the draw, those of failed trials too; and what failed, or None where the very first
         run was refused its input.
+
+    Raises:
+        UserError: another process is at it.
     """
     failed: list[str] = []
     runner = PointRunner(run, log)
     model = plan.models[0]
-    with open_trials(plan) as trials:
+    with sweep_folder(plan.request.out, plan.sweep.name).lock_search(), open_trials(plan) as trials:
         total = trials.search.trials
         log.line(f"trials: {total}" + (f", of which {trials.count()} finished before" if trials.count() else ""))
         while (drawn := trials.next()) is not None:

@@ -22,16 +22,17 @@ from keras_bench.rundir import SweepDir, save_figure, sweep_folder, write_text
 
 def write_results(plan: Plan, points: Sequence[Point], tasks: Sequence[Task], log: Log) -> None:
     """Write and print the table of all finished runs; without one, say so."""
-    runs = [point_run(task.number, task.job) for task in tasks if is_finished(task.job)]
-    if not runs:
-        log.line("no run is finished: there is no table yet")
-        return
-    described = describe_points(points)
-    baseline = next((number for number, point in enumerate(points) if point == plan.sweep.baseline), 0)
-    heading = (plan.sweep.name, plan.sweep.title, tasks[0].job.config.name)
-    table = tabulate(heading, described, runs, baseline)
     folder = sweep_folder(plan.request.out, plan.sweep.name)
-    _write(plan, table, folder)
+    with folder.lock_results(log):  # the runs are read under it too: who writes last knows most
+        runs = [point_run(task.number, task.job) for task in tasks if is_finished(task.job)]
+        if not runs:
+            log.line("no run is finished: there is no table yet")
+            return
+        described = describe_points(points)
+        baseline = next((number for number, point in enumerate(points) if point == plan.sweep.baseline), 0)
+        heading = (plan.sweep.name, plan.sweep.title, tasks[0].job.config.name)
+        table = tabulate(heading, described, runs, baseline)
+        _write(plan, table, folder)
     log.table(sweep_table(table))
     for line in [*captions(table), *table.notes, *table.verdict]:
         log.line(line)

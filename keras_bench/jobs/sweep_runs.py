@@ -63,7 +63,9 @@ class PointRunner:
         """
         lenders = [one.folder for one in self.done if _images(one) == _images(job) and one.folder.audit.is_file()]
         if lenders and not job.folder.audit.is_file():
-            write_bytes(job.folder.audit, lenders[0].audit.read_bytes())
+            with job.folder.lock_audit(self.log):
+                if not job.folder.audit.is_file():
+                    write_bytes(job.folder.audit, lenders[0].audit.read_bytes())
 
 
 def _images(job: Job) -> DatasetConfig:
