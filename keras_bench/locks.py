@@ -7,6 +7,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from keras_bench.console import Log
+from keras_bench.errors import UserError
 
 
 @contextmanager
@@ -40,6 +41,24 @@ def _acquire(lock: FileLock, path: Path, timeout: float) -> None:
     except FileNotFoundError:  # the empty folder was removed at this very moment, as `cache --clear` does
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=timeout)
+
+
+@contextmanager
+def refuse_if_locked(path: Path, message: str) -> Iterator[None]:
+    """Hold a lock file, or say that another process has it instead of waiting.
+
+    Raises:
+        UserError: with this message.
+    """
+    lock = FileLock(path)
+    try:
+        _acquire(lock, path, 0)
+    except Timeout as error:
+        raise UserError(message) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -11,11 +11,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from keras_bench.console import Log
 from keras_bench.errors import UserError
-from keras_bench.locks import wait_for_lock
+from keras_bench.locks import refuse_if_locked, wait_for_lock
 from keras_bench.records.reading import read_json, read_record
 from keras_bench.records.results import PhaseResult, run_label
 
@@ -124,19 +122,9 @@ class RunDir:
         Raises:
             UserError: another process is working in it.
         """
-        with _refuse_second(self.root, ".lock", "wait for it or choose another --out"):
+        remedy = "wait for it or choose another --out"
+        with refuse_if_locked(self.root / ".lock", f"{self.root} is in use by another process; {remedy}"):
             yield
-
-
-@contextmanager
-def _refuse_second(folder: Path, name: str, remedy: str) -> Iterator[None]:
-    """Hold a lock file in a folder; where another process has it, say so instead of waiting."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / name, timeout=0):
-            yield
-    except Timeout as error:
-        raise UserError(f"{folder} is in use by another process; {remedy}") from error
 
 
 class RateSearchDir:
@@ -252,7 +240,8 @@ class SweepDir:
         Raises:
             UserError: another process is drawing and running them.
         """
-        with _refuse_second(self.root, ".search.lock", "wait for it, or give this search another name or --out"):
+        remedy = "wait for it, or give this search another name or --out"
+        with refuse_if_locked(self.root / ".search.lock", f"{self.root} is in use by another process; {remedy}"):
             yield
 
 
