@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -39,12 +40,23 @@ def network_digest(network: keras.Model) -> str:
     train. So a change in how a model is built, or normalised, is a change here, whoever thought of it.
     """
     config = json.loads(network.to_json())
-    names = {layer["name"]: f"layer {i}" for i, layer in enumerate(config["config"]["layers"])}
-    text = json.dumps(_without_names(config, {**names, network.name: "network"}), sort_keys=True)
+    names = {name: f"layer {i}" for i, name in enumerate([network.name, *_layer_names(config)])}
+    text = json.dumps(_without_names(config, names), sort_keys=True)
     digest = hashlib.blake2b(text.encode(), digest_size=16)
     for weight in network.weights:
         digest.update(weight.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _layer_names(tree: Any) -> Iterator[str]:
+    """Yield the name of each layer of a configuration, those of models within models too, in its order."""
+    if isinstance(tree, dict):
+        for layer in tree.get("layers", []):
+            yield layer["config"]["name"]
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for branch in tree:
+            yield from _layer_names(branch)
 
 
 def _without_names(tree: Any, names: dict[str, str]) -> Any:
