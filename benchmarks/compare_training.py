@@ -115,7 +115,7 @@ def fine_tuning(folder: Path, scratch: Path, arguments: argparse.Namespace, numb
     figures = (
         ("fine-tuning of all blocks, images/s", ours_rate, plain_rate, True, ""),
         ("time to the first step of fine-tuning, s", *first_step, False, ""),
-        ("peak memory of training, MB", result.peak_memory_mb, plain["peak_memory_mb"], False, ""),
+        ("peak memory of training, MiB", result.peak_memory_mb, plain["peak_memory_mb"], False, ""),
         ("latency of one image, ms", latency["onnxruntime", 1], plain["latency_ms"], False, "ONNX Runtime; predict()"),
         ("inference, images/s", batch, plain["evaluation"], True, "ONNX Runtime, batch 32; predict() over files"),
     )  # fmt: skip

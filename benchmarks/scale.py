@@ -38,7 +38,7 @@ def main() -> None:
                 parts, memory = measure(arguments, way, images, Path(scratch) / f"{way}-{images}")
                 seconds.append(sum(parts.values()))
                 figures = (f"{seconds[-1]:.1f}", f"{1000 * seconds[-1] / images:.2f}", f"{memory:.0f}")
-                print(f"{way}, {images:,} images: {figures[0]} s, peak memory {figures[2]} MB; {parts}", flush=True)
+                print(f"{way}, {images:,} images: {figures[0]} s, peak memory {figures[2]} MiB; {parts}", flush=True)
                 place = (environment["cpu"], environment["commit"])
                 append("scale", COLUMNS, (way, images, *figures, json.dumps(parts), *place))
             print(f"{way}: {seconds[2] / expected(arguments.images, seconds) - 1:+.1%} from a line", flush=True)

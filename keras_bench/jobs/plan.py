@@ -81,7 +81,7 @@ def print_plan(job: Job, log: Log) -> None:
     disk = sum(_disk_bytes(probe, data, classes) for probe in probes.values())
     log.line(
         f"in all: at most {duration(total)} (early stopping may end sooner), {disk / 1e6:.0f} MB on disk, "
-        f"about {peak_memory_mb() / 1024:.1f} GB of memory"
+        f"about {peak_memory_mb() / 1024:.1f} GiB of memory"
     )
     log.line(f"after training: {_after_training(job)}")
     log.line(f"results would go to {job.run.root}; the same command without --dry-run starts")

@@ -15,7 +15,7 @@ from keras_bench.evaluation.efficiency import pareto_front
 from keras_bench.jobs.gather import gather, refuse_different_tests
 from keras_bench.jobs.latency import has_accelerator, measure_latency
 from keras_bench.records.comparison import Comparison, RunView
-from keras_bench.records.explanations import METHODS
+from keras_bench.records.explanations import METHOD_TITLES
 from keras_bench.reporting import comparison_figures as side_by_side
 from keras_bench.reporting.comparison import classes_csv, comparison_table, results_csv
 from keras_bench.reporting.figures import confusion_matrix, learning_curves
@@ -91,7 +91,7 @@ def write_report(folder: ExperimentDir, runs: list[RunDir], log: Log) -> str:
                 save_figure(figure, folder.figures / name)
         if comparison.explained:
             titles = comparison.class_titles
-            save_figure(explanation_grid(comparison.explained, METHODS, titles), folder.figures / "explanations")
+            save_figure(explanation_grid(comparison.explained, METHOD_TITLES, titles), folder.figures / "explanations")
         write_text(folder.page, report_page(comparison, figures, facts))
         advance(1)
     summary = _summary(folder, comparison)

@@ -9,7 +9,9 @@ import numpy as np
 
 from keras_bench.records.reading import arrays_of, record_of
 
-METHODS = ("saliency", "smoothgrad", "gradcam", "gradcam++")
+# What people call each method.
+METHOD_TITLES = {"saliency": "Saliency", "smoothgrad": "SmoothGrad", "gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++"}
+METHODS = tuple(METHOD_TITLES)
 RANDOM = "random"  # the map every method has to beat: the cells in random order
 
 

@@ -11,7 +11,7 @@ FIGURES = {
     "test_macro_f1": ("F1", 100, 1),
     "test_macro_auc": ("AUC", 100, 1),
     "parameters_millions": ("parameters, M", 1, 1),
-    "megabytes": ("MB", 1, 1),
+    "megabytes": ("weights, MiB", 1, 1),  # sources print MB and mean 2**20 bytes
     "cpu_ms": ("CPU, ms", 1, 0),
     "gpu_ms": ("GPU, ms", 1, 0),
     "training_seconds": ("training, s", 1, 0),
@@ -106,7 +106,3 @@ class Study:
     def row(self, model: str, phase: str) -> Published | None:
         """Return the published row of a model and phase, or None."""
         return next((one for one in self.rows if (one.model, one.phase) == (model, phase)), None)
-
-    def states(self, figure: str) -> bool:
-        """Return whether any row has a figure."""
-        return any(figure in row.figures for row in self.rows)

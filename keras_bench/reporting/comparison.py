@@ -12,22 +12,26 @@ from keras_bench.console import duration
 from keras_bench.records.comparison import Comparison, PhaseView, RunView
 from keras_bench.records.statistics import ClassScores, Interval
 
+COLUMNS = (
+    "model", "phase", "val top-1", "test top-1", "top-5", "macro-F1", "AUC", "ECE", "params", "mult-adds", "ms",
+    "s/epoch", "training", "memory",
+)  # fmt: skip
 METRICS = ("cross_entropy", "top1", "top5", "balanced_accuracy", "macro_f1", "macro_auc")
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """Return a table for the terminal, best final phase by val top-1 first; val chose, test only reports."""
+    """Return a table for the terminal, best final phase by val top-1 first; val chose, test only reports.
+
+    Columns without any value are left out.
+    """
     caption = "* final phase, chosen on val. No decision used test. [low, high]: 95 % interval over test images."
     table = Table(title=Text(comparison.name), caption=Text(caption))
-    for name in ("model", "phase"):
-        table.add_column(name)
-    for name in ("val top-1", "test top-1", "top-5", "macro-F1", "AUC", "ECE", "params", "mult-adds", "ms", "s/epoch"):
-        table.add_column(name, justify="right")
-    for name in ("training", "memory"):
-        table.add_column(name, justify="right")
-    for run in comparison.runs:
-        for phase, view in run.phases.items():
-            table.add_row(*_cells(run, phase, view), end_section=phase == list(run.phases)[-1])
+    rows = [(run, phase, _cells(run, phase, view)) for run in comparison.runs for phase, view in run.phases.items()]
+    kept = [place for place in range(len(COLUMNS)) if any(str(cells[place]) != "—" for *_, cells in rows)]
+    for place in kept:
+        table.add_column(COLUMNS[place], justify="left" if COLUMNS[place] in ("model", "phase") else "right")
+    for run, phase, cells in rows:
+        table.add_row(*(cells[place] for place in kept), end_section=phase == list(run.phases)[-1])
     return table
 
 
@@ -49,7 +53,7 @@ def _cells(run: RunView, phase: str, view: PhaseView) -> list[str | Text]:
         f"{latency.p50_ms:.1f}" if latency and is_final else "—",
         f"{result.seconds_per_epoch:.1f}",
         duration(result.seconds),
-        f"{result.peak_memory_mb / 1024:.2f} GB",
+        f"{result.peak_memory_mb / 1024:.2f} GiB",
     ]
 
 

@@ -1,6 +1,6 @@
 """Explanation maps laid over their images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import colormaps
@@ -32,12 +32,12 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return np.round((1 - OPACITY) * gray + OPACITY * colors).astype(np.uint8)
 
 
-def explanation_grid(images: Sequence[ExplainedImage], methods: Sequence[str], titles: Sequence[str]) -> Figure:
+def explanation_grid(images: Sequence[ExplainedImage], methods: Mapping[str, str], titles: Sequence[str]) -> Figure:
     """Draw each image and the maps of every model side by side, with a colour bar.
 
     Args:
         images: at least one, each explained by the same models.
-        methods: columns of each model.
+        methods: columns of each model: what each method is called.
         titles: K class names for people.
     """
     models = [model.label for model in images[0].models]
@@ -55,7 +55,8 @@ def explanation_grid(images: Sequence[ExplainedImage], methods: Sequence[str], t
                 axes.imshow(overlay(explained.image, model.maps[method]))
                 head = f"{plain(model.label)}\n" if row == 0 and number == 0 else ""
                 answer = f"{shorten(titles[model.answer])} {model.probability:.0%}" if number == 0 else ""
-                axes.set_title(f"{head}{answer}\n{method}" if answer else f"\n{method}", fontsize=6, loc="left")
+                title = methods[method]
+                axes.set_title(f"{head}{answer}\n{title}" if answer else f"\n{title}", fontsize=6, loc="left")
     scale = figure.colorbar(ScalarMappable(cmap=COLORMAP), ax=grid, shrink=0.5, aspect=40)
     scale.set_ticks([0, 1], labels=["none", "most"])
     scale.set_label("evidence for the answer")

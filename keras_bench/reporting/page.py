@@ -16,11 +16,11 @@ from keras_bench.console import duration
 from keras_bench.records.audit import Audit
 from keras_bench.records.comparison import Comparison, RunView
 from keras_bench.records.cost import CALLS, DEVICES
-from keras_bench.records.explanations import METHODS
+from keras_bench.records.explanations import METHOD_TITLES
 from keras_bench.records.statistics import NOT_DEFINED, Interval
 from keras_bench.records.study import CLAIMED, FIGURES
 from keras_bench.reporting.overlays import COLORMAP, overlay
-from keras_bench.reporting.published import beside, stated_figures
+from keras_bench.reporting.published import beside, not_run, shown_rows, stated_figures
 from keras_bench.reporting.svg import inline_svg
 
 MINORITY = 5  # classes with the fewest training images that are listed
@@ -44,7 +44,8 @@ def report_page(comparison: Comparison, figures: Mapping[str, Figure], facts: Ma
         facts=facts,
         calls=CALLS,
         devices=DEVICES,
-        methods=METHODS,
+        methods=METHOD_TITLES,
+        columns=filled_columns(comparison),
         **published_figures(comparison),
         batch_sizes=sorted({one.batch_size for run in comparison.runs for one in run.latencies}),
         minority=minority_classes(comparison),
@@ -54,9 +55,25 @@ def report_page(comparison: Comparison, figures: Mapping[str, Figure], facts: Ma
 
 def published_figures(comparison: Comparison) -> dict[str, Any]:
     """Return how the figures of published claims, and those that its rows state, are named and shown."""
-    study = comparison.study
-    stated = [(name, FIGURES[name][0]) for name in stated_figures(study)] if study else []
-    return {"claimed": CLAIMED, "stated": stated, "beside": partial(beside, comparison)}
+    rows = shown_rows(comparison)
+    return {
+        "claimed": CLAIMED,
+        "published_rows": rows,
+        "not_run": not_run(comparison),
+        "stated": [(name, FIGURES[name][0]) for name in stated_figures(rows)],
+        "beside": partial(beside, comparison),
+    }
+
+
+def filled_columns(comparison: Comparison) -> set[str]:
+    """Return which columns of the comparison that may be empty are not.
+
+    They are named by a metric of SplitMetrics; "published" means that any of ours has a published figure below it.
+    """
+    tests = [view.test for run in comparison.runs for view in run.phases.values()]
+    filled = {name for test in tests for name, found in test.items() if found is not None}
+    stated = {name for row in shown_rows(comparison) for name in row.figures}
+    return filled | ({"published"} if stated & {"test_top1", "test_macro_f1", "test_macro_auc"} else set())
 
 
 def environment() -> Environment:

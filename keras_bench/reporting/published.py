@@ -1,16 +1,40 @@
 """What a study's source published beside what was measured here, for the terminal and the page."""
 
+from collections.abc import Sequence
+
 from rich.table import Table
 from rich.text import Text
 
 from keras_bench.console import table_text
 from keras_bench.records.comparison import Comparison, RunView
-from keras_bench.records.study import CLAIMED, FIGURES, Published, Study
+from keras_bench.records.study import CLAIMED, FIGURES, Published
+
+MEBIBYTE = 1 << 20  # what the sources' "MB" are: ResNet50's 25.6 M parameters of 4 bytes are 97.7 of them, they say 98
 
 
-def stated_figures(study: Study) -> list[str]:
-    """Return the names of FIGURES that any row of a study states."""
-    return [name for name in FIGURES if study.states(name)]
+def shown_rows(comparison: Comparison) -> list[Published]:
+    """Return the published rows that something here stands beside: those whose model and phase were trained."""
+    trained = {(run.model, phase) for run in comparison.runs for phase in run.phases}
+    return [row for row in (comparison.study.rows if comparison.study else []) if (row.model, row.phase) in trained]
+
+
+def not_run(comparison: Comparison) -> str:
+    """Return one line on the published rows of what was not trained here, or "" where there are none."""
+    shown = shown_rows(comparison)
+    absent: dict[str, list[str]] = {}
+    for row in comparison.study.rows if comparison.study else []:
+        if row not in shown:
+            absent.setdefault(row.model, []).append(row.phase)
+    here = {run.model for run in comparison.runs}
+    names = [f"{model} ({' and '.join(phases)})" if model in here else model for model, phases in absent.items()]
+    if not names:
+        return ""
+    return f"Published too, with nothing here to compare, since it was not trained: {', '.join(names)}."
+
+
+def stated_figures(rows: Sequence[Published]) -> list[str]:
+    """Return the names of FIGURES that any of some published rows states."""
+    return [name for name in FIGURES if any(name in row.figures for row in rows)]
 
 
 def beside(comparison: Comparison, row: Published, name: str) -> str:
@@ -40,7 +64,7 @@ def measured(run: RunView, phase: str, name: str) -> float | None:
         return latency.p50_ms if latency else None
     return {
         "parameters_millions": result.parameters / 1e6,
-        "megabytes": run.cost.weight_bytes / 1e6 if run.cost else None,
+        "megabytes": run.cost.weight_bytes / MEBIBYTE if run.cost else None,
         "training_seconds": result.seconds,
     }.get(name)
 
@@ -53,16 +77,18 @@ def published_text(comparison: Comparison) -> list[str]:
     lines = [f"Published: {study.source}."]
     if not study.comparable:
         lines.append(f"Other data here, so published figures (†) do not compare: {study.difference}.")
-    if study.rows:
-        lines.append(table_text(_rows(comparison, study)))
+    rows = shown_rows(comparison)
+    if rows:
+        lines.append(table_text(_rows(comparison, rows)))
+    lines += [line] if (line := not_run(comparison)) else []
     return lines + _claims(comparison)
 
 
-def _rows(comparison: Comparison, study: Study) -> Table:
-    table, names = Table(caption=Text("published | here")), stated_figures(study)
+def _rows(comparison: Comparison, rows: Sequence[Published]) -> Table:
+    table, names = Table(caption=Text("published | here")), stated_figures(rows)
     for heading in ("model", "phase", *(FIGURES[name][0] for name in names)):
         table.add_column(heading, justify="left" if heading in ("model", "phase") else "right")
-    for row in study.rows:
+    for row in rows:
         table.add_row(row.model, row.phase, *(beside(comparison, row, name) for name in names))
     return table
 

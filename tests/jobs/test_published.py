@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from matplotlib.figure import Figure
@@ -13,10 +14,11 @@ from keras_bench.console import Log, table_text
 from keras_bench.evaluation.efficiency import pareto_front
 from keras_bench.jobs.gather import gather
 from keras_bench.records.explanations import Explanations
+from keras_bench.records.study import FIGURES
 from keras_bench.reporting.comparison import comparison_table, results_csv
 from keras_bench.reporting.comparison_figures import COLORS, accuracy_for_cost, all_learning_curves, styles
-from keras_bench.reporting.page import environment, published_figures, report_page
-from keras_bench.reporting.published import published_text
+from keras_bench.reporting.page import environment, filled_columns, published_figures, report_page
+from keras_bench.reporting.published import measured, published_text
 from keras_bench.rundir import RunDir, experiment_folder, write_bytes, write_text
 from tests.made import make_run
 
@@ -74,7 +76,7 @@ def test_the_claims_of_the_intel_study_are_confirmed_overturned_or_left_open(tmp
     row = re.search(r"<tr><td class=\"wide\">EfficientNetB0 has the shorter epoch</td>.*?</tr>", page, re.DOTALL)[0]
     assert "<td>20.0</td>" in row
     assert "the opposite" in row
-    assert not comparison.study.states("test_top1")
+    assert "test top-1" not in page[page.index("All figures") :]  # no row states it
 
 
 def test_a_claim_about_a_model_that_did_not_run_is_not_judged_nor_one_on_other_data(tmp_path):
@@ -105,6 +107,45 @@ def test_figures_that_never_compare_are_marked_and_give_the_reason(tmp_path):
         assert "31,906 † | 8" in part
         assert "0.188 † | —" in part
     assert comparison.runs[0].label == "ResNet34"  # all of it trained from scratch: no need to mark some
+
+
+def test_what_was_published_of_models_that_did_not_run_is_told_in_one_line(tmp_path):
+    make_run(tmp_path, "ResNet34", skills=(("scratch", 2.0),))
+    comparison = gathered(as_study(tmp_path, "imagenet100"), ["ResNet34"])
+    line = "Published too, with nothing here to compare, since it was not trained: ResNet50, EfficientNetB0, ResNet18."
+    part = published_part(comparison)
+    assert f'<p class="note">{line}</p>' in part
+    assert re.findall(r'<tr><td>(\w+)</td><td class="left">(\w+)</td>', part) == [("ResNet34", "scratch")]
+    told = "\n".join(published_text(comparison))
+    assert line in told
+    assert re.findall(r"│ (ResNet\d+|EfficientNet\w+)", told) == ["ResNet34"]
+
+
+def test_a_study_of_other_models_and_phases_only_is_one_line(tmp_path):
+    make_run(tmp_path, "MobileNet", names=[f"n{k}" for k in range(9)], images=90)
+    make_run(tmp_path, "VGG16", skills=(("tl", 2.0),), names=[f"n{k}" for k in range(9)], images=90)
+    folder = as_study(tmp_path, "tiny-imagenet")
+    alone = gathered(folder, ["MobileNet"])
+    told = published_text(alone)
+    names = "VGG16, ResNet50, EfficientNetB0"
+    assert told[2:] == [f"Published too, with nothing here to compare, since it was not trained: {names}."]
+    assert "<table" not in published_part(alone)
+    assert "published" not in filled_columns(alone)
+    both = gathered(folder, ["MobileNet", "VGG16"])
+    assert published_text(both)[-1].endswith("since it was not trained: ResNet50, EfficientNetB0, VGG16 (ft).")
+    assert "57.5 † | " in published_part(both)
+    assert "published" in filled_columns(both)
+
+
+def test_published_megabytes_are_of_two_to_the_twenty_bytes(tmp_path):
+    make_run(tmp_path, "ResNet50", skills=(("tl", 2.0),))
+    run = gathered(tmp_path / "made", ["ResNet50"]).runs[0]
+    # ResNet50 without top, a hidden layer of 256 and 200 classes, by hand.
+    parameters = 23_587_712 + (2048 + 1) * 256 + (256 + 1) * 200
+    ours = measured(replace(run, cost=replace(run.cost, weight_bytes=4 * parameters)), "tl", "megabytes")
+    assert ours == pytest.approx(92.2, abs=0.05)
+    assert ours == pytest.approx(92.8, rel=0.01)  # what the source of tiny-imagenet prints as "MB"
+    assert FIGURES["megabytes"][0] == "weights, MiB"
 
 
 def published_part(comparison):

@@ -1,5 +1,6 @@
 """The report: rebuilt from run folders alone, refuses what cannot be compared, and opens in a browser."""
 
+import base64
 import csv
 import json
 import os
@@ -199,7 +200,8 @@ def test_published_figures_stand_beside_ours_only_where_the_data_is_the_same(tmp
     assert main(["report", str(folder)]) == 0
     page = (folder / "index.html").read_text()
     assert "† Other data here: not comparable" in page
-    assert '<td class="other" data-sort="">63.5 †</td>' in page
+    assert '<span class="ends">study 63.5 †</span>' in page
+    assert "(&#34;study&#34;) what was published" in page or '("study") what was published' in page
     moved = run_folder(tmp_path, "tiny-imagenet", run.model_name, 0)
     names = [f"n{k:08d}" for k in range(200)]
     make_run(tmp_path, "VGG16", names=names, images=1000)
@@ -210,7 +212,7 @@ def test_published_figures_stand_beside_ours_only_where_the_data_is_the_same(tmp
     assert main(["report", str(folder)]) == 0
     page = (folder / "index.html").read_text()
     assert "not comparable" not in page
-    assert re.search(r'<td data-sort="0.635">63.5</td>', page)  # VGG16 after fine-tuning, as published
+    assert '<span class="ends">study 63.5</span>' in page  # VGG16 after fine-tuning, as published
 
 
 @pytest.fixture(scope="module")
@@ -282,6 +284,54 @@ def test_the_page_opens_offline_sorts_and_asks_for_nothing(kind, experiment, hos
     assert json.loads(title.replace("&quot;", '"')) == [True, True, "descending", True, "ascending", 0, 0, False, True]
     assert console == []
     assert requests == set()
+
+
+@pytest.fixture(scope="module")
+def widest(tmp_path_factory):
+    """All columns filled: a study with every figure, more than five classes, bundles left out, and long names."""
+    out = tmp_path_factory.mktemp("widest")
+    for model in ("InceptionResNetV2", "ResNet50", "EfficientNetB0"):
+        make_run(out, model)
+    make_run(out, "MobileNetV3Large", seed=10)
+    (out / "made").rename(out / "tiny-imagenet")
+    for path in (out / "tiny-imagenet").glob("*/*/config.yaml"):
+        write_text(path, to_yaml(Config(name="tiny-imagenet")))
+    assert main(["report", str(out / "tiny-imagenet")]) == 0
+    return (out / "tiny-imagenet" / "index.html").read_text()
+
+
+FRAMED = """<script>
+const frame = document.querySelector("iframe");
+frame.addEventListener("load", () => {
+  const page = frame.contentDocument, root = page.documentElement;
+  page.querySelectorAll("details").forEach((part) => { part.open = true; });
+  const cut = [...page.querySelectorAll(".scroll")].filter((part) => part.scrollWidth > part.clientWidth);
+  const names = cut.map((part) => part.querySelector("table").textContent.trim().slice(0, 40));
+  document.title = JSON.stringify([root.clientWidth, root.scrollWidth > root.clientWidth, names]);
+});
+frame.srcdoc = new TextDecoder().decode(Uint8Array.from(atob("PAGE"), (letter) => letter.charCodeAt(0)));
+</script>"""
+
+
+@pytest.mark.skipif(not BROWSER, reason="needs Chromium (Debian: apt install chromium)")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_table_lies_outside_a_page_of_1280_pixels_and_no_page_outside_a_narrow_screen(width, widest, tmp_path):
+    frame = tmp_path / "frame.html"
+    frame.write_text(f"<title></title><body style='margin:0'><iframe width={width} height=900 frameborder=0></iframe>")
+    page = base64.b64encode(widest.encode()).decode()
+    title, console, _ = in_browser(frame, tmp_path, FRAMED.replace("PAGE", page))
+    inside, too_wide, cut = json.loads(title.replace("&quot;", '"'))
+    assert width - 20 <= inside <= width  # less a scroll bar
+    assert not too_wide
+    assert cut == [] if width == 1280 else len(cut) > 3  # which scroll by themselves
+    assert console == []
+
+
+def test_methods_go_by_the_names_people_know(widest):
+    for title in ("Saliency", "SmoothGrad", "Grad-CAM", "Grad-CAM++"):
+        assert f'<td class="left">{title}</td>' in widest
+        assert f'<th class="left">{title}</th>' in widest
+    assert not re.search("gradcam|smoothgrad", widest)
 
 
 def test_the_page_stays_small_and_names_no_outside_address(experiment):

@@ -11,6 +11,7 @@ from keras_bench.console import Log
 from keras_bench.evaluation.classes import confusion_counts
 from keras_bench.evaluation.efficiency import pareto_front
 from keras_bench.jobs.gather import gather
+from keras_bench.records.explanations import METHOD_TITLES
 from keras_bench.records.predictions import Predictions
 from keras_bench.records.results import PhaseResult, SplitMetrics
 from keras_bench.records.statistics import Interval
@@ -18,8 +19,8 @@ from keras_bench.reporting.comparison import comparison_table, results_csv
 from keras_bench.reporting.comparison_figures import accuracy_for_cost, all_learning_curves
 from keras_bench.reporting.figures import confusion_matrix, learning_curves, sample_predictions
 from keras_bench.reporting.model_card import model_card
-from keras_bench.reporting.overlays import overlay
-from keras_bench.reporting.page import interval, points
+from keras_bench.reporting.overlays import explanation_grid, overlay
+from keras_bench.reporting.page import filled_columns, interval, points
 from keras_bench.reporting.svg import inline_svg
 from keras_bench.reporting.text import plain, shorten
 from keras_bench.rundir import experiment_folder
@@ -190,6 +191,26 @@ def test_an_overlay_is_gray_where_there_is_no_evidence_and_coloured_where_there_
     assert np.ptp(mixed[:, 0], axis=-1).max() <= 3  # inferno begins at black
     assert (mixed[:, 7, 0] > mixed[:, 7, 2]).all()  # and ends in light yellow
     assert mixed[:, 7].mean() > mixed[:, 0].mean() + 60
+
+
+def test_the_grid_of_maps_heads_each_by_the_name_people_know(comparison):
+    figure = explanation_grid(comparison.explained, METHOD_TITLES, comparison.class_titles)
+    heads = [axes.get_title(loc="left").split("\n")[-1] for axes in figure.axes[1:5]]
+    assert heads == ["Saliency", "SmoothGrad", "Grad-CAM", "Grad-CAM++"]
+
+
+def test_columns_without_any_value_are_left_out(comparison):
+    shown = [column.header for column in comparison_table(comparison).columns]
+    assert {"top-5", "AUC", "ms"} <= set(shown)
+    bare = [
+        replace(run, latencies=[], phases={p: replace(v, test={**v.test, "top5": None}) for p, v in run.phases.items()})
+        for run in comparison.runs
+    ]
+    fewer = replace(comparison, runs=bare)
+    assert [column.header for column in comparison_table(fewer).columns] == [
+        name for name in shown if name not in ("top-5", "ms")
+    ]
+    assert filled_columns(comparison) - filled_columns(fewer) == {"top5"}
 
 
 def test_a_figure_inside_a_page_follows_its_colours_and_refers_to_nothing_outside(comparison):
