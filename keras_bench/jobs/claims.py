@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_bench.evaluation.claims import differ, half_areas, mean_fall, words_for
 from keras_bench.evaluation.statistics import compare, draw_counts
+from keras_bench.jobs.weights import finished_phase
 from keras_bench.records.comparison import RunView
 from keras_bench.records.explanations import Explanations
 from keras_bench.records.predictions import Predictions
@@ -83,6 +84,4 @@ def _gradcam_areas(run: RunDir) -> dict[str, float]:
 
 
 def _predictions(run: RunDir, split: str) -> Predictions:
-    content = run.read_run()
-    assert content is not None  # only finished runs are gathered
-    return Predictions.from_npz(run.predictions(str(content["final_phase"]), split))
+    return Predictions.from_npz(run.predictions(finished_phase(run), split))

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -21,6 +20,7 @@ from keras_bench.jobs.leaks import Selection, leave_out, recorded_selection, spl
 from keras_bench.jobs.request import Job
 from keras_bench.records.audit import Audit
 from keras_bench.records.dataset import SPLITS, ImageIndex, SplitTable
+from keras_bench.records.reading import read_json, read_record
 from keras_bench.rundir import ExperimentDir, RunDir, write_json, write_text
 
 
@@ -166,10 +166,10 @@ def read_audit(folder: ExperimentDir, fingerprint: str) -> Audit | None:
     """Return the audit of exactly this data, or None."""
     if not folder.audit.is_file():
         return None
-    tree = json.loads(folder.audit.read_text(encoding="utf-8"))
+    tree = read_json(folder.audit)
     if set(tree) != {field.name for field in fields(Audit)}:  # of an older version
         return None
-    audit = Audit.from_json(tree)
+    audit = read_record(folder.audit, Audit.from_json)
     return audit if audit.fingerprint == fingerprint else None
 
 

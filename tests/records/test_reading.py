@@ -10,7 +10,7 @@ from keras_bench.console import Log
 from keras_bench.errors import RunError, UserError
 from keras_bench.jobs.gather import gather
 from keras_bench.jobs.weights import final_phase, finished_phase
-from keras_bench.records.audit import Audit, DuplicateGroup
+from keras_bench.records.audit import AlikeClass, Audit, DuplicateGroup, Leaks
 from keras_bench.records.cost import Cost, Latency, latencies_from_json
 from keras_bench.records.explanations import ExplanationChecks, Explanations, MethodScores
 from keras_bench.records.export import Agreement, Int8, Verification
@@ -20,13 +20,15 @@ from keras_bench.records.statistics import Interval
 from keras_bench.rundir import experiment_folder, run_folder
 from tests.made import make_run
 
+LEAKS = Leaks("val or test", ("a/1.jpg",), ("a/3.jpg",), (AlikeClass("a", ("a/3.jpg",), 4, (("a/3.jpg", "a/2.jpg"),)),))
 AUDIT = Audit(
     source="folder", location="photos", fingerprint="f", images=4, unreadable={}, class_titles={"a": "A"},
     images_per_class={"a": {"train": 3, "val": 1}}, imbalance=1.0, widths={16: 3, 32: 1}, heights={16: 4},
-    modes={"RGB": 4}, formats={"JPEG": 4}, exact_groups=1, near_groups=0, across_splits=1, leaked_exact=("a/1.jpg",),
-    leaked_near=("a/1.jpg",), conflicting=0,
+    modes={"RGB": 4}, formats={"JPEG": 4}, exact_groups=1, near_groups=0, across_splits=1, leaks={"train": LEAKS},
+    conflicting=0,
     groups=(DuplicateGroup("exact", ("a/1.jpg", "a/2.jpg"), ("train", "val"), ("a", "a")),),
-    near_distance=6, pretraining_overlap="", split="s", imbalance_problem="", problems=("one",),
+    near_distance=6, near_likeness=0.9, pretraining_overlap="", split="s",
+    imbalance_problem="", problems=("one",),
 )  # fmt: skip
 AGREEMENT = Agreement(10, 1, 0, 0.1, 0.01, Interval(0.5, 0.2, 0.8), Interval(0.6, 0.3, 0.8), ("a/1.jpg",))
 INT8 = Int8(True, "small", ({"plan": "all"},), test_top1=Interval(0.5, 0.2, 0.8), megabytes=1.5)
