@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,26 +53,32 @@ def multiply_adds(model: keras.Model) -> int:
     Raises:
         RunError: a layer with a matrix of weights that is of no known kind, or a layer that is called several times.
     """
-    return sum(_layer_multiply_adds(layer) for layer in _leaves(model))
+    calls = list(_calls(model))
+    times = Counter(layer for layer, _ in calls)
+    return sum(_layer_multiply_adds(layer, output, times[layer]) for layer, output in calls)
 
 
-def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _leaves(layer)
-        else:
-            yield layer
+def _calls(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, keras.KerasTensor]]:
+    """Yield each call of a layer in this model's own graph, with its output; Keras has no public name for the calls.
+
+    A layer may have been called for other graphs too: loading a Sequential calls its first layer twice.
+    """
+    graph = model._functional if isinstance(model, keras.Sequential) else model
+    for node in (node for level in graph._nodes_by_depth.values() for node in level):
+        if isinstance(node.operation, keras.Model):
+            yield from _calls(node.operation)
+        elif isinstance(node.operation, keras.layers.Layer):
+            yield node.operation, node.outputs[0]
 
 
-def _layer_multiply_adds(layer: keras.layers.Layer) -> int:
+def _layer_multiply_adds(layer: keras.layers.Layer, output: keras.KerasTensor, times: int) -> int:
     # A vector of weights scales or shifts channels (normalisation, layer scale); only matrices multiply and add up.
     if all(len(weight.shape) < 2 for weight in layer.weights):
         return 0
     kernels = _kernels(layer)
-    # `output` is that of the first call; a second call would go uncounted. Keras has no public name for the calls.
-    if len(layer._inbound_nodes) != 1:
-        raise RunError(f"multiply-adds: layer {layer.name} is called {len(layer._inbound_nodes)} times, expected once")
-    positions = math.prod(layer.output.shape[1:-1])
+    if times != 1:
+        raise RunError(f"multiply-adds: layer {layer.name} is called {times} times, expected once")
+    positions = math.prod(output.shape[1:-1])
     return positions * sum(math.prod(kernel.shape) for kernel in kernels)
 
 

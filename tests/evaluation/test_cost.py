@@ -88,6 +88,13 @@ def test_models_inside_are_entered():
     assert multiply_adds(model) == 16 * 12 * 2 + 32 * 5
 
 
+def test_a_loaded_model_with_models_inside_counts_as_before(tmp_path):
+    image = keras.Input((8, 8, 3))  # like ConvNeXt's stem, whose first layer is called twice while it is loaded
+    inner = keras.Sequential([keras.layers.Conv2D(2, 2, strides=2), keras.layers.LayerNormalization()])
+    keras.Model(image, keras.layers.Dense(5)(inner(image))).save(tmp_path / "model.keras")
+    assert multiply_adds(keras.models.load_model(tmp_path / "model.keras")) == 16 * 12 * 2 + 16 * 2 * 5
+
+
 def test_grouped_convolutions_count_in_the_graph_too():
     image = keras.Input((8, 8, 6))
     model = keras.Model(image, keras.layers.Conv2D(6, 3, padding="same", groups=6, use_bias=False)(image))
