@@ -11,9 +11,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
+from keras_bench.records.decision import DecisionMetric, decision_of
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 # YAML has no tuples: a two-element list is accepted for a range, everything else is strict.
 Range = Annotated[tuple[float, float], Strict(False)]
+Monitor = Literal["auto", "val_cross_entropy", "val_top1", "val_balanced_cross_entropy", "val_balanced_accuracy"]
 Factors = Annotated[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], Strict(False)]
 
 
@@ -139,12 +142,33 @@ class TrainingConfig(Section):
         "TensorFlow's own default, which convergence bears; what is reported is full float32 in any case",
     )
     early_stopping_patience: int = Field(5, ge=1, description="epochs without improvement before stopping (ours)")
-    early_stopping_monitor: Literal["val_cross_entropy", "val_top1"] = Field(
-        "val_cross_entropy", description="what early stopping and plateau watch (ours)"
+    early_stopping_monitor: Monitor = Field(
+        "auto",
+        description="what early stopping and plateau watch; auto: val_cross_entropy, or val_balanced_cross_entropy "
+        "where `imbalance` is not none (ours)",
     )
-    checkpoint_monitor: Literal["val_cross_entropy", "val_top1"] = Field(
-        "val_top1", description="what chooses a phase's best epoch (ours)"
+    checkpoint_monitor: Monitor = Field(
+        "auto",
+        description="what chooses a phase's best epoch; auto: val_top1, or val_balanced_accuracy where `imbalance` is "
+        "not none (ours). A balanced one lets balanced accuracy choose among phases, models and sweep points too",
     )
+
+    @property
+    def watched_by_stopping(self) -> str:
+        """What early stopping and plateau watch, "auto" resolved."""
+        usual = "val_cross_entropy" if self.imbalance == "none" else "val_balanced_cross_entropy"
+        return usual if self.early_stopping_monitor == "auto" else self.early_stopping_monitor
+
+    @property
+    def watched_by_checkpoint(self) -> str:
+        """What chooses a phase's best epoch, "auto" resolved."""
+        usual = "val_top1" if self.imbalance == "none" else "val_balanced_accuracy"
+        return usual if self.checkpoint_monitor == "auto" else self.checkpoint_monitor
+
+    @property
+    def decision(self) -> DecisionMetric:
+        """Which metric of val chooses the final phase, and ranks runs and sweep points."""
+        return decision_of(self.watched_by_checkpoint)
 
     @property
     def portion_size(self) -> int:

@@ -25,7 +25,8 @@ def phase_inputs(job: Job, phase: str, data: str, weights: str) -> dict[str, Any
     """Return every setting and fingerprint that the result of a phase depends on, flat.
 
     Paths do not count, contents do; nor do settings that cannot change a result (`runtime`), nor those that only say
-    which file the initial weights are in.
+    which file the initial weights are in. Monitors stand there as what they come to, so that "auto" and the name it
+    stands for are the same.
 
     Args:
         job: the run.
@@ -40,6 +41,8 @@ def phase_inputs(job: Job, phase: str, data: str, weights: str) -> dict[str, Any
     del flat["model.weights"], flat["model.weights_size"]
     if job.backbone.family.pooled_norm:
         flat["model.last_norm"] = "after pooling"  # the same weights in another order are another network
+    flat["training.early_stopping_monitor"] = job.config.training.watched_by_stopping
+    flat["training.checkpoint_monitor"] = job.config.training.watched_by_checkpoint
     return {"model": job.backbone.name, "seed": job.request.seed, "data": data, "weights": weights, **flat}
 
 

@@ -1,6 +1,5 @@
 """What happens between batches and epochs: stop on NaN, keep the best weights, write history, tell the person."""
 
-import csv
 import math
 import os
 import statistics
@@ -14,7 +13,8 @@ import numpy as np
 
 from keras_bench.console import Log, duration
 from keras_bench.errors import RunError
-from keras_bench.records.history import HISTORY_COLUMNS
+from keras_bench.records.decision import DecisionMetric, decision_of
+from keras_bench.records.history import HISTORY_COLUMNS, append_history
 from keras_bench.training.monitors import mode_of
 
 
@@ -136,12 +136,7 @@ class History(keras.callbacks.Callback):
         seconds = time.monotonic() - self.started
         row = {"epoch": epoch + 1, "seconds": f"{seconds:.3f}", "train_seconds": f"{self.trained:.3f}"}
         row |= {name: f"{values[name]:.9g}" for name in HISTORY_COLUMNS if name in values}
-        new = not self.path.is_file()
-        with self.path.open("a", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, HISTORY_COLUMNS)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        append_history(self.path, row)
         self._show(epoch, values, seconds)
 
     def _show(self, epoch: int, values: dict[str, float], seconds: float) -> None:
@@ -154,9 +149,16 @@ class History(keras.callbacks.Callback):
             f"{self.phase:>7} epoch {epoch + 1:>2}/{self.epochs}",
             f"cross-entropy {values['cross_entropy']:.3f} (val {values['val_cross_entropy']:.3f})",
             f"top-1 {values['top1']:6.1%} (val {values['val_top1']:6.1%})",
+            self._balanced(values),
             f"rate {values['learning_rate']:.2g}",
             duration(seconds),
             f"at most {duration(left)} left" if left else "",
             "best so far" if better else "",
         ]
         self.log.line("  ".join(part for part in parts if part))
+
+    def _balanced(self, values: dict[str, float]) -> str:
+        """Return balanced accuracy for the line, where that is what counts."""
+        if decision_of(self.checkpoint.monitor) is DecisionMetric.TOP1:
+            return ""
+        return f"balanced {values['balanced_accuracy']:6.1%} (val {values['val_balanced_accuracy']:6.1%})"

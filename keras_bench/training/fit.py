@@ -162,11 +162,11 @@ def _callbacks(phase: Phase, run: RunDir, log: Log, state: SavedState | None) ->
     """Return new callbacks in the order they must run: decisions, then records, then the state of both."""
     training = phase.config.training
     settings = phase.config.phase(phase.name)
-    checkpoint = AtomicCheckpoint(phase.checkpoint or run.best_weights(phase.name), training.checkpoint_monitor)
+    checkpoint = AtomicCheckpoint(phase.checkpoint or run.best_weights(phase.name), training.watched_by_checkpoint)
     stopping = keras.callbacks.EarlyStopping(
-        training.early_stopping_monitor,
+        training.watched_by_stopping,
         patience=training.early_stopping_patience,
-        mode=mode_of(training.early_stopping_monitor),
+        mode=mode_of(training.watched_by_stopping),
     )
     history = History(run.history(phase.name), phase.name, settings.epochs, phase.steps, log, checkpoint)
     schedule = build_schedule(settings, training)
@@ -180,14 +180,14 @@ def _callbacks(phase: Phase, run: RunDir, log: Log, state: SavedState | None) ->
 
 
 def _outcome(phase: Phase, rows: list[dict[str, float]], resolved: dict[str, Any], log: Log) -> FitOutcome:
-    monitor = phase.config.training.checkpoint_monitor
+    monitor, decision = phase.config.training.watched_by_checkpoint, phase.config.training.decision
     best = best_row(rows, monitor, mode_of(monitor))
     seconds = sum(row["seconds"] for row in rows)
     epochs = phase.config.phase(phase.name).epochs
     why = f", stopped early of {epochs}" if len(rows) < epochs else ""
     log.line(
         f"{phase.name}: {len(rows)} epochs{why} in {duration(seconds)}; best is epoch {int(best['epoch'])} "
-        f"with val top-1 {best['val_top1']:.1%}"
+        f"with val {decision.title} {best[f'val_{decision}']:.1%}"
     )
     return FitOutcome(
         best_epoch=int(best["epoch"]),

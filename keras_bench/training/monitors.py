@@ -1,23 +1,119 @@
 """The metrics every phase is watched by."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
 import keras
 
 
-def build_metrics(num_classes: int) -> list[keras.metrics.Metric]:
-    """Return new cross-entropy and top-1 metrics (and top-5 above five classes) for one-hot labels.
+class ClassBalancedMean(keras.metrics.Metric):
+    """The mean over classes of the mean of a value over each class's images.
 
-    Cross-entropy is plain: `loss` also holds the L2 penalty over whatever trains, and label smoothing, so it does
-    not compare between phases.
+    Sums and numbers of images of each class are kept apart from batch to batch, so that the result over a split does
+    not depend on how it was cut into batches. Classes without an image do not count, as in scikit-learn's
+    `balanced_accuracy_score`.
+
+    Args:
+        num_classes: K.
+        name: of the metric.
+        dtype: of the sums; Keras's float type unless given.
     """
-    metrics = [
-        keras.metrics.CategoricalCrossentropy(name="cross_entropy"),
-        keras.metrics.CategoricalAccuracy(name="top1"),
-    ]
-    if num_classes > 5:
-        metrics.append(keras.metrics.TopKCategoricalAccuracy(5, name="top5"))
-    return metrics
+
+    def __init__(self, num_classes: int, name: str, dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.num_classes = num_classes
+        self.sums = self.add_variable((num_classes,), initializer="zeros", name="sums")
+        self.images = self.add_variable((num_classes,), initializer="zeros", name="images")
+
+    def values(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the value of each image, (batch,), for one-hot labels and probabilities, both (batch, K)."""
+        raise NotImplementedError
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch.
+
+        Args:
+            y_true: one-hot labels, (batch, K).
+            y_pred: probabilities, (batch, K).
+            sample_weight: how much each image counts, (batch,); None: all alike.
+        """
+        members = keras.ops.cast(y_true, self.dtype)
+        if sample_weight is not None:
+            members = members * keras.ops.reshape(keras.ops.cast(sample_weight, self.dtype), (-1, 1))
+        values = keras.ops.cast(self.values(y_true, y_pred), self.dtype)
+        self.sums.assign_add(keras.ops.sum(keras.ops.expand_dims(values, -1) * members, axis=0))
+        self.images.assign_add(keras.ops.sum(members, axis=0))
+
+    def result(self) -> Any:
+        """Return the mean over the classes that have images; 0 before the first image."""
+        present = keras.ops.cast(self.images > 0, self.dtype)
+        means = keras.ops.divide_no_nan(self.sums, self.images)
+        return keras.ops.divide_no_nan(keras.ops.sum(means), keras.ops.sum(present))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments, so that an interrupted phase can be continued."""
+        return {**super().get_config(), "num_classes": self.num_classes}
+
+
+@keras.saving.register_keras_serializable(package="keras_bench")
+class BalancedAccuracy(ClassBalancedMean):
+    """The mean recall over classes, in [0, 1] (Brodersen et al., ICPR 2010)."""
+
+    def __init__(self, num_classes: int, name: str = "balanced_accuracy", dtype: Any = None) -> None:
+        super().__init__(num_classes, name, dtype)
+
+    def values(self, y_true: Any, y_pred: Any) -> Any:
+        """Return 1 for each image whose most probable class is its label, else 0; (batch,)."""
+        return keras.ops.argmax(y_true, axis=-1) == keras.ops.argmax(y_pred, axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="keras_bench")
+class BalancedCrossentropy(ClassBalancedMean):
+    """The mean over classes of the mean cross-entropy of each class's images, in nats.
+
+    It is the cross-entropy under class weights N / (K · n_k) of n_k among N images.
+    """
+
+    def __init__(self, num_classes: int, name: str = "balanced_cross_entropy", dtype: Any = None) -> None:
+        super().__init__(num_classes, name, dtype)
+
+    def values(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the cross-entropy of each image, (batch,), its probability clipped as in Keras's own metric."""
+        return keras.losses.categorical_crossentropy(y_true, y_pred)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One metric that a phase is watched by, on train and, as val_<name>, on val.
+
+    Attributes:
+        mode: which direction is better.
+        build: returns a new metric for K classes.
+        more_than: the number of classes above which it is defined.
+    """
+
+    mode: Literal["min", "max"]
+    build: Callable[[int], keras.metrics.Metric]
+    more_than: int = 0
+
+
+# Cross-entropy is plain: `loss` also holds the L2 penalty over whatever trains, and label smoothing, so it does not
+# compare between phases.
+WATCHED = {
+    "cross_entropy": Watched("min", lambda _: keras.metrics.CategoricalCrossentropy(name="cross_entropy")),
+    "top1": Watched("max", lambda _: keras.metrics.CategoricalAccuracy(name="top1")),
+    "top5": Watched("max", lambda _: keras.metrics.TopKCategoricalAccuracy(5, name="top5"), more_than=5),
+    "balanced_cross_entropy": Watched("min", BalancedCrossentropy),
+    "balanced_accuracy": Watched("max", BalancedAccuracy),
+}
+
+
+def build_metrics(num_classes: int) -> list[keras.metrics.Metric]:
+    """Return a new metric of each kind that is defined for so many classes, for one-hot labels."""
+    return [watched.build(num_classes) for watched in WATCHED.values() if num_classes > watched.more_than]
 
 
 def mode_of(monitor: str) -> str:
-    """Return "min" or "max": which direction of a monitored metric is better."""
-    return "max" if monitor.endswith("top1") else "min"
+    """Return "min" or "max": which direction of a monitored metric, e.g. "val_top1", is better."""
+    return WATCHED[monitor.removeprefix("val_")].mode

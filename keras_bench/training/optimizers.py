@@ -38,7 +38,7 @@ def build_optimizer(config: PhaseConfig, accumulation_steps: int = 1) -> keras.o
 def build_schedule(config: PhaseConfig, training: TrainingConfig) -> keras.callbacks.Callback | None:
     """Return the callback that changes the learning rate between epochs, or None for a constant one."""
     if config.learning_rate_schedule == "plateau":
-        monitor = training.early_stopping_monitor
+        monitor = training.watched_by_stopping
         return keras.callbacks.ReduceLROnPlateau(
             monitor, factor=config.plateau_factor, patience=config.plateau_patience, mode=mode_of(monitor)
         )

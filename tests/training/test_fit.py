@@ -110,6 +110,48 @@ def test_the_best_epoch_is_kept_and_history_tells_why(tmp_path):
     assert best["val_loss"] > best["val_cross_entropy"]
 
 
+def model_whose_features_vary():
+    """Values of a random MobileNet shrink from layer to layer until all images look alike; BatchNorm can undo that."""
+    model = make_model()
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.moving_variance.assign(keras.ops.full_like(layer.moving_variance, 0.05))
+    return model
+
+
+BLACK, WHITE = np.zeros((32, 32, 3), np.float32), np.full((32, 32, 3), 255, np.float32)
+
+
+def changing_labels(start):
+    """Black is class 0 throughout; white is class 1 in the first epoch and class 0 in the second."""
+    images = np.array([BLACK, WHITE] * 4)
+    first, second = ([0, 1] * 4, [0] * 8)
+    labels = np.eye(3, dtype=np.float32)[np.array([first] * 12 + [second] * 12)]
+    return tf.data.Dataset.from_tensor_slices(labels).map(lambda batch: (images, batch)).skip(12 * start)
+
+
+@pytest.mark.parametrize(("imbalance", "kept"), [("none", 2), ("focal", 1)])
+def test_the_two_monitors_keep_different_epochs(tmp_path, imbalance, kept):
+    # Six images of class 0, two of them white, and one of class 1. The first epoch teaches to answer white with 1:
+    # five of seven right, but 4/6 of class 0 and all of class 1. The second teaches to answer all with 0.
+    images, labels = np.array([BLACK] * 4 + [WHITE] * 3), np.eye(3, dtype=np.float32)[[0] * 6 + [1]]
+    validation = tf.data.Dataset.from_tensor_slices((images, labels)).batch(2)
+    phase = replace(
+        make_phase(f"training.imbalance={imbalance}", "tl.epochs=2", "tl.learning_rate=0.02", "model.dropout=0"),
+        steps=12,
+    )
+    run = run_folder(tmp_path, "test", "MobileNet", 0)
+    run.phase("tl").mkdir(parents=True)
+    outcome = fit_phase(model_whose_features_vary(), phase, run, changing_labels, validation, Log())
+    rows = read_history(run.history("tl"))
+    assert [row["val_top1"] for row in rows] == pytest.approx([5 / 7, 6 / 7])
+    assert [row["val_balanced_accuracy"] for row in rows] == pytest.approx([(4 / 6 + 1) / 2, 1 / 2])
+    assert outcome.best_epoch == kept
+    model = make_model()
+    model.load_weights(run.best_weights("tl"))
+    assert model.predict(WHITE[None], verbose=0).argmax() == (1 if kept == 1 else 0)
+
+
 def test_an_interrupted_phase_goes_on_as_if_nothing_had_happened(tmp_path):
     phase = make_phase("training.early_stopping_patience=2")
     whole, expected = run_phase(tmp_path / "whole", phase)

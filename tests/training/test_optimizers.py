@@ -2,7 +2,6 @@ import keras
 import pytest
 
 from keras_bench.config import PhaseConfig, TrainingConfig
-from keras_bench.training.monitors import build_metrics, mode_of
 from keras_bench.training.optimizers import build_optimizer, build_schedule, scheduled_rate
 
 
@@ -45,10 +44,3 @@ def test_one_key_chooses_the_schedule():
     assert build_schedule(PhaseConfig(learning_rate_schedule="constant"), training) is None
     cosine = build_schedule(PhaseConfig(learning_rate_schedule="cosine"), training)
     assert isinstance(cosine, keras.callbacks.LearningRateScheduler)
-
-
-def test_directions_and_metrics():
-    assert mode_of("val_top1") == "max"
-    assert mode_of("val_cross_entropy") == "min"
-    assert [metric.name for metric in build_metrics(5)] == ["cross_entropy", "top1"]
-    assert [metric.name for metric in build_metrics(6)] == ["cross_entropy", "top1", "top5"]
