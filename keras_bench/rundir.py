@@ -14,6 +14,7 @@ from typing import Any
 from keras_bench.console import Log
 from keras_bench.errors import UserError
 from keras_bench.locks import refuse_if_locked, wait_for_lock
+from keras_bench.records.decision import DecisionMetric
 from keras_bench.records.reading import read_json, read_record
 from keras_bench.records.results import PhaseResult, run_label
 
@@ -110,6 +111,11 @@ class RunDir:
     def read_run(self) -> dict[str, Any] | None:
         """Return run.json's content, or None while the run is not finished."""
         return read_json(self.run) if self.run.is_file() else None
+
+    def chosen_by(self) -> DecisionMetric:
+        """Return which metric of val chose the final phase of a finished run; a run that does not say: top-1."""
+        usual = f"val {DecisionMetric.TOP1}"
+        return read_record(self.run, lambda run: DecisionMetric(run.get("chosen_by", usual).removeprefix("val ")))
 
     def rate_search(self, phase: str) -> "RateSearchDir":
         """Return where a search for the phase's learning rate goes: beside the run, of which it is no part."""

@@ -69,10 +69,16 @@ def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarr
     return np.asarray(special.softmax(logits / temperature, axis=1))
 
 
-def cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Return the mean negative log probability of the true class, nats."""
+def cross_entropy(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return the mean negative log probability of the true class, nats.
+
+    Args:
+        labels: int64, (N,).
+        probabilities: float, (N, K).
+        weights: how much each image counts, float, (N,); None: all alike.
+    """
     of_true = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(of_true, SMALLEST)).mean())
+    return float(np.average(-np.log(np.maximum(of_true, SMALLEST)), weights=weights))
 
 
 def coverage_curve(right: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from keras_bench.errors import RunError
-from keras_bench.evaluation.statistics import correct, draw_counts, paired_test, recall_interval, top1_interval
+from keras_bench.evaluation.decisions import paired_test, score, score_interval
+from keras_bench.evaluation.statistics import correct, draw_counts, recall_interval
 from keras_bench.evaluation.verdict import sweep_verdict
+from keras_bench.records.decision import DecisionMetric
 from keras_bench.records.statistics import Interval, PairedTest
 from keras_bench.records.sweep import (
     Factor,
@@ -38,7 +40,11 @@ Counts = Callable[[int], np.ndarray]
 
 
 def tabulate(
-    heading: tuple[str, str, str], points: Sequence[SweepPoint], runs: Sequence[PointRun], baseline: int
+    heading: tuple[str, str, str],
+    points: Sequence[SweepPoint],
+    runs: Sequence[PointRun],
+    baseline: int,
+    decision: DecisionMetric = DecisionMetric.TOP1,
 ) -> SweepTable:
     """Return the table of a sweep's finished runs.
 
@@ -47,17 +53,18 @@ def tabulate(
         points: all points in order, those without a finished run too.
         runs: at least one.
         baseline: place of the point that the others are tested against.
+        decision: the metric that the runs' val scores are of, and that they are tested in.
     """
     counts = cache(draw_counts)
     by_place = _by_place(runs)
     models = list(dict.fromkeys(model for model, _ in by_place))
     minority = _minority(by_place.get((models[0], baseline), list(runs))[0])
-    rows = {place: _row(points[place[1]], found, minority, counts) for place, found in by_place.items()}
+    rows = {place: _row(points[place[1]], found, minority, counts, decision) for place, found in by_place.items()}
     seeds = _shared_seeds(by_place)
-    tests, notes = _pair(by_place, points, baseline, seeds, counts)
+    tests, notes = _pair(by_place, points, baseline, seeds, counts, decision)
     for model in models:
         of_model = [place for place in rows if place[0] == model]
-        best = max(of_model, key=lambda place: rows[place].val_top1)  # the first of equals
+        best = max(of_model, key=lambda place: rows[place].val_score)  # the first of equals
         for place in of_model:
             rows[place] = replace(
                 rows[place], paired=tests.get(place), is_best=place == best, is_baseline=place[1] == baseline
@@ -65,9 +72,12 @@ def tabulate(
     whole = tuple(rows.values())
     return SweepTable(
         *heading,
+        decision=decision,
         rows=whole,
-        factors=_factors(points, by_place, rows, counts),
-        verdict=tuple(line for model in models for line in sweep_verdict([row for row in whole if row.model == model])),
+        factors=_factors(points, by_place, rows, counts, decision),
+        verdict=tuple(
+            line for model in models for line in sweep_verdict([row for row in whole if row.model == model], decision)
+        ),
         notes=tuple(notes),
         seed=seeds,
         minority=minority,
@@ -100,7 +110,9 @@ def _minority(run: PointRun) -> tuple[str, ...]:
     return tuple(name for name, n in run.train_images.items() if n <= largest)
 
 
-def _row(point: SweepPoint, runs: list[PointRun], minority: tuple[str, ...], counts: Counts) -> SweepRow:
+def _row(
+    point: SweepPoint, runs: list[PointRun], minority: tuple[str, ...], counts: Counts, decision: DecisionMetric
+) -> SweepRow:
     one, right = runs[0], _mean_right(runs)
     drawn = counts(len(right))
     present = np.unique(one.labels).tolist()
@@ -110,10 +122,10 @@ def _row(point: SweepPoint, runs: list[PointRun], minority: tuple[str, ...], cou
         model=one.model,
         seeds=tuple(run.seed for run in runs),
         phases=tuple(dict.fromkeys(run.phase for run in runs)),
-        val_top1=float(np.mean([run.val_top1 for run in runs])),
-        top1=top1_interval(right, drawn),
-        top1_of_seeds=tuple(float(run.right.mean()) for run in runs),
-        balanced_accuracy=recall_interval(right, one.labels, present, drawn),
+        val_score=float(np.mean([run.val_score for run in runs])),
+        top1=score_interval(right, one.labels, drawn, DecisionMetric.TOP1),
+        scores_of_seeds=tuple(score(run.right, run.labels, decision) for run in runs),
+        balanced_accuracy=score_interval(right, one.labels, drawn, DecisionMetric.BALANCED_ACCURACY),
         minority_recall=recall_interval(right, one.labels, fewest, drawn) if fewest else None,
         seconds=float(np.mean([run.seconds for run in runs])),
         test=one.test,
@@ -140,7 +152,12 @@ def _shared_seeds(by_place: Runs) -> dict[str, int]:
 
 
 def _pair(
-    by_place: Runs, points: Sequence[SweepPoint], baseline: int, seeds: Mapping[str, int], counts: Counts
+    by_place: Runs,
+    points: Sequence[SweepPoint],
+    baseline: int,
+    seeds: Mapping[str, int],
+    counts: Counts,
+    decision: DecisionMetric,
 ) -> tuple[dict[Place, PairedTest], list[str]]:
     """Test every point against the baseline of its model, with Holm's correction over all of them; and what cannot."""
     tests: dict[Place, PairedTest] = {}
@@ -155,8 +172,8 @@ def _pair(
         for place in others:
             run, label = _of_seed(by_place[place], seeds[model]), points[place[1]].label
             if run.test == base.test:
-                drawn = counts(len(base.right))
-                tests[place] = paired_test(points[baseline].label, base.right, label, run.right, drawn)
+                pair = (points[baseline].label, base.right), (label, run.right)
+                tests[place] = paired_test(*pair, base.labels, counts(len(base.right)), decision, len(by_place))
             else:
                 notes.append(f"{model}, {label}: tested on other images than the baseline, so the two are not paired")
     return dict(zip(tests, correct(list(tests.values())), strict=True)), notes
@@ -167,21 +184,30 @@ def _of_seed(runs: Sequence[PointRun], seed: int) -> PointRun:
 
 
 def _factors(
-    points: Sequence[SweepPoint], by_place: Runs, rows: Mapping[Place, SweepRow], counts: Counts
+    points: Sequence[SweepPoint],
+    by_place: Runs,
+    rows: Mapping[Place, SweepRow],
+    counts: Counts,
+    decision: DecisionMetric,
 ) -> tuple[Factor, ...]:
     """Return a factor for each key that varies, or one for the points as such where their keys differ or have names."""
     keys = list(points[0].settings)
     if any(point.named or set(point.settings) != set(keys) for point in points):
-        found = [_factor(POINT, [{POINT: point.label} for point in points], by_place, rows, counts)]
+        found = [_factor(POINT, [{POINT: point.label} for point in points], by_place, rows, counts, decision)]
     else:
         settings = [dict(point.settings) for point in points]
         varying = [key for key in keys if len({_identity(one[key]) for one in settings}) > 1]
-        found = [_factor(key, settings, by_place, rows, counts) for key in varying]
+        found = [_factor(key, settings, by_place, rows, counts, decision) for key in varying]
     return tuple(factor for factor in found if len(factor.values) > 1)
 
 
 def _factor(
-    key: str, settings: list[dict[str, Any]], by_place: Runs, rows: Mapping[Place, SweepRow], counts: Counts
+    key: str,
+    settings: list[dict[str, Any]],
+    by_place: Runs,
+    rows: Mapping[Place, SweepRow],
+    counts: Counts,
+    decision: DecisionMetric,
 ) -> Factor:
     names = short_keys(settings[0])
     several = len({model for model, _ in by_place}) > 1
@@ -197,10 +223,10 @@ def _factor(
         key,
         tuple(values[one] for one in order),
         tuple(
-            FactorLine(label, tuple(rows[found[one]].top1 if one in found else None for one in order))
+            FactorLine(label, tuple(rows[found[one]].test_score(decision) if one in found else None for one in order))
             for label, found in lines.items()
         ),
-        _mean([found for found in lines.values() if len(found) == len(order)], order, by_place, counts),
+        _mean([found for found in lines.values() if len(found) == len(order)], order, by_place, counts, decision),
     )
 
 
@@ -213,11 +239,12 @@ def _identity(value: Any) -> str:
 
 
 def _mean(
-    whole: list[dict[str, Place]], order: list[str], by_place: Runs, counts: Counts
+    whole: list[dict[str, Place]], order: list[str], by_place: Runs, counts: Counts, decision: DecisionMetric
 ) -> tuple[Interval, ...] | None:
     """Return the mean over lines that have all values, so that every value is averaged over the same settings."""
     tests = {by_place[place][0].test for line in whole for place in line.values()}
     if len(whole) < 2 or len(tests) > 1:
         return None
     rights = [np.mean([_mean_right(by_place[line[one]]) for line in whole], axis=0) for one in order]
-    return tuple(top1_interval(right, counts(len(right))) for right in rights)
+    labels = by_place[next(iter(whole[0].values()))][0].labels
+    return tuple(score_interval(right, labels, counts(len(right)), decision) for right in rights)

@@ -3,12 +3,17 @@
 from collections.abc import Sequence
 
 from keras_bench.records.comparison import RunView
+from keras_bench.records.decision import DecisionMetric
 from keras_bench.records.statistics import Interval, PairedTest
 from keras_bench.records.sweep import SweepRow
 
 
 def verdict_lines(
-    runs: Sequence[RunView], pairs: Sequence[PairedTest], val_pairs: Sequence[PairedTest], shared: int = 0
+    runs: Sequence[RunView],
+    pairs: Sequence[PairedTest],
+    val_pairs: Sequence[PairedTest],
+    decision: DecisionMetric = DecisionMetric.TOP1,
+    shared: int = 0,
 ) -> list[str]:
     """Return the verdict, a sentence or two a line; every choice in it was made on val.
 
@@ -16,19 +21,21 @@ def verdict_lines(
         runs: one for each model, best on val first.
         pairs: the final phases of every two of them on test.
         val_pairs: the winner against each other one on val.
+        decision: the metric that ranked them, and that the pairs are about.
         shared: images of val that test holds too, or nearly, and that were kept in val.
     """
     winner = runs[0]
-    test = winner.final.test["top1"]
+    test = winner.final.test[decision]
     assert test is not None
     images = winner.final.result.metrics["test"].images
     name = winner.label.removesuffix(" (scratch)")  # the phase follows
     lines = [
-        f"Best: {name} ({winner.final_phase}), chosen on val with top-1 {percent(winner.final.val_top1)}. "
-        f"On {images:,} test images {_seen_words(shared)}, its top-1 is {percent(test)}."
+        f"Best: {name} ({winner.final_phase}), chosen on val with {decision.label} {percent(winner.final.val_score)}. "
+        f"On {images:,} test images {_seen_words(shared)}, its {decision.label} is {percent(test)}."
     ]
+    lines += _of_mixed(runs, decision)
     against = [oriented(pair, winner.label) for pair in pairs if winner.label in (pair.first, pair.second)]
-    lines += [_of_other(pair) for pair in against]
+    lines += [_of_other(pair, decision) for pair in against]
     if against:
         lines.append(_worth(winner, against))
     cheaper = _cheaper_tie(runs, val_pairs, against)
@@ -48,11 +55,22 @@ def oriented(pair: PairedTest, first: str) -> PairedTest:
     return PairedTest(pair.second, pair.first, pair.only_second, pair.only_first, flipped, pair.p_value, pair.p_holm)
 
 
-def _of_other(pair: PairedTest) -> str:
+def _of_mixed(runs: Sequence[RunView], decision: DecisionMetric) -> list[str]:
+    """Say so where the runs' final phases were chosen by different metrics."""
+    others = [run.label for run in runs if run.chosen_by is not decision]
+    if not others:
+        return []
+    return [
+        f"The runs differ in what decided on val: {decision.label} ranks them all here, but the final phase of "
+        f"{', '.join(others)} was chosen by {DecisionMetric.TOP1.label}."
+    ]
+
+
+def _of_other(pair: PairedTest, decision: DecisionMetric) -> str:
     words = {"worse": "worse than the best", "better": "better than the best on test", "no difference shown": "tied"}
     gap = pair.difference
     return (
-        f"{pair.second}: {words[pair.words()]}. Its test top-1 is {abs(gap.value) * 100:.1f} points "
+        f"{pair.second}: {words[pair.words()]}. Its test {decision.label} is {abs(gap.value) * 100:.1f} points "
         f"{'lower' if gap.value >= 0 else 'higher'} ({_interval_words(gap.negated, 'interval of the difference')}; "
         f"{p_words(pair.p_holm)})."
     )
@@ -93,17 +111,19 @@ def _cheaper_tie(runs: Sequence[RunView], val_pairs: Sequence[PairedTest], again
     )
 
 
-def sweep_verdict(rows: Sequence[SweepRow]) -> list[str]:
+def sweep_verdict(rows: Sequence[SweepRow], decision: DecisionMetric = DecisionMetric.TOP1) -> list[str]:
     """Return what a sweep of one model says, a sentence or two a line; the best point was chosen on val.
 
     Args:
         rows: of one model, one of them the best.
+        decision: the metric that chose it, and that the paired tests are about.
     """
     best = next(row for row in rows if row.is_best)
     seeds = f", mean of {len(best.seeds)} seeds" if len(best.seeds) > 1 else ""
     lines = [
-        f"{best.model}: best on val is {best.point.label} (val top-1 {100 * best.val_top1:.1f} %{seeds}). "
-        f"On test images {_seen_words(best.shared_with_val)}, its top-1 is {percent(best.top1)}."
+        f"{best.model}: best on val is {best.point.label} (val {decision.label} {100 * best.val_score:.1f} %{seeds}). "
+        f"On test images {_seen_words(best.shared_with_val)}, its {decision.label} is "
+        f"{percent(best.test_score(decision))}."
     ]
     baseline = next((row for row in rows if row.is_baseline), None)
     if baseline is None:

@@ -52,7 +52,7 @@ def _figure(name: str, run: RunDir, view: RunView) -> float | None:
         return float(known.mean()) if len(known) else None
     final = view.final
     return {
-        "val_top1": final.val_top1.value,
+        "val_top1": final.result.metrics["val"].top1,
         "test_top1": final.result.metrics["test"].top1,
         "seconds_per_epoch": list(view.phases.values())[-1].result.seconds_per_epoch,
         "gap": final.gap,

@@ -13,13 +13,15 @@ from keras_bench import __version__
 from keras_bench.console import Log
 from keras_bench.environment import describe_environment
 from keras_bench.errors import UserError
+from keras_bench.evaluation.decisions import compare, score, score_interval
 from keras_bench.evaluation.ensembles import average, fit_weights
-from keras_bench.evaluation.statistics import compare, draw_counts, proportion_interval
+from keras_bench.evaluation.statistics import draw_counts
 from keras_bench.evaluation.verdict import p_words
 from keras_bench.jobs.cost import model_identity
 from keras_bench.jobs.export import data_of_run
 from keras_bench.jobs.handoff import Handoff, make_bundle
 from keras_bench.jobs.request import Job
+from keras_bench.records.decision import DecisionMetric, shared_decision
 from keras_bench.records.predictions import Predictions
 from keras_bench.records.statistics import PairedTest
 from keras_bench.reporting.ensemble_card import ensemble_card
@@ -50,7 +52,8 @@ class Member:
 def run_ensemble(jobs: Sequence[Job], name: str, fit: bool, export: bool, log: Log) -> None:
     """Average finished runs, print what that is worth, and write one bundle that holds them all.
 
-    Weights are fitted on val, or equal; the best member is chosen on val; test only reports.
+    Weights are fitted on val, or equal; the best member is chosen on val, by balanced accuracy where that decided
+    within any of the runs; test only reports.
 
     Args:
         jobs: two finished runs or more, made with the same data and splits.
@@ -64,12 +67,13 @@ def run_ensemble(jobs: Sequence[Job], name: str, fit: bool, export: bool, log: L
         ExportError: the bundle could not be made or does not agree with Keras.
     """
     members = _members(jobs)
-    weights = fit_weights([one.val for one in members]) if fit else [1 / len(members)] * len(members)
+    decision = shared_decision(job.run.chosen_by() for job in jobs)
+    weights = fit_weights([one.val for one in members], decision) if fit else [1 / len(members)] * len(members)
     val, test = (average([getattr(one, split) for one in members], weights) for split in ("val", "test"))
-    best = max(members, key=lambda one: float(one.val.right.mean()))
-    paired = compare([("ensemble", test, best.label, best.test)], draw_counts(len(test.ids)))[0]
-    log.table(_table(members, weights, val, test))
-    verdict = _verdict(paired, best, len(test.ids))
+    best = max(members, key=lambda one: score(one.val.right, one.val.labels, decision))
+    paired = compare([("ensemble", test, best.label, best.test)], draw_counts(len(test.ids)), decision)[0]
+    log.table(_table(members, weights, val, test, decision))
+    verdict = _verdict(paired, best, len(test.ids), decision)
     log.line(verdict)
     if export:
         _export(members, weights, name, val, test, verdict, log)
@@ -103,26 +107,28 @@ def _refuse_differences(first: Member, job: Job, val: Predictions, test: Predict
                 )
 
 
-def _table(members: list[Member], weights: list[float], val: Predictions, test: Predictions) -> Table:
+def _table(
+    members: list[Member], weights: list[float], val: Predictions, test: Predictions, decision: DecisionMetric
+) -> Table:
     table = Table(title="ensemble")
     table.add_column("member")
-    for column in ("weight", "val top-1", "test top-1"):
+    for column in ("weight", f"val {decision.label}", f"test {decision.label}"):
         table.add_column(column, justify="right")
     rows = [(one.label, f"{weight:.3f}", one.val, one.test) for one, weight in zip(members, weights, strict=True)]
     for label, weight, on_val, on_test in [*rows, ("their average", "", val, test)]:
-        top1 = proportion_interval(on_test.right)
-        shown = Text(f"{100 * top1.value:.1f} % [{top1.ends_text(between=', ')}]")
-        table.add_row(label, weight, f"{100 * on_val.right.mean():.1f} %", shown)
+        found = score_interval(on_test.right, on_test.labels, draw_counts(len(on_test.ids)), decision)
+        shown = Text(f"{100 * found.value:.1f} % [{found.ends_text(between=', ')}]")
+        table.add_row(label, weight, f"{100 * score(on_val.right, on_val.labels, decision):.1f} %", shown)
     return table
 
 
-def _verdict(paired: PairedTest, best: Member, images: int) -> str:
+def _verdict(paired: PairedTest, best: Member, images: int, decision: DecisionMetric) -> str:
     words = {"worse": "better than", "better": "worse than", "no difference shown": "not shown to differ from"}
     gap = paired.difference
     return (
-        f"The ensemble is {words[paired.words()]} its best member on val, {best.label}: difference in test top-1 "
-        f"{100 * gap.value:+.1f} points ({'' if gap.ends else 'interval '}{gap.ends_text(form='+.1f')}) "
-        f"on {images:,} images; "
+        f"The ensemble is {words[paired.words()]} its best member on val, {best.label}: "
+        f"difference in test {decision.label} {100 * gap.value:+.1f} points "
+        f"({'' if gap.ends else 'interval '}{gap.ends_text(form='+.1f')}) on {images:,} images; "
         f"{p_words(paired.p_holm)}."
     )
 

@@ -16,6 +16,8 @@ DONE_BEFORE = {
     "dataset.remove_leaked": "none",
     "tl.features": "streamed",
     "model.last_norm": "before pooling",  # of ConvNeXt; no setting
+    "training.early_stopping_monitor": "val_cross_entropy",
+    "training.checkpoint_monitor": "val_top1",
 }
 # Settings that have another name now: that name, and for each former value what it is called now.
 FORMER_KEYS = {"training.class_weights": ("training.imbalance", {"none": "none", "balanced": "class_weights"})}

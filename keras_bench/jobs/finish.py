@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from keras_bench.console import Log
+from keras_bench.evaluation.decisions import best_phase
 from keras_bench.jobs.gather import shown_positions
 from keras_bench.jobs.prepare import Data, positions_of
 from keras_bench.jobs.request import Job
@@ -23,8 +24,8 @@ def finish_run(job: Job, data: Data, log: Log) -> None:
     """Choose the final phase on val, draw sample predictions, and write run.json: training is finished."""
     found = {phase: job.run.read_result(phase) for phase in PHASE_ORDER if phase in job.phases}
     results = {phase: result for phase, result in found.items() if result is not None}
-    # max keeps the first of equals: the phase that cost less.
-    final = max(results, key=lambda phase: results[phase].metrics["val"].top1)
+    decision = job.config.training.decision
+    final = best_phase(results, decision)
     test = Predictions.from_npz(job.run.predictions(final, "test"))
     _draw_samples(job, data, test, final)
     write_json(
@@ -35,10 +36,10 @@ def finish_run(job: Job, data: Data, log: Log) -> None:
             "seed": job.request.seed,
             "phases": list(results),
             "final_phase": final,
-            "chosen_by": "val top1",
+            "chosen_by": f"val {decision}",
         },
     )
-    among = f", chosen on val among {' and '.join(results)}" if len(results) > 1 else ""
+    among = f", chosen on val{decision.clause} among {' and '.join(results)}" if len(results) > 1 else ""
     log.line(f"final phase: {final}{among}")
 
 

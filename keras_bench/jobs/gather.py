@@ -13,8 +13,9 @@ from keras_bench.console import Log
 from keras_bench.errors import UserError
 from keras_bench.evaluation.calibration import calibrate
 from keras_bench.evaluation.classes import class_scores, confusion_counts, most_confident_mistakes, most_confused
+from keras_bench.evaluation.decisions import compare, score_interval
 from keras_bench.evaluation.explanations import judge_methods
-from keras_bench.evaluation.statistics import compare, draw_counts, metric_intervals, proportion_interval
+from keras_bench.evaluation.statistics import draw_counts, metric_intervals
 from keras_bench.evaluation.verdict import verdict_lines
 from keras_bench.jobs.claims import check_claims
 from keras_bench.jobs.cost import read_cost
@@ -24,6 +25,7 @@ from keras_bench.jobs.prepare import read_audit
 from keras_bench.jobs.weights import finished_phase
 from keras_bench.records.comparison import Comparison, Example, PhaseView, RunView, SeedSpread
 from keras_bench.records.cost import latencies_from_json
+from keras_bench.records.decision import DecisionMetric, shared_decision
 from keras_bench.records.explanations import ExplanationChecks
 from keras_bench.records.export import Verification
 from keras_bench.records.history import read_history
@@ -52,15 +54,15 @@ def gather(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comparison:
     """
     refuse_different_tests(runs)
     counts = {split: draw_counts(len(_predictions(runs[0], split).ids)) for split in ("val", "test")}
-    labels = _labels(runs)
+    labels, decision = _labels(runs), shared_decision(run.chosen_by() for run in runs)
     with log.progress("statistics", sum(len(_phases(run)) for run in runs), "phases") as advance:
-        views = {run.root: _view(run, labels[run.root], counts, advance) for run in runs}
+        views = {run.root: _view(run, labels[run.root], counts, decision, advance) for run in runs}
     order = _ranking(views)
     runs = sorted(runs, key=lambda run: order[run.root])
     ranked = [views[run.root] for run in runs]
     chosen = _one_a_model(runs)
-    pairs = compare([_pair(one, other, "test", labels) for one, other in combinations(chosen, 2)], counts["test"])
-    val_pairs = _val_pairs(chosen, labels)
+    couples = [_pair(one, other, "test", labels) for one, other in combinations(chosen, 2)]
+    pairs, val_pairs = compare(couples, counts["test"], decision), _val_pairs(chosen, labels, decision)
     dataset = read_json(runs[0].dataset)
     study = load_study(folder.root.name.partition("@")[0], dataset)
     return Comparison(
@@ -69,16 +71,21 @@ def gather(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comparison:
         dataset=dataset,
         audit=read_audit(folder, dataset["fingerprint"]),
         runs=ranked,
+        decision=decision,
         pairs=pairs,
         val_pairs=val_pairs,
         fine_tuning=compare(
-            [_tuning_pair(run, labels[run.root]) for run in runs if {"tl", "ft"} <= set(_phases(run))], counts["test"]
+            [_tuning_pair(run, labels[run.root]) for run in runs if {"tl", "ft"} <= set(_phases(run))],
+            counts["test"],
+            decision,
         ),
-        seeds=_seed_spreads(ranked),
+        seeds=_seed_spreads(ranked, decision),
         study=study,
         claims=check_claims(study, {run.model_name: (run, views[run.root]) for run in chosen}),
         explained=explained_images(runs, [view.label for view in ranked]),
-        verdict=verdict_lines([views[run.root] for run in chosen], pairs, val_pairs, shared_with_val(dataset)),
+        verdict=verdict_lines(
+            [views[run.root] for run in chosen], pairs, val_pairs, decision, shared_with_val(dataset)
+        ),
     )
 
 
@@ -135,10 +142,10 @@ def _labels(runs: list[RunDir]) -> dict[Path, str]:
     return {run.root: run.label + (" (scratch)" if mixed and run.root in scratch else "") for run in runs}
 
 
-def _view(run: RunDir, label: str, counts: Counts, advance: Any) -> RunView:
+def _view(run: RunDir, label: str, counts: Counts, decision: DecisionMetric, advance: Any) -> RunView:
     phases = {}
     for phase in _phases(run):
-        phases[phase] = _phase_view(run, phase, counts)
+        phases[phase] = _phase_view(run, phase, counts, decision)
         advance(1)
     final = finished_phase(run)
     test = _predictions(run, "test")
@@ -149,6 +156,7 @@ def _view(run: RunDir, label: str, counts: Counts, advance: Any) -> RunView:
         seed=run.seed,
         label=label,
         final_phase=final,
+        chosen_by=run.chosen_by(),
         phases=phases,
         cost=read_cost(run),
         latencies=read_record(run.latency, latencies_from_json) if run.latency.is_file() else [],
@@ -172,15 +180,16 @@ def read_verification(run: RunDir, phase: str) -> Verification | None:
     return read_record(path, lambda content: Verification.from_json(content["verification"]))
 
 
-def _phase_view(run: RunDir, phase: str, counts: Counts) -> PhaseView:
+def _phase_view(run: RunDir, phase: str, counts: Counts, decision: DecisionMetric) -> PhaseView:
     result = run.read_result(phase)
     assert result is not None
     val, test = _predictions(run, "val", phase), _predictions(run, "test", phase)
     confusion = confusion_counts(test)
+    val_counts = counts["val"] if len(val.ids) == counts["val"].shape[1] else draw_counts(len(val.ids))
     return PhaseView(
         result=result,
         history=read_history(run.history(phase)),
-        val_top1=proportion_interval(val.right),
+        val_score=score_interval(val.right, val.labels, val_counts, decision),
         test=metric_intervals(test, counts["test"]),
         classes=class_scores(test),
         confusion=confusion,
@@ -221,10 +230,10 @@ def _checks(run: RunDir, final: str) -> ExplanationChecks | None:
 
 
 def _ranking(views: dict[Path, RunView]) -> dict[Path, tuple[float, str, int]]:
-    """Return a sort key for each run: models by the mean val top-1 of their final phases, then seeds."""
+    """Return a sort key for each run: models by the mean val score of their final phases, then seeds."""
     of_model: dict[str, list[float]] = defaultdict(list)
     for view in views.values():
-        of_model[view.model].append(view.final.val_top1.value)
+        of_model[view.model].append(view.final.val_score.value)
     return {root: (-float(np.mean(of_model[view.model])), view.model, view.seed) for root, view in views.items()}
 
 
@@ -246,14 +255,15 @@ def _tuning_pair(run: RunDir, label: str) -> tuple[str, Predictions, str, Predic
     return f"{label} ft", test["ft"], f"{label} tl", test["tl"]
 
 
-def _val_pairs(chosen: list[RunDir], labels: dict[Path, str]) -> list[PairedTest]:
+def _val_pairs(chosen: list[RunDir], labels: dict[Path, str], decision: DecisionMetric) -> list[PairedTest]:
     """Compare the winner with every other model on val, where their val images are the same."""
     winner = _predictions(chosen[0], "val")
     others = [run for run in chosen[1:] if np.array_equal(_predictions(run, "val").ids, winner.ids)]
-    return compare([_pair(chosen[0], other, "val", labels) for other in others], draw_counts(len(winner.ids)))
+    couples = [_pair(chosen[0], other, "val", labels) for other in others]
+    return compare(couples, draw_counts(len(winner.ids)), decision)
 
 
-def _seed_spreads(ranked: list[RunView]) -> list[SeedSpread]:
+def _seed_spreads(ranked: list[RunView], decision: DecisionMetric) -> list[SeedSpread]:
     by_model: dict[str, list[RunView]] = defaultdict(list)
     for view in ranked:
         by_model[view.model].append(view)
@@ -261,8 +271,8 @@ def _seed_spreads(ranked: list[RunView]) -> list[SeedSpread]:
         SeedSpread(
             model + (" (scratch)" if views[0].label.endswith("(scratch)") else ""),
             tuple(view.seed for view in views),
-            tuple(view.final.val_top1.value for view in views),
-            tuple(view.final.result.metrics["test"].top1 for view in views),
+            tuple(view.final.val_score.value for view in views),
+            tuple(getattr(view.final.result.metrics["test"], decision) for view in views),
         )
         for model, views in by_model.items()
         if len(views) > 1

@@ -15,6 +15,7 @@ from keras_bench.evaluation.efficiency import pareto_front
 from keras_bench.jobs.gather import gather, refuse_different_tests
 from keras_bench.jobs.latency import has_accelerator, measure_latency
 from keras_bench.records.comparison import Comparison, RunView
+from keras_bench.records.decision import DecisionMetric
 from keras_bench.records.explanations import METHOD_TITLES
 from keras_bench.reporting import comparison_figures as side_by_side
 from keras_bench.reporting.comparison import classes_csv, comparison_table, results_csv
@@ -125,7 +126,7 @@ def _experiment_figures(comparison: Comparison) -> dict[str, Figure]:
     runs = comparison.runs
     return {
         "learning_curves": side_by_side.all_learning_curves(runs),
-        "accuracy_for_cost": side_by_side.accuracy_for_cost(runs, pareto_front),
+        "accuracy_for_cost": side_by_side.accuracy_for_cost(runs, pareto_front, comparison.decision),
         "epoch_seconds": side_by_side.epoch_seconds(runs),
         "reliability": side_by_side.reliability(runs),
         "coverage": side_by_side.coverage(runs),
@@ -136,7 +137,7 @@ def _facts(comparison: Comparison) -> dict[str, Any]:
     return {
         "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "version": __version__,
-        "pareto": _pareto(comparison.runs),
+        "pareto": _pareto(comparison.runs, comparison.decision),
         "hardware": sorted({_hardware(one) for run in comparison.runs for one in run.latencies}),
         "not_measured": _not_measured(comparison.runs),
     }
@@ -146,7 +147,7 @@ def _hardware(one: Any) -> str:
     return f"{one.device.upper()}: {one.hardware}, {one.threads} threads, session {one.session}"
 
 
-def _pareto(runs: list[RunView]) -> dict[str, list[str]]:
+def _pareto(runs: list[RunView], decision: DecisionMetric) -> dict[str, list[str]]:
     """Return for each run the costs for which no other is both cheaper and better on test."""
     costs: Mapping[str, list[float | None]] = {
         "latency": [one.p50_ms if (one := run.latency("compiled", 1)) else None for run in runs],
@@ -156,7 +157,8 @@ def _pareto(runs: list[RunView]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {run.label: [] for run in runs}
     for name, values in costs.items():
         known = [(run, value) for run, value in zip(runs, values, strict=True) if value is not None]
-        front = pareto_front([value for _, value in known], [run.final.result.metrics["test"].top1 for run, _ in known])
+        accuracies = [getattr(run.final.result.metrics["test"], decision) for run, _ in known]
+        front = pareto_front([value for _, value in known], accuracies)
         for (run, _), is_on in zip(known, front, strict=True):
             found[run.label] += [name] if is_on else []
     return found

@@ -21,6 +21,7 @@ from keras_bench.jobs.processes import Run
 from keras_bench.jobs.sweep_plan import Plan, corner, describe_points, inputs_of
 from keras_bench.jobs.sweep_results import point_run
 from keras_bench.jobs.sweep_runs import PointRunner, is_finished, tell_rest
+from keras_bench.records.decision import DecisionMetric
 from keras_bench.rundir import sweep_folder
 
 DIGITS = 4  # significant digits of a drawn number: fine enough for a setting, and short in a folder's name
@@ -99,7 +100,9 @@ class Trials:
 
 
 def run_search(plan: Plan, run: Run, log: Log) -> tuple[list[Point], list[str] | None]:
-    """Run what is missing of a search; a trial's value is the mean val top-1 of its final phases over the seeds.
+    """Run what is missing of a search; a trial's value is the mean val score of its final phases over the seeds.
+
+    The score is top-1, or balanced accuracy where that decides within any point of the space.
 
     Returns:
         The points in the order of the draw, those of failed trials too; and what failed, or None where the very first
@@ -110,7 +113,7 @@ def run_search(plan: Plan, run: Run, log: Log) -> tuple[list[Point], list[str] |
     """
     failed: list[str] = []
     runner = PointRunner(run, log)
-    model = plan.models[0]
+    model, decision = plan.models[0], plan.decision()
     with sweep_folder(plan.request.out, plan.sweep.name).lock_search(), open_trials(plan) as trials:
         total = trials.search.trials
         log.line(f"trials: {total}" + (f", of which {trials.count()} finished before" if trials.count() else ""))
@@ -126,7 +129,7 @@ def run_search(plan: Plan, run: Run, log: Log) -> tuple[list[Point], list[str] |
             if any(codes):
                 failed.append(f"trial {len(trials.tried)}: {label} (exit code {next(filter(None, codes))})")
             else:
-                trials.tell(number, float(np.mean([point_run(0, job).val_top1 for job in jobs])))
+                trials.tell(number, float(np.mean([point_run(0, job, decision).val_score for job in jobs])))
             if not finished_before:
                 tell_rest(runner.done, [model] * (total - len(trials.tried)) * len(plan.seeds), log)
         return trials.points(), failed
@@ -170,6 +173,8 @@ def _identity(plan: Plan) -> str:
     space = {key: vars(within) if isinstance(within, Range) else within for key, within in search.space.items()}
     first = plan.sweep.baseline.settings if plan.sweep.baseline else None
     whole = [inputs, plan.request.weights, plan.seeds, search.method, search.seed, space, first]
+    decision = plan.decision()
+    whole += [] if decision is DecisionMetric.TOP1 else [decision]  # which an earlier version never went by
     return hashlib.blake2b(json.dumps(whole).encode("utf-8"), digest_size=8).hexdigest()
 
 

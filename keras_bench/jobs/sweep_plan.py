@@ -1,5 +1,6 @@
 """Turns a sweep's file and the command line into runs, all of them checked before the first one starts."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,8 +13,11 @@ from keras_bench.errors import UserError
 from keras_bench.jobs.fingerprint import phase_inputs
 from keras_bench.jobs.request import Job, Request, resolve
 from keras_bench.jobs.weights import weights_name
+from keras_bench.records.decision import DecisionMetric, shared_decision
 from keras_bench.records.sweep import SweepPoint, settings_text, short_keys
 from keras_bench.rundir import variant_name
+
+DECIDING = ("training.imbalance", "training.checkpoint_monitor")  # these say which metric of val decides
 
 # No result of training depends on these, so they are not part of a variant's name unless the points vary them. Nor is
 # what the experiment says itself.
@@ -101,6 +105,12 @@ class Plan:
             for number, point in enumerate(points)
         ]
 
+    def decision(self) -> DecisionMetric:
+        """Return which metric of val chooses the best point: balanced accuracy where it decides within any of them."""
+        points = self.sweep.points or _corners(self)
+        jobs = (self.job(point, model, self.seeds[0]) for model in self.models for point in points)
+        return shared_decision(job.config.training.decision for job in jobs)
+
     def shared_settings(self) -> dict[str, Any]:
         """Return what file and command line set for all points, by dotted key."""
         layers = [flatten(parse_setting(text).tree) for text in self.request.settings]
@@ -159,6 +169,17 @@ def corner(plan: Plan) -> Point:
     assert plan.sweep.search is not None
     space = plan.sweep.search.space
     return Point({key: within.low if isinstance(within, Range) else within[0] for key, within in space.items()})
+
+
+def _corners(plan: Plan) -> list[Point]:
+    """Return the points of a search's space that differ in all that says which metric decides."""
+    assert plan.sweep.search is not None
+    first, space = corner(plan), plan.sweep.search.space
+    varying = {key: values for key in DECIDING if isinstance(values := space.get(key), tuple)}
+    return [
+        Point({**first.settings, **dict(zip(varying, values, strict=True))})
+        for values in itertools.product(*varying.values())
+    ]
 
 
 def _name(label: str, model: str, seed: int) -> str:

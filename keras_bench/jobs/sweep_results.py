@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from keras_bench import __version__
 from keras_bench.config.points import Point
 from keras_bench.console import Log
+from keras_bench.evaluation.decisions import best_phase
 from keras_bench.evaluation.sweep import tabulate
 from keras_bench.jobs.leaks import shared_with_val
 from keras_bench.jobs.request import Job
 from keras_bench.jobs.sweep_plan import Plan, Task, describe_points
 from keras_bench.jobs.sweep_runs import is_finished
+from keras_bench.records.decision import DecisionMetric
 from keras_bench.records.predictions import Predictions
 from keras_bench.records.reading import read_json
 from keras_bench.records.sweep import PointRun, SweepTable, value_text
@@ -22,16 +24,17 @@ from keras_bench.rundir import SweepDir, save_figure, sweep_folder, write_text
 
 def write_results(plan: Plan, points: Sequence[Point], tasks: Sequence[Task], log: Log) -> None:
     """Write and print the table of all finished runs; without one, say so."""
+    decision = plan.decision()
     folder = sweep_folder(plan.request.out, plan.sweep.name)
     with folder.lock_results(log):  # the runs are read under it too: who writes last knows most
-        runs = [point_run(task.number, task.job) for task in tasks if is_finished(task.job)]
+        runs = [point_run(task.number, task.job, decision) for task in tasks if is_finished(task.job)]
         if not runs:
             log.line("no run is finished: there is no table yet")
             return
         described = describe_points(points)
         baseline = next((number for number, point in enumerate(points) if point == plan.sweep.baseline), 0)
         heading = (plan.sweep.name, plan.sweep.title, tasks[0].job.config.name)
-        table = tabulate(heading, described, runs, baseline)
+        table = tabulate(heading, described, runs, baseline, decision)
         _write(plan, table, folder)
     log.table(sweep_table(table))
     for line in [*captions(table), *table.notes, *table.verdict]:
@@ -43,7 +46,8 @@ def write_results(plan: Plan, points: Sequence[Point], tasks: Sequence[Task], lo
 def _write(plan: Plan, table: SweepTable, folder: SweepDir) -> None:
     write_text(folder.results, sweep_csv(table))
     figures = {
-        factor.key: factor_figure(factor, f"{table.name}, test of {table.experiment}") for factor in table.factors
+        factor.key: factor_figure(factor, f"{table.name}, test of {table.experiment}", table.decision)
+        for factor in table.factors
     }
     phase = f"phase {plan.request.phase}" if plan.request.phase else "the experiment's last phase"
     shared = [f"experiment {table.experiment}", phase]
@@ -54,16 +58,17 @@ def _write(plan: Plan, table: SweepTable, folder: SweepDir) -> None:
         save_figure(figure, folder.figures / key)
 
 
-def point_run(number: int, job: Job) -> PointRun:
+def point_run(number: int, job: Job, decision: DecisionMetric = DecisionMetric.TOP1) -> PointRun:
     """Return what the table needs of a finished run; its final phase is the best on val among those asked for.
 
     Args:
         number: its point's place in the sweep.
         job: the run.
+        decision: what is best: the metric that decides for the whole sweep.
     """
     found = {phase: job.run.read_result(phase) for phase in job.phases}
     results = {phase: result for phase, result in found.items() if result is not None}
-    final = max(results, key=lambda phase: results[phase].metrics["val"].top1)  # the first of equals: it cost less
+    final = best_phase(results, decision)
     test = Predictions.from_npz(job.run.predictions(final, "test"))
     dataset = read_json(job.run.dataset)
     digest = hashlib.blake2b(digest_size=16)
@@ -74,7 +79,7 @@ def point_run(number: int, job: Job) -> PointRun:
         model=job.backbone.name,
         seed=job.request.seed,
         phase=final,
-        val_top1=results[final].metrics["val"].top1,
+        val_score=getattr(results[final].metrics["val"], decision),
         labels=test.labels,
         right=test.right,
         test=digest.hexdigest(),

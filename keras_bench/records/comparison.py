@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_bench.records.audit import Audit
 from keras_bench.records.cost import Cost, Latency
+from keras_bench.records.decision import DecisionMetric
 from keras_bench.records.export import Verification
 from keras_bench.records.results import PhaseResult
 from keras_bench.records.statistics import (
@@ -46,7 +47,7 @@ class PhaseView:
     Attributes:
         result: what result.json holds.
         history: the rows of history.csv.
-        val_top1: on val, where every decision was made.
+        val_score: top-1 on val, where every decision was made; balanced accuracy where that decides.
         test: each metric of SplitMetrics on test; None where it is not defined.
         classes: scores of every class on test.
         confusion: int64, (K, K), label by answer, on test.
@@ -56,7 +57,7 @@ class PhaseView:
 
     result: PhaseResult
     history: list[dict[str, float]]
-    val_top1: Interval
+    val_score: Interval
     test: dict[str, Interval | None]
     classes: list[ClassScores]
     confusion: np.ndarray
@@ -87,6 +88,7 @@ class RunView:
         seed: the run's seed.
         label: the model's name, with the seed where it is not 0, and "(scratch)" where other runs are transferred.
         final_phase: chosen on val.
+        chosen_by: the metric that chose it.
         phases: by name, in order of training.
         cost: what can be counted; None where it was not.
         latencies: what was timed; empty where nothing was.
@@ -104,6 +106,7 @@ class RunView:
     seed: int
     label: str
     final_phase: str
+    chosen_by: DecisionMetric
     phases: dict[str, PhaseView]
     cost: Cost | None
     latencies: list[Latency]
@@ -169,14 +172,14 @@ class SeedSpread:
     Attributes:
         model: the backbone's name.
         seeds: which.
-        val_top1: of the final phases, one a seed.
-        test_top1: the same on test.
+        val_scores: top-1, or balanced accuracy where that decides, of the final phases on val, one for each seed.
+        test_scores: the same on test.
     """
 
     model: str
     seeds: tuple[int, ...]
-    val_top1: tuple[float, ...]
-    test_top1: tuple[float, ...]
+    val_scores: tuple[float, ...]
+    test_scores: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,9 @@ class Comparison:
         title: one line for people.
         dataset: dataset.json of the runs, which all share its test images.
         audit: what the data's audit found; None where it was not made.
-        runs: best first, by the mean val top-1 of the model's final phases.
+        runs: best first, by the mean val score of the model's final phases.
+        decision: the metric that ranks them and that the paired tests are about: balanced accuracy where it chose the
+            final phase of any run.
         pairs: the final phases of every two models, on test.
         val_pairs: the winner against every other model, on val.
         fine_tuning: tl against ft of each run that has both, on test.
@@ -204,6 +209,7 @@ class Comparison:
     dataset: dict[str, Any]
     audit: Audit | None
     runs: list[RunView]
+    decision: DecisionMetric
     pairs: list[PairedTest]
     val_pairs: list[PairedTest]
     fine_tuning: list[PairedTest]

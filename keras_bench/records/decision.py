@@ -15,14 +15,14 @@ class DecisionMetric(StrEnum):
     BALANCED_ACCURACY = "balanced_accuracy"
 
     @property
-    def title(self) -> str:
+    def label(self) -> str:
         """Its name for people."""
         return {DecisionMetric.TOP1: "top-1", DecisionMetric.BALANCED_ACCURACY: "balanced accuracy"}[self]
 
     @property
     def clause(self) -> str:
         """What follows "chosen on val": " by balanced accuracy", or nothing where the usual metric decided."""
-        return "" if self is DecisionMetric.TOP1 else f" by {self.title}"
+        return "" if self is DecisionMetric.TOP1 else f" by {self.label}"
 
     @property
     def test_name(self) -> str:

@@ -50,8 +50,9 @@ class PairedTest:
         second: label of the other.
         only_first: images only the first gets right.
         only_second: images only the second gets right.
-        difference: top-1 of the first less that of the second, with a paired bootstrap interval.
-        p_value: exact McNemar test, two-sided.
+        difference: top-1, or balanced accuracy where that decides, of the first less that of the second, with a paired
+            bootstrap interval.
+        p_value: exact McNemar test of top-1, or sign-flip test of balanced accuracy, two-sided.
         p_holm: the same after Holm's correction over all pairs of its table.
     """
 
@@ -67,7 +68,7 @@ class PairedTest:
         """Return the verdict on the second in words: "better", "worse" or "no difference shown"."""
         if self.p_holm >= level:
             return "no difference shown"
-        return "worse" if self.only_first > self.only_second else "better"
+        return "worse" if self.difference.value > 0 else "better"
 
 
 @dataclass(frozen=True)

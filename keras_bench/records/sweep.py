@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_bench.records.decision import DecisionMetric
 from keras_bench.records.statistics import Interval, PairedTest
 
 
@@ -20,7 +21,7 @@ class PointRun:
         model: the backbone's name.
         seed: the run's seed.
         phase: the final one, chosen on val.
-        val_top1: on val, where every decision was made.
+        val_score: top-1 on val, where every decision was made; balanced accuracy where that decides the sweep.
         labels: of the test images, int64, (N,).
         right: whether each of its answers on test is right, bool, (N,).
         test: digest of the test images, their labels and the class names: equal where runs can be compared.
@@ -35,7 +36,7 @@ class PointRun:
     model: str
     seed: int
     phase: str
-    val_top1: float
+    val_score: float
     labels: np.ndarray
     right: np.ndarray
     test: str
@@ -70,9 +71,9 @@ class SweepRow:
         model: the backbone's name.
         seeds: of its finished runs; figures are means over them.
         phases: the final phases of those runs.
-        val_top1: chooses the best point.
+        val_score: chooses the best point: top-1, or balanced accuracy where that decides.
         top1: on test.
-        top1_of_seeds: test top-1 of each seed.
+        scores_of_seeds: the same of each seed on test.
         balanced_accuracy: mean recall over classes on test.
         minority_recall: mean recall of the fifth of the classes with the fewest training images; None where it is not
             shown.
@@ -90,9 +91,9 @@ class SweepRow:
     model: str
     seeds: tuple[int, ...]
     phases: tuple[str, ...]
-    val_top1: float
+    val_score: float
     top1: Interval
-    top1_of_seeds: tuple[float, ...]
+    scores_of_seeds: tuple[float, ...]
     balanced_accuracy: Interval
     minority_recall: Interval | None
     seconds: float
@@ -103,10 +104,14 @@ class SweepRow:
     folders: tuple[str, ...]
     shared_with_val: int = 0
 
+    def test_score(self, decision: DecisionMetric) -> Interval:
+        """Return the metric that decides, on test."""
+        return self.top1 if decision is DecisionMetric.TOP1 else self.balanced_accuracy
+
 
 @dataclass(frozen=True)
 class FactorLine:
-    """Test top-1 over a factor's values, all else being the same.
+    """Test scores over a factor's values, all else being the same.
 
     Attributes:
         label: the setting of all else.
@@ -119,7 +124,7 @@ class FactorLine:
 
 @dataclass(frozen=True)
 class Factor:
-    """What happens to test top-1 when one key varies.
+    """What happens to the test score, top-1 or balanced accuracy, when one key varies.
 
     Attributes:
         key: dotted key, or "point" where points differ in several keys at once.
@@ -147,6 +152,7 @@ class SweepTable:
         name: the sweep's.
         title: one line for people.
         experiment: whose runs these are.
+        decision: the metric that chose the best points, and that tests and factors are about.
         rows: by model, then in the order of the points.
         factors: one for each key that varies.
         verdict: the answer in words, a line each.
@@ -159,6 +165,7 @@ class SweepTable:
     name: str
     title: str
     experiment: str
+    decision: DecisionMetric
     rows: tuple[SweepRow, ...]
     factors: tuple[Factor, ...]
     verdict: tuple[str, ...]

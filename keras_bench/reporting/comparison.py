@@ -10,40 +10,56 @@ from rich.text import Text
 
 from keras_bench.console import duration
 from keras_bench.records.comparison import Comparison, PhaseView, RunView
+from keras_bench.records.decision import DecisionMetric
 from keras_bench.records.statistics import ClassScores, Interval
 
-COLUMNS = (
-    "model", "phase", "val top-1", "test top-1", "top-5", "macro-F1", "AUC", "ECE", "params", "mult-adds", "ms",
-    "s/epoch", "training", "memory",
-)  # fmt: skip
+COLUMNS = ("top-5", "macro-F1", "AUC", "ECE", "params", "mult-adds", "ms", "s/epoch", "training", "memory")
 METRICS = ("cross_entropy", "top1", "top5", "balanced_accuracy", "macro_f1", "macro_auc")
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """Return a table for the terminal, best final phase by val top-1 first; val chose, test only reports.
+    """Return a table for the terminal, best final phase on val first; val chose, test only reports.
 
     Columns without any value are left out.
     """
-    caption = "* final phase, chosen on val. No decision used test. [low, high]: 95 % interval over test images."
+    decision, columns = comparison.decision, _columns(comparison.decision)
+    caption = (
+        f"* final phase, chosen on val{decision.clause}. No decision used test. "
+        "[low, high]: 95 % interval over test images."
+    )
     table = Table(title=Text(comparison.name), caption=Text(caption))
-    rows = [(run, phase, _cells(run, phase, view)) for run in comparison.runs for phase, view in run.phases.items()]
-    kept = [place for place in range(len(COLUMNS)) if any(str(cells[place]) != "—" for *_, cells in rows)]
+    rows = [
+        (run, phase, _cells(run, phase, view, decision))
+        for run in comparison.runs
+        for phase, view in run.phases.items()
+    ]
+    kept = [place for place in range(len(columns)) if any(str(cells[place]) != "—" for *_, cells in rows)]
     for place in kept:
-        table.add_column(COLUMNS[place], justify="left" if COLUMNS[place] in ("model", "phase") else "right")
+        table.add_column(columns[place], justify="left" if columns[place] in ("model", "phase") else "right")
     for run, phase, cells in rows:
         table.add_row(*(cells[place] for place in kept), end_section=phase == list(run.phases)[-1])
     return table
 
 
-def _cells(run: RunView, phase: str, view: PhaseView) -> list[str | Text]:
+def _columns(decision: DecisionMetric) -> list[str]:
+    """Return the headings of the table: those of what decides, then COLUMNS."""
+    return ["model", "phase", f"val {decision.label}", *(f"test {one.label}" for one in _shown(decision)), *COLUMNS]
+
+
+def _shown(decision: DecisionMetric) -> list[DecisionMetric]:
+    """Return what the table shows of test with its interval: what decides, and top-1 in any case."""
+    return list(dict.fromkeys([decision, DecisionMetric.TOP1]))
+
+
+def _cells(run: RunView, phase: str, view: PhaseView, decision: DecisionMetric) -> list[str | Text]:
     result, test = view.result, view.test
     latency = run.latency("compiled", 1)
     is_final = phase == run.final_phase
     return [
         Text(run.label),
         phase + (" *" if is_final else ""),
-        _percent(view.val_top1, False),
-        _percent(test["top1"]),
+        _percent(view.val_score, False),
+        *(_percent(test[metric]) for metric in _shown(decision)),
         _percent(test["top5"], False),
         _three(test["macro_f1"]),
         _three(test["macro_auc"]),
@@ -86,7 +102,8 @@ def classes_csv(scores: Iterable[ClassScores], titles: list[str]) -> str:
 
 def results_csv(comparison: Comparison) -> str:
     """Return results.csv: every figure of every phase, unrounded, with versions, device, commit and fingerprints."""
-    return _csv([_flat(run, phase, view) for run in comparison.runs for phase, view in run.phases.items()])
+    ranked_by = {"ranked_by": f"val {comparison.decision}"}
+    return _csv([_flat(run, phase, view) | ranked_by for run in comparison.runs for phase, view in run.phases.items()])
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:
@@ -101,6 +118,7 @@ def _csv(rows: list[dict[str, Any]]) -> str:
 def _flat(run: RunView, phase: str, view: PhaseView) -> dict[str, Any]:
     result = view.result
     line: dict[str, Any] = {"model": run.model, "seed": run.seed, "phase": phase, "final": phase == run.final_phase}
+    line["chosen_by"] = f"val {run.chosen_by}"
     for split in ("val", "test"):
         metrics = result.metrics[split]
         line[f"{split}_images"] = metrics.images

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from keras_bench.backbones import BACKBONES
 from keras_bench.records.comparison import RunView
+from keras_bench.records.decision import DecisionMetric
 from keras_bench.records.statistics import Interval
 from keras_bench.reporting.text import plain
 
@@ -90,14 +91,17 @@ def all_learning_curves(runs: Sequence[RunView]) -> Figure:
     return figure
 
 
-def accuracy_for_cost(runs: Sequence[RunView], pareto_front: Front) -> Figure:
-    """Draw test top-1 with its interval over latency, parameters and multiply-adds, and the Pareto front of each.
+def accuracy_for_cost(
+    runs: Sequence[RunView], pareto_front: Front, decision: DecisionMetric = DecisionMetric.TOP1
+) -> Figure:
+    """Draw test accuracy with its interval over latency, parameters and multiply-adds, and the Pareto front of each.
 
     Many runs are drawn as families: a colour and a thin line each. Runs from scratch among transferred ones are hollow.
 
     Args:
         runs: the final phase of each is drawn.
         pareto_front: from costs and accuracies to which points are on the front.
+        decision: which accuracy: top-1, or balanced accuracy where that decides.
     """
     many = len(runs) > len(COLORS)
     figure = Figure(figsize=(13, 6.5) if many else (11, 4.2), layout="constrained")
@@ -108,12 +112,12 @@ def accuracy_for_cost(runs: Sequence[RunView], pareto_front: Front) -> Figure:
         ("multiply-adds an image, billions", lambda run: run.cost.multiply_adds / 1e9 if run.cost else None),
     )
     for axes, (label, cost_of) in zip(panels, kinds, strict=True):
-        points = _scatter(axes, runs, [cost_of(run) for run in runs], pareto_front)
+        points = _scatter(axes, runs, [cost_of(run) for run in runs], pareto_front, decision)
         if many:
             _join_families(axes, points)
         axes.set_xlabel(label, fontsize=8)
         axes.grid(alpha=0.3)
-    panels[0].set_ylabel("test top-1, %, with 95 % interval")
+    panels[0].set_ylabel(f"test {decision.label}, %, with 95 % interval")
     if many:
         figure.draw_without_rendering()  # labels are placed where they fall in the final layout
         for axes in panels:
@@ -122,7 +126,7 @@ def accuracy_for_cost(runs: Sequence[RunView], pareto_front: Front) -> Figure:
 
 
 def _scatter(
-    axes: Axes, runs: Sequence[RunView], costs: list[float | None], pareto_front: Front
+    axes: Axes, runs: Sequence[RunView], costs: list[float | None], pareto_front: Front, decision: DecisionMetric
 ) -> list[tuple[RunView, float, float]]:
     """Draw the runs whose cost is known; returns them with cost and accuracy."""
     points = []
@@ -131,7 +135,7 @@ def _scatter(
     is_wide = len(runs) > len(COLORS) and max(known) > WIDE * min(known)
     middle = math.sqrt(max(known) * min(known)) if is_wide else max(known) / 2
     for run, style, cost in zip(runs, styles(runs), costs, strict=True):
-        test = run.final.test["top1"]
+        test = run.final.test[decision]
         if cost is None or test is None:
             continue
         value = 100 * test.value

@@ -16,6 +16,7 @@ from keras_bench.console import duration
 from keras_bench.records.audit import Audit
 from keras_bench.records.comparison import Comparison, RunView
 from keras_bench.records.cost import CALLS, DEVICES
+from keras_bench.records.decision import DecisionMetric
 from keras_bench.records.explanations import METHOD_TITLES
 from keras_bench.records.statistics import NOT_DEFINED, Interval
 from keras_bench.records.study import CLAIMED, FIGURES
@@ -123,9 +124,14 @@ def class_totals(audit: Audit) -> list[int]:
     return [sum(row.values()) for row in audit.images_per_class.values()]
 
 
-def efficiency(run: RunView) -> dict[str, float | None]:
-    """Return test top-1 in percent for each million parameters, billion multiply-adds, and millisecond an image."""
-    accuracy = 100 * run.final.result.metrics["test"].top1
+def efficiency(run: RunView, decision: DecisionMetric) -> dict[str, float | None]:
+    """Return test accuracy in percent for each million parameters, billion multiply-adds, and millisecond an image.
+
+    Args:
+        run: its final phase counts.
+        decision: which accuracy: top-1, or balanced accuracy where that decides.
+    """
+    accuracy = 100 * getattr(run.final.result.metrics["test"], decision)
     latency = run.latency("compiled", 1)
     return {
         "parameters": accuracy / (run.final.result.parameters / 1e6),

@@ -25,7 +25,14 @@ def sweep_table(table: SweepTable) -> Table:
     several = len(table.models) > 1
     for name in (["model"] if several else []) + ["point"]:
         shown.add_column(name)
-    for name in ("val top-1", "test top-1", "balanced accuracy", "minority recall", "training", "against baseline"):
+    for name in (
+        f"val {table.decision.label}",
+        "test top-1",
+        "balanced accuracy",
+        "minority recall",
+        "training",
+        "against baseline",
+    ):
         shown.add_column(name, justify="right")
     shown.add_column("p", justify="right")
     shown.add_column("test says")
@@ -39,7 +46,7 @@ def _cells(row: SweepRow) -> list[str | Text]:
     gap = difference(row.paired)
     return [
         Text(row.point.label + (" *" if row.is_best else "") + (" (baseline)" if row.is_baseline else "")),
-        f"{row.val_top1:.1%}",
+        f"{row.val_score:.1%}",
         _percent(row.top1),
         f"{row.balanced_accuracy.value:.1%}",
         _percent(row.minority_recall) if row.minority_recall else "—",
@@ -60,16 +67,20 @@ def _percent(found: Interval) -> Text:
 
 
 def difference(pair: PairedTest | None) -> Interval | None:
-    """Return test top-1 of a point less that of the baseline, which is the first of the pair."""
+    """Return the test score of a point less that of the baseline, which is the first of the pair."""
     return pair.difference.negated if pair else None
 
 
 def captions(table: SweepTable) -> list[str]:
     """Return what the columns mean, one sentence or two a line."""
-    lines = ["* the best point, chosen on val. No decision used test. [low, high]: 95 % interval over test images."]
+    decision = table.decision
+    lines = [
+        f"* the best point, chosen on val{decision.clause}. No decision used test. "
+        "[low, high]: 95 % interval over test images."
+    ]
     lines.append(
-        "Against the baseline: difference in test top-1 in points on the same images, exact McNemar test with Holm's "
-        "correction over all points of the table."
+        f"Against the baseline: difference in test {decision.label} in points on the same images, "
+        f"{decision.test_name} with Holm's correction over all points of the table."
     )
     if len(table.seeds) > 1:
         seeds = ", ".join(map(str, table.seeds))
@@ -103,7 +114,7 @@ def sweep_csv(table: SweepTable) -> str:
 def _flat(row: SweepRow, keys: list[str], table: SweepTable) -> dict[str, Any]:
     line: dict[str, Any] = {"model": row.model, "point": row.point.label}
     line |= {key: _plain_value(row.point.settings[key]) if key in row.point.settings else None for key in keys}
-    line |= {"baseline": row.is_baseline, "best_on_val": row.is_best, "val_top1": row.val_top1}
+    line |= {"baseline": row.is_baseline, "best_on_val": row.is_best, f"val_{table.decision}": row.val_score}
     for name in ("top1", "balanced_accuracy", "minority_recall"):
         line |= _ends(f"test_{name}", getattr(row, name))
     line |= {"seconds": row.seconds, **_ends("difference", difference(row.paired))}
@@ -112,7 +123,8 @@ def _flat(row: SweepRow, keys: list[str], table: SweepTable) -> dict[str, Any]:
     line["test_says"] = pair.words() if pair else None
     line["paired_seed"] = table.seed.get(row.model) if pair else None
     line |= {"seeds": " ".join(map(str, row.seeds)), "final_phases": " ".join(row.phases)}
-    return line | {"test_top1_of_seeds": " ".join(map(str, row.top1_of_seeds)), "runs": " ".join(row.folders)}
+    line[f"test_{table.decision}_of_seeds"] = " ".join(map(str, row.scores_of_seeds))
+    return line | {"runs": " ".join(row.folders), "decided_by": f"val {table.decision}"}
 
 
 def _plain_value(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What one key of a sweep does to test top-1; records in, matplotlib Figure out, nothing saved."""
+"""What one key of a sweep does to top-1 or balanced accuracy on test; records in, a Figure out, nothing saved."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from keras_bench.records.decision import DecisionMetric
 from keras_bench.records.statistics import Interval
 from keras_bench.records.sweep import Factor, FactorLine, value_text
 from keras_bench.reporting.comparison_figures import COLORS, MARKERS, error_bars
@@ -18,8 +19,8 @@ LONG_LABELS = 45  # characters of all labels together that fit side by side
 LONG_LABEL = 32  # characters of one label
 
 
-def factor_figure(factor: Factor, title: str) -> Figure:
-    """Draw test top-1 over a factor's values: a line for each setting of all else, faint where there is a mean.
+def factor_figure(factor: Factor, title: str, decision: DecisionMetric = DecisionMetric.TOP1) -> Figure:
+    """Draw the test score over a factor's values: a line for each setting of all else, faint where there is a mean.
 
     Intervals are drawn on the mean, or on the lines where there is none. Where every setting of all else occurs
     once, as in a search, its points stand alone; so do those of names, which have nothing between them, unless a line
@@ -28,6 +29,7 @@ def factor_figure(factor: Factor, title: str) -> Figure:
     Args:
         factor: what varies.
         title: heads the figure.
+        decision: what the scores are.
     """
     wide = 6.4 if factor.is_numeric else max(6.4, 2 + 0.7 * len(factor.values))
     figure = Figure(figsize=(wide, 4.4), layout="constrained")
@@ -47,7 +49,7 @@ def factor_figure(factor: Factor, title: str) -> Figure:
         whole = sum(None not in line.values for line in factor.lines)
         _draw(axes, places, factor.mean, "o-", "black", f"mean of {whole}")
     axes.set_xlabel(plain(factor.key))
-    axes.set_ylabel("test top-1, %, with 95 % interval")
+    axes.set_ylabel(f"test {decision.label}, %, with 95 % interval")
     axes.set_title(plain(title), fontsize=10)
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[1]:

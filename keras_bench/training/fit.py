@@ -147,7 +147,7 @@ def _state_to_continue(phase: Phase, run: RunDir, log: Log) -> SavedState | None
     """Return the saved state with the best weights back in their place, or None where the phase begins anew."""
     folder, checkpoint = run.state(phase.name), phase.checkpoint or run.best_weights(phase.name)
     state = find_state(folder)
-    monitor = phase.config.training.checkpoint_monitor
+    monitor = phase.config.training.watched_by_checkpoint
     if state is None or restore_best(state, checkpoint, run.history(phase.name), monitor):
         return state
     log.warn(
@@ -187,7 +187,7 @@ def _outcome(phase: Phase, rows: list[dict[str, float]], resolved: dict[str, Any
     why = f", stopped early of {epochs}" if len(rows) < epochs else ""
     log.line(
         f"{phase.name}: {len(rows)} epochs{why} in {duration(seconds)}; best is epoch {int(best['epoch'])} "
-        f"with val {decision.title} {best[f'val_{decision}']:.1%}"
+        f"with val {decision.label} {best[f'val_{decision}']:.1%}"
     )
     return FitOutcome(
         best_epoch=int(best["epoch"]),

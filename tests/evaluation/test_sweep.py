@@ -89,9 +89,9 @@ def test_several_seeds_are_averaged_and_the_paired_test_names_its_seed():
     table = tabulate(HEADING, DROPOUT[:2], runs, 0)
     first, second = table.rows
     assert (first.seeds, second.seeds) == ((1, 2, 3), (1, 2))
-    assert first.val_top1 == pytest.approx(0.7)
+    assert first.val_score == pytest.approx(0.7)
     assert first.top1.value == pytest.approx((16 + 18 + 20) / 60)
-    assert first.top1_of_seeds == (0.8, 0.9, 1.0)
+    assert first.scores_of_seeds == (0.8, 0.9, 1.0)
     # Recall of the class of ten images: image 0 and 1 once in three seeds, 2 and 3 twice, the others always.
     assert first.balanced_accuracy.value == pytest.approx(((2 / 3 + 4 / 3 + 6) / 10 + 2) / 3)
     assert table.seed == {"MobileNet": 1}

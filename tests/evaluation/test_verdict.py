@@ -8,19 +8,20 @@ import pytest
 
 from keras_bench.evaluation.explanations import judge_methods
 from keras_bench.evaluation.verdict import oriented, verdict_lines
+from keras_bench.records.decision import DecisionMetric
 from keras_bench.records.explanations import ExplanationChecks, MethodScores
 from keras_bench.records.statistics import Interval, PairedTest
 
 
-def model(label, multiply_adds=None):
+def model(label, multiply_adds=None, chosen_by=DecisionMetric.TOP1):
     metrics = {"test": SimpleNamespace(images=2000)}
     final = SimpleNamespace(
-        test={"top1": Interval(0.8, 0.78, 0.82)},
-        val_top1=Interval(0.81, 0.79, 0.83),
+        test={"top1": Interval(0.8, 0.78, 0.82), "balanced_accuracy": Interval(0.6, 0.5, 0.7)},
+        val_score=Interval(0.81, 0.79, 0.83),
         result=SimpleNamespace(metrics=metrics),
     )
     cost = SimpleNamespace(multiply_adds=multiply_adds) if multiply_adds else None
-    return SimpleNamespace(label=label, final=final, final_phase="ft", cost=cost)
+    return SimpleNamespace(label=label, final=final, final_phase="ft", chosen_by=chosen_by, cost=cost)
 
 
 def test(first, second, gap, p):

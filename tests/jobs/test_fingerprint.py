@@ -9,6 +9,8 @@ from keras_bench.jobs.request import Request, resolve
 from keras_bench.rundir import write_json
 from tests.made import make_training
 
+MONITORS_BEFORE = ("training.checkpoint_monitor=val_top1", "training.early_stopping_monitor=val_cross_entropy")
+
 
 def job_of(out, *settings):
     weights = ("model.weights=none", "model.alpha=0.25")
@@ -61,11 +63,23 @@ def test_what_earlier_versions_did_is_not_always_the_default_of_today(trained, t
 
 def test_a_setting_that_has_another_name_now_means_the_same(trained, tmp_path):
     trained(without=("training.imbalance",), more={"training.class_weights": "balanced"})
-    assert done(tmp_path, "training.imbalance=class_weights") == ["tl"]
+    assert done(tmp_path, "training.imbalance=class_weights", *MONITORS_BEFORE) == ["tl"]
     with pytest.raises(UserError, match=r"training\.imbalance was class_weights, is now none"):
         done(tmp_path)
     trained(without=("training.imbalance",), more={"training.class_weights": "none"})
     assert done(tmp_path) == ["tl"]
+
+
+def test_auto_is_the_monitor_it_stands_for_and_another_one_is_a_change(trained, tmp_path):
+    before = {"training.early_stopping_monitor": "val_cross_entropy", "training.checkpoint_monitor": "val_top1"}
+    trained(more=before)
+    assert done(tmp_path) == done(tmp_path, *MONITORS_BEFORE) == ["tl"]
+    trained(without=tuple(before))  # from before there was a choice
+    assert done(tmp_path) == ["tl"]
+    trained("training.imbalance=oversample", more=before)
+    assert done(tmp_path, "training.imbalance=oversample", *MONITORS_BEFORE) == ["tl"]
+    with pytest.raises(UserError, match=r"training\.checkpoint_monitor was val_top1, is now val_balanced_accuracy"):
+        done(tmp_path, "training.imbalance=oversample")
 
 
 def test_a_setting_that_is_gone_or_has_another_value_is_a_change(trained, tmp_path):

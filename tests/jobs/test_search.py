@@ -143,7 +143,7 @@ def test_the_value_of_a_trial_is_val_top1_averaged_over_its_seeds(search, tmp_pa
     with search.open_trials(plan) as trials:
         for trial, point in zip(trials.study.trials, trials.points(), strict=True):
             runs = [search.point_run(0, plan.job(point, "MobileNet", seed)) for seed in (0, 4)]
-            assert trial.value == pytest.approx((runs[0].val_top1 + runs[1].val_top1) / 2)
+            assert trial.value == pytest.approx((runs[0].val_score + runs[1].val_score) / 2)
 
 
 def test_a_trial_that_was_cut_off_while_it_was_drawn_does_not_count(search, tmp_path):

@@ -114,7 +114,7 @@ def comparison(tmp_path_factory):
 
 
 def test_runs_are_ranked_by_val_of_their_final_phase_never_by_test(comparison):
-    assert [run.final.val_top1.value for run in comparison.runs] == sorted(
+    assert [run.final.val_score.value for run in comparison.runs] == sorted(
         (run.final.result.metrics["val"].top1 for run in comparison.runs), reverse=True
     )
 
