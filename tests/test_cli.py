@@ -12,6 +12,7 @@ from keras_bench.cli import main
 from keras_bench.evaluation.explanations import judge_methods
 from keras_bench.evaluation.metrics import compute_metrics
 from keras_bench.records.explanations import ExplanationChecks
+from keras_bench.records.history import read_history
 from keras_bench.records.predictions import Predictions
 from keras_bench.rundir import run_folder
 from tests.checks import loaded_by, python
@@ -349,6 +350,12 @@ def test_scratch_on_a_folder_of_real_scans(image_folder, tmp_path, capsys):
     assert "class 0/broken.jpg" in output
     content = json.loads((tmp_path / "runs/digits/MobileNet/seed0/dataset.json").read_text())
     assert list(content["unreadable"]) == ["class 0/broken.jpg"]
+    run = run_folder(tmp_path / "runs", "digits", "MobileNet", 0)
+    assert json.loads(run.run.read_text())["chosen_by"] == "val balanced_accuracy"  # since class weights make up for it
+    (row,) = read_history(run.history("scratch"))
+    result = json.loads(run.result("scratch").read_text())
+    assert row["val_balanced_accuracy"] == pytest.approx(result["metrics"]["val"]["balanced_accuracy"])
+    assert result["inputs"]["training.checkpoint_monitor"] == "val_balanced_accuracy"
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_bench.console import duration
+from keras_bench.records.decision import DecisionMetric
 from keras_bench.records.statistics import Interval, PairedTest
 from keras_bench.records.sweep import SweepRow, SweepTable
 from keras_bench.reporting.page import environment
@@ -38,17 +39,17 @@ def sweep_table(table: SweepTable) -> Table:
     shown.add_column("test says")
     for place, row in enumerate(table.rows):
         last = place + 1 == len(table.rows) or table.rows[place + 1].model != row.model
-        shown.add_row(*([row.model] if several else []), *_cells(row), end_section=last)
+        shown.add_row(*([row.model] if several else []), *_cells(row, table.decision), end_section=last)
     return shown
 
 
-def _cells(row: SweepRow) -> list[str | Text]:
-    gap = difference(row.paired)
+def _cells(row: SweepRow, decision: DecisionMetric) -> list[str | Text]:
+    gap, balanced = difference(row.paired), row.balanced_accuracy
     return [
         Text(row.point.label + (" *" if row.is_best else "") + (" (baseline)" if row.is_baseline else "")),
         f"{row.val_score:.1%}",
         _percent(row.top1),
-        f"{row.balanced_accuracy.value:.1%}",
+        f"{balanced.value:.1%}" if decision is DecisionMetric.TOP1 else _percent(balanced),
         _percent(row.minority_recall) if row.minority_recall else "—",
         duration(row.seconds),
         Text(f"{100 * gap.value:+z.1f} [{gap.ends_text(form='+z.1f', between=', ')}]") if gap else "—",
