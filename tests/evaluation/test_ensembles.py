@@ -1,10 +1,13 @@
 """Averages and fitted weights against a search over a grid."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
 from keras_bench.evaluation.ensembles import average, fit_weights
+from keras_bench.records.decision import DecisionMetric
 from tests.made import predictions
 
 LABELS = np.arange(300) % 4
@@ -34,3 +37,19 @@ def test_a_member_that_adds_nothing_is_left_out():
     good = predictions(LABELS, NAMES, 4.0, 0)
     wrong = predictions((LABELS + 1) % 4, NAMES, 6.0, 1)
     assert fit_weights([good, wrong])[1] == 0.0
+
+
+def test_where_balanced_accuracy_decides_each_class_counts_alike_in_the_fit():
+    labels = np.repeat([0, 1], [200, 50])
+    large, small = (predictions(labels, NAMES[:2], 1.0, seed) for seed in (0, 1))
+    # The first knows the large class well, the second the small one.
+    large.probabilities[labels == 0] = large.probabilities[labels == 0] ** [0.2, 2]
+    small.probabilities[labels == 1] = small.probabilities[labels == 1] ** [2, 0.2]
+    members = [
+        replace(one, probabilities=one.probabilities / one.probabilities.sum(axis=1, keepdims=True))
+        for one in (large, small)
+    ]
+    balanced = fit_weights(members, DecisionMetric.BALANCED_ACCURACY)
+    repeated = np.r_[np.arange(200), np.repeat(np.arange(200, 250), 4)]
+    assert balanced == pytest.approx(fit_weights([one.rows(repeated) for one in members]), abs=1e-3)
+    assert balanced[1] > fit_weights(members)[1] + 0.05
