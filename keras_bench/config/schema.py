@@ -184,7 +184,9 @@ class PhaseConfig(Section):
         "adam", description="sgd runs with `momentum`; adam with β 0.9, 0.999"
     )
     learning_rate: float = Field(1e-4, gt=0, le=10, description="at the start of the phase")
-    momentum: Fraction = Field(0.9, description="of sgd and rmsprop")
+    momentum: Fraction | None = Field(
+        None, description="of sgd and rmsprop; null: 0.9 for sgd, 0 for rmsprop, which is plain RMSProp then"
+    )
     weight_decay: Fraction = Field(0.0, description="decoupled weight decay, for every optimizer")
     learning_rate_schedule: Literal["plateau", "constant", "cosine", "step"] = Field(
         "plateau", description="cosine falls to 0 over `epochs`; plateau and step multiply by a factor"
@@ -193,6 +195,13 @@ class PhaseConfig(Section):
     plateau_patience: int = Field(2, ge=1, description="plateau: epochs without improvement before that (ours)")
     step_epochs: int = Field(10, ge=1, description="step: epochs between two reductions")
     step_factor: float = Field(0.1, gt=0, lt=1, description="step: multiply the rate by this")
+
+    @property
+    def resolved_momentum(self) -> float:
+        """The momentum that counts; 0.9, which nothing reads, for an optimizer that has none."""
+        if self.momentum is not None:
+            return self.momentum
+        return 0.0 if self.optimizer == "rmsprop" else 0.9
 
 
 class TransferConfig(PhaseConfig):

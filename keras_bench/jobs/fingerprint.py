@@ -27,8 +27,8 @@ def phase_inputs(job: Job, phase: str, data: str, weights: str) -> dict[str, Any
     """Return every setting and fingerprint that the result of a phase depends on, flat.
 
     Paths do not count, contents do; nor do settings that cannot change a result (`runtime`), nor those that only say
-    which file the initial weights are in. Monitors stand there as what they come to, so that "auto" and the name it
-    stands for are the same.
+    which file the initial weights are in. Monitors and momentum stand there as what they come to, so that "auto" or
+    null and the value it stands for are the same.
 
     Args:
         job: the run.
@@ -37,8 +37,10 @@ def phase_inputs(job: Job, phase: str, data: str, weights: str) -> dict[str, Any
         weights: fingerprint of the initial weights.
     """
     tree = job.config.model_dump(mode="json")
-    sections = [*_SECTIONS, *(("tl", "ft") if phase == "ft" else (phase,))]
+    phases = ("tl", "ft") if phase == "ft" else (phase,)
+    sections = (*_SECTIONS, *phases)
     flat = {f"{section}.{key}": value for section in sections for key, value in tree[section].items()}
+    flat |= {f"{name}.momentum": job.config.phase(name).resolved_momentum for name in phases}
     flat["dataset.image_size"] = job.image_size
     del flat["model.weights"], flat["model.weights_size"]
     if job.backbone.family.pooled_norm:

@@ -1,11 +1,21 @@
 """Optimizers and learning-rate schedules, each behind one key."""
 
 import math
+from collections.abc import Callable, Mapping
 
 import keras
 
 from keras_bench.config import PhaseConfig, TrainingConfig
 from keras_bench.training.monitors import mode_of
+
+# From the phase's settings, and those that all optimizers share, to a new optimizer. Of the four, AdamW alone wants a
+# number where nothing decays.
+OPTIMIZERS: Mapping[str, Callable[[PhaseConfig, dict[str, float | None]], keras.optimizers.Optimizer]] = {
+    "adam": lambda _, shared: keras.optimizers.Adam(**shared),
+    "adamw": lambda config, shared: keras.optimizers.AdamW(**{**shared, "weight_decay": config.weight_decay}),
+    "sgd": lambda config, shared: keras.optimizers.SGD(momentum=config.resolved_momentum, **shared),
+    "rmsprop": lambda config, shared: keras.optimizers.RMSprop(momentum=config.resolved_momentum, **shared),
+}
 
 
 def build_optimizer(config: PhaseConfig, accumulation_steps: int = 1) -> keras.optimizers.Optimizer:
@@ -20,19 +30,19 @@ def build_optimizer(config: PhaseConfig, accumulation_steps: int = 1) -> keras.o
 
     Args:
         config: of the phase.
-        accumulation_steps: portions a step.
+        accumulation_steps: portions per step.
+
+    Raises:
+        ValueError: there is no such optimizer.
     """
-    rate, decay = config.learning_rate, config.weight_decay or None
-    portions = accumulation_steps if accumulation_steps > 1 else None
-    if config.optimizer == "adam":
-        return keras.optimizers.Adam(rate, weight_decay=decay, gradient_accumulation_steps=portions)
-    if config.optimizer == "adamw":
-        return keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, gradient_accumulation_steps=portions)
-    if config.optimizer == "sgd":
-        return keras.optimizers.SGD(rate, config.momentum, weight_decay=decay, gradient_accumulation_steps=portions)
-    return keras.optimizers.RMSprop(
-        rate, momentum=config.momentum, weight_decay=decay, gradient_accumulation_steps=portions
-    )
+    if config.optimizer not in OPTIMIZERS:
+        raise ValueError(f"optimizer: expected one of {', '.join(OPTIMIZERS)}, received {config.optimizer}")
+    shared = {
+        "learning_rate": config.learning_rate,
+        "weight_decay": config.weight_decay or None,
+        "gradient_accumulation_steps": accumulation_steps if accumulation_steps > 1 else None,
+    }
+    return OPTIMIZERS[config.optimizer](config, shared)
 
 
 def build_schedule(config: PhaseConfig, training: TrainingConfig) -> keras.callbacks.Callback | None:

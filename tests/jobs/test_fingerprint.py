@@ -93,6 +93,24 @@ def test_a_setting_that_is_gone_or_has_another_value_is_a_change(trained, tmp_pa
         done(tmp_path)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_momentum_that_was_0_9_for_every_optimizer_is_no_change_but_for_rmsprop(trained, tmp_path, optimizer):
+    trained(f"tl.optimizer={optimizer}", more={"tl.momentum": 0.9})
+    assert done(tmp_path, f"tl.optimizer={optimizer}") == ["tl"]
+    assert done(tmp_path, f"tl.optimizer={optimizer}", "tl.momentum=0.9") == ["tl"]
+    trained("tl.optimizer=rmsprop", more={"tl.momentum": 0.9})
+    with pytest.raises(UserError, match=r"other settings: tl\.momentum was 0\.9, is now 0\.0\. Keep both"):
+        done(tmp_path, "tl.optimizer=rmsprop")
+    assert done(tmp_path, "tl.optimizer=rmsprop", "tl.momentum=0.9") == ["tl"]
+
+
+def test_fine_tuning_depends_on_the_momentum_of_both_phases(tmp_path):
+    job = job_of(tmp_path, "tl.optimizer=rmsprop", "ft.optimizer=sgd", "ft.momentum=0.5")
+    inputs = phase_inputs(job, "ft", "data", "none")
+    assert (inputs["tl.momentum"], inputs["ft.momentum"]) == (0.0, 0.5)
+    assert "tl.momentum" not in phase_inputs(job, "scratch", "data", "none")
+
+
 def test_an_interrupted_phase_is_held_to_the_same(trained, tmp_path):
     trained()
     job = job_of(tmp_path)

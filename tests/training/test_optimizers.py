@@ -1,8 +1,11 @@
+from typing import get_args
+
 import keras
+import numpy as np
 import pytest
 
 from keras_bench.config import PhaseConfig, TrainingConfig
-from keras_bench.training.optimizers import build_optimizer, build_schedule, scheduled_rate
+from keras_bench.training.optimizers import OPTIMIZERS, build_optimizer, build_schedule, scheduled_rate
 
 
 @pytest.mark.parametrize(
@@ -25,6 +28,34 @@ def test_each_optimizer_takes_its_settings(name, kind):
         assert optimizer.momentum == 0.8
     if name == "adam":
         assert (optimizer.beta_1, optimizer.beta_2) == (0.9, 0.999)
+
+
+def test_every_optimizer_of_the_configuration_can_be_built_and_no_other():
+    assert set(OPTIMIZERS) == set(get_args(PhaseConfig.model_fields["optimizer"].annotation))
+    assert build_optimizer(PhaseConfig(optimizer="adamw")).weight_decay == 0
+    assert build_optimizer(PhaseConfig(optimizer="adam")).weight_decay is None
+    unknown = PhaseConfig.model_construct(optimizer="lion", learning_rate=0.1, weight_decay=0.0)
+    with pytest.raises(ValueError, match="optimizer: expected one of adam, adamw, sgd, rmsprop, received lion"):
+        build_optimizer(unknown)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        # With a gradient of 1 all the time. RMSProp: the mean square v is 0.1, 0.19, 0.271, a step is 0.01 / √v.
+        ({"optimizer": "rmsprop"}, 0.01 * (1 / 0.1**0.5 + 1 / 0.19**0.5 + 1 / 0.271**0.5)),
+        # SGD with momentum 0.9: steps of 1, 1.9 and 2.71 rates; without, of one each.
+        ({"optimizer": "sgd"}, 0.01 * (1 + 1.9 + 2.71)),
+        ({"optimizer": "sgd", "momentum": 0.0}, 0.03),
+        ({"optimizer": "sgd", "momentum": 0.5}, 0.01 * (1 + 1.5 + 1.75)),
+    ],
+)
+def test_rmsprop_is_plain_and_sgd_has_momentum_unless_it_is_set(settings, expected):
+    optimizer = build_optimizer(PhaseConfig(learning_rate=0.01, **settings))
+    weight = keras.Variable(np.zeros(1, np.float32))
+    for _ in range(3):
+        optimizer.apply([keras.ops.ones(1)], [weight])
+    assert -float(weight.value[0]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_cosine_falls_from_the_start_to_zero_over_the_epochs():
