@@ -1,13 +1,15 @@
 """What training the head on N cached views costs in accuracy, against a fresh view of every image in every epoch.
 
-    KERAS_HOME=… python -m benchmarks.cached_accuracy --data tiny-imagenet-40.zip
+    KERAS_HOME=… python -m benchmarks.cached_accuracy --data tiny-imagenet-40.zip --seeds 8
 
 MobileNet 0.75 with ImageNet weights at 128 pixels, 20 classes of 100 images, 15 epochs, 1,000 test images. A fresh view
-stands for streaming: without augmentation both train the same, bit for bit (tests/features), and on features a head
-takes seconds, so that many seeds can be had. All ways of a seed share the start of the head and the order of images,
-which alone move top-1 by a point. The standard error is over seeds.
+stands for streaming: without augmentation both train the same but for rounding (tests/features), and on features a
+head takes seconds, so that many seeds can be had. A seed is one whole draw: of its views, the start of its head and its
+order of images. All ways of a seed share that draw, which alone moves top-1 by a point, and what is compared is the
+difference within a seed. Seeds share nothing but the images, so the standard error over seeds is one over independent
+draws; it says nothing of other data.
 
-The weights are those for 224 pixels, as they were when the figures kept so far were measured.
+The weights are those for 224 pixels, as they were when the first figures were measured.
 """
 
 import argparse
@@ -29,103 +31,135 @@ from keras_bench.jobs.request import Job, Request, resolve
 from keras_bench.jobs.stages import build_pipeline, phase_settings, start_tensorflow, starting_model
 from keras_bench.jobs.weights import InitialWeights, find_weights
 
-COLUMNS = ("views", "seeds", "top1", "difference_points", "standard_error", "cpu", "commit")
+COLUMNS = (
+    "views", "seeds", "top1", "difference_points", "standard_error", "views_drawn", "settings", "cpu", "commit",
+)  # fmt: skip
 FRESH = 0  # a view of its own in every epoch, never the plain one
-EPOCHS = 15
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Everything that all heads share."""
+    """Everything that all seeds share."""
 
     job: Job
     data: Data
     weights: InitialWeights
     pipeline: Any
-    features: CachedFeatures
+    frozen: Any
     test: np.ndarray
     log: Log
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Everything that the ways of one seed share."""
+
+    job: Job
+    pipeline: Any
+    features: CachedFeatures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="a zip in Tiny ImageNet's layout")
     parser.add_argument("--views", type=int, nargs="+", default=[1, 2, 4, 8])
-    parser.add_argument("--seeds", type=int, default=24)
+    parser.add_argument("--seeds", type=int, default=24, help="at least 2; each computes features of EPOCHS views")
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--classes", type=int, default=20)
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE", help="as in run")
     arguments = parser.parse_args()
-    environment = describe_environment([])
+    if not 1 <= min(arguments.views) <= max(arguments.views) <= arguments.epochs + 1:
+        parser.error(f"--views: expected 1 to {arguments.epochs + 1}, one more than --epochs")
+    if arguments.seeds < 2:
+        parser.error("--seeds: expected at least 2; one alone has no standard error")
     with tempfile.TemporaryDirectory() as scratch:
-        bench = prepare(arguments.data, Path(scratch))
+        bench = prepare(arguments, Path(scratch))
         right = {way: [] for way in (FRESH, *arguments.views)}
         for seed in range(arguments.seeds):
+            draw = draw_of(bench, seed)
             for way in right:
-                right[way].append(train_head(bench, way, seed))
+                right[way].append(train_head(bench, draw, way))
             print(f"seed {seed}:", {way or "fresh": f"{values[-1]:.1%}" for way, values in right.items()}, flush=True)
+    keep(right, [*(f"{name}={getattr(arguments, name)}" for name in ("epochs", "classes")), *arguments.settings])
+
+
+def keep(right: dict[int, list[float]], settings: list[str]) -> None:
+    """Print and record the top-1 of every way, and its difference to fresh views within a seed with standard error."""
+    environment = describe_environment([])
     for way, values in right.items():
         gaps = 100 * (np.array(values) - np.array(right[FRESH]))
-        error = gaps.std(ddof=1) / np.sqrt(len(gaps)) if len(gaps) > 1 else float("nan")
+        error = gaps.std(ddof=1) / np.sqrt(len(gaps))
         print(f"{way or 'fresh'} views: top-1 {np.mean(values):.1%}, {gaps.mean():+.2f} points, error {error:.2f}")
         figures = (f"{np.mean(values):.4f}", f"{gaps.mean():.2f}", f"{error:.2f}")
         place = (environment["cpu"], environment["commit"])
-        append("cached_accuracy", COLUMNS, (way or "fresh", len(values), *figures, *place))
+        row = (way or "fresh", len(values), *figures, "per seed", " ".join(settings), *place)
+        append("cached_accuracy", COLUMNS, row)
 
 
-def prepare(data_path: Path, out: Path) -> Bench:
-    """Compute the features of one plain and EPOCHS augmented views of the training images, and of val and test."""
+def prepare(arguments: argparse.Namespace, out: Path) -> Bench:
+    """Read the data, and compute the features of the test images."""
     from keras_bench.features.extract import keras_forward
     from keras_bench.models.split import split_frozen
 
     settings = (
         "dataset.image_size=128",
-        f"dataset.classes={classes(data_path)}",
+        f"dataset.classes={classes(arguments.data, arguments.classes)}",
         "dataset.limit_per_class=100",
         "model.alpha=0.75",
         "model.weights_size=224",
-        f"tl.views={EPOCHS + 1}",
-        f"training.early_stopping_patience={EPOCHS}",
+        f"tl.epochs={arguments.epochs}",
+        f"tl.views={arguments.epochs + 1}",
+        f"training.early_stopping_patience={arguments.epochs}",
         "runtime.tensorboard=false",
+        *arguments.settings,
     )
-    job = resolve(Request("tiny-imagenet", "MobileNet", "tl", data_path, "imagenet", out=out, settings=settings))
+    job = resolve(Request("tiny-imagenet", "MobileNet", "tl", arguments.data, "imagenet", out=out, settings=settings))
     log = Log()
     weights = find_weights(job, log)
     data = load_data(job, *open_data(job, log), log)
     start_tensorflow(log)
     pipeline = build_pipeline(job, data)
-    model = starting_model(job, data, weights, None)
-    frozen, _ = split_frozen(set_frozen(job, data, model))
-    features = compute_features(job, "tl", data, weights, frozen, pipeline, log)
+    frozen, _ = split_frozen(set_frozen(job, data, starting_model(job, data, weights, None)))
     forward = keras_forward(frozen)
     test = np.concatenate([forward(images) for images, _ in pipeline.evaluation(positions_of(data, "test"))])
-    return Bench(job, data, weights, pipeline, features, test, log)
+    return Bench(job, data, weights, pipeline, frozen, test, log)
 
 
-def train_head(bench: Bench, way: int, seed: int) -> float:
+def draw_of(bench: Bench, seed: int) -> Draw:
+    """Compute the features of the plain images and of a seed's own view of each image for every epoch."""
+    job = replace(bench.job, request=replace(bench.job.request, seed=seed))
+    pipeline = replace(bench.pipeline, seed=seed)
+    features = compute_features(job, "tl", bench.data, bench.weights, bench.frozen, pipeline, bench.log)
+    return Draw(job, pipeline, features)
+
+
+def train_head(bench: Bench, draw: Draw, way: int) -> float:
     """Return the top-1 on test of a head trained on `way` views, in the epoch that val chooses."""
     from keras_bench.features.extract import feature_stream, ordered_stream
     from keras_bench.models.split import split_frozen
     from keras_bench.training.fit import fit_phase
     from keras_bench.training.resume import discard_state
 
-    job = replace(bench.job, request=replace(bench.job.request, seed=seed))
+    job, views, seed = draw.job, draw.features.train, draw.job.request.seed
     model = starting_model(job, bench.data, bench.weights, None)
     _, head = split_frozen(set_frozen(job, bench.data, model))
     labels, batch = one_hot(bench.data, "train"), job.config.training.batch_size
-    pipeline, views = replace(bench.pipeline, seed=seed), bench.features.train
 
     def order_of(epoch: int) -> np.ndarray:
-        return np.asarray(pipeline.order(len(labels), epoch))
+        return np.asarray(draw.pipeline.order(len(labels), epoch))
 
     def stream(start: int) -> Any:
         if way != FRESH:
             return feature_stream(views[:way], labels, batch, order_of, seed, start)
         epochs = [
-            feature_stream([views[epoch + 1]], labels, batch, order_of, seed, epoch) for epoch in range(start, EPOCHS)
+            feature_stream([views[epoch + 1]], labels, batch, order_of, seed, epoch)
+            for epoch in range(start, job.config.tl.epochs)
         ]
         return reduce(lambda before, after: before.concatenate(after), epochs)
 
     settings = phase_of(job, bench.data)
     settings.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    validation = ordered_stream(bench.features.val, one_hot(bench.data, "val"), batch)
+    validation = ordered_stream(draw.features.val, one_hot(bench.data, "val"), batch)
     fit_phase(head, settings, job.run, stream, validation, bench.log)
     head.load_weights(settings.checkpoint)
     discard_state(job.run.state("tl"))  # the next head starts afresh
@@ -147,11 +181,11 @@ def phase_of(job: Job, data: Data) -> Any:
     return replace(phase_settings(job, "tl", data, steps, {}), checkpoint=job.run.tail_weights("tl"))
 
 
-def classes(data: Path) -> str:
-    """Return the first 20 class names of the zip as a YAML list."""
+def classes(data: Path, count: int) -> str:
+    """Return the first class names of the zip as a YAML list."""
     names = {Path(name).parts for name in zipfile.ZipFile(data).namelist()}
     found = sorted({parts[parts.index("train") + 1] for parts in names if "train" in parts[:-2]})
-    return f"[{', '.join(found[:20])}]"
+    return f"[{', '.join(found[:count])}]"
 
 
 if __name__ == "__main__":
