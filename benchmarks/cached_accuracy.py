@@ -25,11 +25,13 @@ import numpy as np
 from benchmarks.results import append
 from keras_bench.console import Log
 from keras_bench.environment import describe_environment
-from keras_bench.jobs.features import CachedFeatures, compute_features, one_hot
-from keras_bench.jobs.prepare import Data, load_data, open_data, positions_of
-from keras_bench.jobs.request import Job, Request, resolve
-from keras_bench.jobs.stages import build_pipeline, phase_settings, start_tensorflow, starting_model
-from keras_bench.jobs.weights import InitialWeights, find_weights
+from keras_bench.models.start import start_tensorflow
+from keras_bench.runs.data import Data, load_data, open_data, positions_of
+from keras_bench.runs.job import Job, Request, resolve
+from keras_bench.runs.run import build_pipeline
+from keras_bench.runs.weights import InitialWeights, find_weights
+from keras_bench.training.cached_features import CachedFeatures, compute_features, one_hot
+from keras_bench.training.phase import phase_settings, starting_model
 
 COLUMNS = (
     "views", "seeds", "top1", "difference_points", "standard_error", "views_drawn", "settings", "cpu", "commit",
@@ -98,7 +100,7 @@ def keep(right: dict[int, list[float]], settings: list[str]) -> None:
 
 def prepare(arguments: argparse.Namespace, out: Path) -> Bench:
     """Read the data, and compute the features of the test images."""
-    from keras_bench.features.extract import keras_forward
+    from keras_bench.models.forward import keras_forward
     from keras_bench.models.split import split_frozen
 
     settings = (
@@ -135,8 +137,8 @@ def draw_of(bench: Bench, seed: int) -> Draw:
 
 def train_head(bench: Bench, draw: Draw, way: int) -> float:
     """Return the top-1 on test of a head trained on `way` views, in the epoch that val chooses."""
-    from keras_bench.features.extract import feature_stream, ordered_stream
     from keras_bench.models.split import split_frozen
+    from keras_bench.training.feature_extraction import feature_stream, ordered_stream
     from keras_bench.training.fit import fit_phase
     from keras_bench.training.resume import discard_state
 

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from keras_bench.records.results import PhaseResult
-from keras_bench.rundir import RunDir, run_folder
+from keras_bench.runs.folders import RunDir, run_folder
+from keras_bench.runs.results import PhaseResult
 
 NO_POST_STAGE = {"explain.enabled": "false", "latency.enabled": "false", "export.enabled": "false"}
 

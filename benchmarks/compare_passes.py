@@ -86,7 +86,7 @@ def _prepare(arguments: argparse.Namespace) -> tuple:
     """Return the pipeline, the positions of its images, the whole model and its frozen part."""
     import keras
 
-    from keras_bench.backbones import BACKBONES
+    from keras_bench.backbones.table import BACKBONES
     from keras_bench.config import AugmentationConfig, DatasetConfig, ModelConfig
     from keras_bench.console import Log
     from keras_bench.data.pipeline import Pipeline
@@ -116,8 +116,8 @@ def measure_ours(arguments: argparse.Namespace) -> dict[str, float]:
 
     from keras_bench.console import Log
     from keras_bench.evaluation.predict import predict_split
-    from keras_bench.export.convert import network_to_onnx
-    from keras_bench.features.extract import keras_forward, onnx_forward
+    from keras_bench.models.forward import keras_forward, onnx_forward
+    from keras_bench.models.onnx import network_to_onnx
     from keras_bench.parallel import map_in_order
 
     tf.config.experimental.enable_tensor_float_32_execution(False)  # as a run computes what it reports

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_bench.runner import FLOAT_MODEL, IMAGE, PROBABILITIES, Bundle, open_session
+from keras_bench.bundle import FLOAT_MODEL, IMAGE, PROBABILITIES, Bundle, open_session
 
 BATCH = 32
 

@@ -24,7 +24,7 @@ from benchmarks.results import Ratio, keep, summarise
 from keras_bench.console import Log
 from keras_bench.data.archive import extracted
 from keras_bench.data.digits import open_digits
-from keras_bench.rundir import RunDir
+from keras_bench.runs.folders import RunDir
 
 TL_EPOCHS, LAST_EPOCHS = 15, 5
 PARTS = ("tl", "ft", "last")

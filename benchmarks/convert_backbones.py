@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.every_backbone import missing_rows
-from keras_bench.backbones import BACKBONES
+from keras_bench.backbones.table import BACKBONES
 
 CLASSES = 10
 RESULTS = Path(__file__).parent / "results" / "convert.csv"
@@ -108,7 +108,7 @@ def convert_one(name: str, side: int) -> dict[str, object]:
     import onnxruntime
     import tensorflow as tf
 
-    from keras_bench.export.convert import to_onnx
+    from keras_bench.models.onnx import to_onnx
 
     tf.config.experimental.enable_tensor_float_32_execution(False)  # as a run converts and checks
     model, exact = lively_pair(name, side)

@@ -1,6 +1,6 @@
 """Counts what every backbone costs at its default size, each in a fresh process; goes on where it was stopped.
 
-    python -m benchmarks.count_backbones                    # all that are not in keras_bench/backbones_counted.csv yet
+    python -m benchmarks.count_backbones                    # all that are not in keras_bench/backbones/counted.csv yet
     python -m benchmarks.count_backbones --only VGG16
 
 What is counted is the network as this project builds it: normalisation inside, without the 1000-class top.
@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.every_backbone import missing_rows
-from keras_bench.backbones import BACKBONES
-from keras_bench.facts import COUNTED
+from keras_bench.backbones.facts import COUNTED
+from keras_bench.backbones.table import BACKBONES
 
 COLUMNS = ("model", "image_size", "parameters", "multiply_adds", "flops", "tensorflow", "keras")
 
@@ -24,7 +24,7 @@ def count_one(name: str) -> dict[str, object]:
     import tensorflow as tf
 
     from keras_bench.config import ModelConfig
-    from keras_bench.evaluation.cost import graph_flops, multiply_adds
+    from keras_bench.cost.count import graph_flops, multiply_adds
     from keras_bench.models.build import ModelSpec, build_backbone
 
     row = BACKBONES[name]

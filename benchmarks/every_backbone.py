@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_bench.backbones import BACKBONES
+from keras_bench.backbones.table import BACKBONES
 
 
 def missing_rows(module: str, results: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any] | None]]:

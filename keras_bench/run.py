@@ -2,7 +2,7 @@
 
 import sys
 
-from keras_bench.cli import main
+from keras_bench.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["run", *sys.argv[1:]]))

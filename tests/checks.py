@@ -12,7 +12,7 @@ def python(code):
 def loaded_by(words, heavy=("tensorflow", "keras")):
     """Run a command in a fresh process; return its exit code, its output and those of the `heavy` modules it loads."""
     code = (
-        f"from keras_bench.cli import main; code = main({list(map(str, words))!r})\n"
+        f"from keras_bench.cli.main import main; code = main({list(map(str, words))!r})\n"
         f"import sys; print(); print(code, *[name for name in {heavy!r} if name in sys.modules])"
     )
     output, _, last = python(code).rstrip("\n").rpartition("\n")

@@ -7,14 +7,15 @@ import numpy as np
 from PIL import Image
 
 from keras_bench.config import Config, to_yaml
+from keras_bench.cost.records import Cost, Latency, latencies_to_json
 from keras_bench.evaluation.metrics import compute_metrics
-from keras_bench.jobs.gather import shown_positions
-from keras_bench.records.cost import Cost, Latency, latencies_to_json
-from keras_bench.records.explanations import METHODS, RANDOM, ExplanationChecks, Explanations, MethodScores
-from keras_bench.records.history import HISTORY_COLUMNS
-from keras_bench.records.predictions import Predictions
-from keras_bench.records.results import PhaseResult
-from keras_bench.rundir import run_folder, write_bytes, write_json, write_text
+from keras_bench.evaluation.predictions import Predictions
+from keras_bench.explain.records import METHODS, RANDOM, ExplanationChecks, Explanations, MethodScores
+from keras_bench.files import write_bytes, write_json, write_text
+from keras_bench.report.read import shown_positions
+from keras_bench.runs.folders import run_folder
+from keras_bench.runs.history import HISTORY_COLUMNS
+from keras_bench.runs.results import PhaseResult
 
 HARDWARE = "a made-up processor"
 ENVIRONMENT = {

@@ -5,11 +5,11 @@ import io
 from rich.console import Console
 
 from keras_bench.console import Log
-from keras_bench.jobs.cost import file_identity
-from keras_bench.jobs.fingerprint import phase_inputs
-from keras_bench.jobs.sweep import run_sweep
-from keras_bench.jobs.sweep_plan import SweepRequest
-from keras_bench.rundir import write_bytes, write_json
+from keras_bench.cost.measure import file_identity
+from keras_bench.files import write_bytes, write_json
+from keras_bench.runs.fingerprint import phase_inputs
+from keras_bench.sweep.plan import SweepRequest
+from keras_bench.sweep.run import run_sweep
 from tests.made import make_training
 
 DATA = "f" * 32  # the fingerprint of made-up data

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_bench.export.bundle import write_labels, write_samples, write_sums
-from keras_bench.export.convert import save, to_onnx
-from keras_bench.runner import Bundle
-from tests.export.test_convert import build
+from keras_bench.bundle import Bundle
+from keras_bench.export.files import write_labels, write_samples, write_sums
+from keras_bench.models.onnx import save, to_onnx
+from tests.models.test_onnx import build
 
 README = Path(__file__).parents[1] / "README.md"
 NAMES = ["gold<i>fish", "ночь", "c"]

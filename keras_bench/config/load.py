@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
-from keras_bench.backbones import BACKBONES
+from keras_bench.backbones.table import BACKBONES
 from keras_bench.config.schema import Config
 from keras_bench.errors import UserError, unknown_name
 
@@ -261,3 +261,11 @@ def _expected(error: Any, keys: list[str]) -> str:
         if key in context:
             return f"a value of {words} {context[key]} ({field.description})"
     return f"{_TYPES.get(error['type'], error['msg'])} ({field.description})"
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a layer's nested tree as dotted keys, the opposite of `nest`."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
-from keras_bench.records.decision import DecisionMetric, decision_of
+from keras_bench.config.decision import DecisionMetric, decision_of
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 # YAML has no tuples: a two-element list is accepted for a range, everything else is strict.

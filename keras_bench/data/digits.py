@@ -3,8 +3,8 @@
 import numpy as np
 from sklearn.datasets import load_digits
 
+from keras_bench.data.index import ImageIndex
 from keras_bench.images import encode_png
-from keras_bench.records.dataset import ImageIndex
 
 
 def open_digits() -> ImageIndex:

@@ -14,9 +14,9 @@ import numpy as np
 
 from keras_bench.console import Log
 from keras_bench.data.archive import extracted
+from keras_bench.data.index import SPLITS, ImageIndex
 from keras_bench.errors import UserError
 from keras_bench.images import is_image_name
-from keras_bench.records.dataset import SPLITS, ImageIndex
 
 # Folder names that mean a split; `seg_` is how the Intel set writes them.
 SPLIT_FOLDERS = {

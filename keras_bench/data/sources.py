@@ -9,8 +9,8 @@ import numpy as np
 from keras_bench.config import DatasetConfig
 from keras_bench.console import Log
 from keras_bench.data import digits, folder, tfds, tiny_imagenet
+from keras_bench.data.index import ImageIndex
 from keras_bench.errors import UserError, unknown_name
-from keras_bench.records.dataset import ImageIndex
 
 
 def open_source(config: DatasetConfig, path: Path | None, log: Log) -> ImageIndex:

@@ -7,8 +7,8 @@ order, and a smaller fraction uses a subset of the images of a larger one.
 import numpy as np
 
 from keras_bench.config import DatasetConfig
+from keras_bench.data.index import SPLITS, ImageIndex, SplitTable
 from keras_bench.errors import UserError
-from keras_bench.records.dataset import SPLITS, ImageIndex, SplitTable
 
 FEW_IMAGES = 10  # training images of a class under which its numbers deserve a warning
 

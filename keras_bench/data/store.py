@@ -12,12 +12,12 @@ from typing import BinaryIO
 import numpy as np
 
 from keras_bench.console import Log
+from keras_bench.data.index import ImageIndex
 from keras_bench.download import cache_folder
 from keras_bench.environment import usable_cores
+from keras_bench.files import replacing
 from keras_bench.images import UnreadableImageError, decode, decoder_name
 from keras_bench.locks import remove_if_unlocked, wait_for_lock
-from keras_bench.records.dataset import ImageIndex
-from keras_bench.rundir import replacing
 
 SMALL_FILE = 50_000  # bytes
 UNFINISHED_AGE = 7 * 24 * 3600.0  # seconds after which a file that nobody writes to counts as abandoned

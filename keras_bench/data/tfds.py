@@ -16,9 +16,9 @@ import numpy as np
 from filelock import FileLock
 
 from keras_bench.console import Log
+from keras_bench.data.index import ImageIndex
 from keras_bench.download import cache_folder
 from keras_bench.errors import UserError
-from keras_bench.records.dataset import ImageIndex
 
 _OFFICIAL = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from keras_bench.console import Log
 from keras_bench.data.archive import extracted
+from keras_bench.data.index import ImageIndex
 from keras_bench.download import DownloadError, cache_folder, download
 from keras_bench.errors import UserError
 from keras_bench.images import is_image_name
-from keras_bench.records.dataset import ImageIndex
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 MD5 = "90528d7ca1a48142e341f4ef8d21d0de"  # of the 248,100,043 bytes published

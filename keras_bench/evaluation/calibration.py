@@ -3,9 +3,9 @@
 import numpy as np
 from scipy import optimize, special
 
+from keras_bench.evaluation.intervals import Calibration, Reliability
 from keras_bench.evaluation.metrics import SMALLEST
-from keras_bench.records.predictions import Predictions
-from keras_bench.records.statistics import Calibration, Reliability
+from keras_bench.evaluation.predictions import Predictions
 
 BINS = 15  # as in Guo et al. 2017
 TEMPERATURES = (0.05, 20.0)  # searched between these

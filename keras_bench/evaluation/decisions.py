@@ -8,32 +8,21 @@ flipped at random, and p is how often the difference gets as far from 0 as it is
 Bootstrap Tests of Hypotheses, 2005, section 3.7). With equal weights that is McNemar's test.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from keras_bench.config.decision import DecisionMetric
 from keras_bench.evaluation import statistics
+from keras_bench.evaluation.intervals import Interval, PairedTest
+from keras_bench.evaluation.predictions import Predictions
 from keras_bench.evaluation.statistics import correct, recall_interval, top1_interval
-from keras_bench.records.decision import DecisionMetric
-from keras_bench.records.predictions import Predictions
-from keras_bench.records.results import PhaseResult
-from keras_bench.records.statistics import Interval, PairedTest
 
 DRAWS = 10_000
 DRAWS_PER_TEST = 100  # for each test of a table, so that a p-value times their number can still lie below 0.05
 MANY_COINS = 512
 
 Pair = tuple[str, Predictions, str, Predictions]
-
-
-def best_phase(results: Mapping[str, PhaseResult], decision: DecisionMetric) -> str:
-    """Return the phase that is best on val; of equals the first, which cost less.
-
-    Args:
-        results: by phase, in order of training.
-        decision: which metric.
-    """
-    return max(results, key=lambda phase: getattr(results[phase].metrics["val"], decision))
 
 
 def score(right: np.ndarray, labels: np.ndarray, decision: DecisionMetric) -> float:

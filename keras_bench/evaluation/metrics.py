@@ -1,13 +1,37 @@
 """Metrics from saved predictions; each image counts once, sums are divided once. No TensorFlow."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from sklearn.metrics import f1_score, recall_score, roc_auc_score
 
-from keras_bench.records.predictions import Predictions
-from keras_bench.records.results import SplitMetrics
+from keras_bench.evaluation.predictions import Predictions
 
 # float32 cannot tell smaller probabilities of a softmax from 0, whose logarithm would make the mean infinite.
 SMALLEST = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitMetrics:
+    """Metrics of one split; None where a metric is not defined, e.g. top-5 of five classes.
+
+    Attributes:
+        images: number of images, each counted once.
+        cross_entropy: mean negative log probability of the true class, in nats, without any penalty.
+        top1: share of images whose most probable class is right, in [0, 1].
+        top5: share whose class is among the five most probable; None for five classes or fewer.
+        balanced_accuracy: mean recall over classes.
+        macro_f1: mean F1 over classes.
+        macro_auc: mean one-vs-rest area under the ROC curve; None where a class has no image.
+    """
+
+    images: int
+    cross_entropy: float
+    top1: float
+    top5: float | None = None
+    balanced_accuracy: float
+    macro_f1: float
+    macro_auc: float | None = None
 
 
 def compute_metrics(predictions: Predictions) -> SplitMetrics:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from keras_bench.console import Log
+from keras_bench.data.index import ImageIndex
+from keras_bench.evaluation.predictions import Predictions
 from keras_bench.parallel import map_in_order
-from keras_bench.records.dataset import ImageIndex
-from keras_bench.records.predictions import Predictions
 
 # TensorFlow's own threads leave cores idle between operations, which a second batch fills: two cores ran EfficientNetB0
 # at 59 images/s instead of 51, and at 54 instead of 31 where the machine kept both threads on one core.

@@ -13,9 +13,9 @@ from dataclasses import replace
 import numpy as np
 from scipy import sparse, stats
 
+from keras_bench.evaluation.intervals import Interval, PairedTest
 from keras_bench.evaluation.metrics import SMALLEST, compute_metrics, in_top_k
-from keras_bench.records.predictions import Predictions
-from keras_bench.records.statistics import Interval, PairedTest
+from keras_bench.evaluation.predictions import Predictions
 
 RESAMPLES = 2000
 LEVEL = 0.95

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from keras_bench.records.export import Agreement
-from keras_bench.records.statistics import Interval
+from keras_bench.evaluation.intervals import Interval
+from keras_bench.export.records import Agreement
 
 MAX_DIFFERENCE = 1e-3  # of any probability
 TIE = 1e-4  # between Keras's two best answers, below which either is right

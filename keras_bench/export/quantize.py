@@ -13,7 +13,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from keras_bench.runner import IMAGE
+from keras_bench.bundle import IMAGE
 
 OPERATORS = ("Conv", "Gemm", "MatMul")  # where the time goes; everything between stays float32
 # Named too, so that a layer's range is taken behind its activation: before a ReLU6 it is many times as wide.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import keras
 
-from keras_bench.backbones import Backbone
+from keras_bench.backbones.table import Backbone
 from keras_bench.config import ModelConfig
 from keras_bench.models.normalization import normalize
 from keras_bench.models.resnet import RESNET_BUILDERS

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_bench.backbones import Normalization
+from keras_bench.backbones.table import Normalization
 
 # Mean and deviation of ImageNet's training images: RGB in [0, 1] (torch), and the BGR mean in [0, 255] (caffe), as in
 # keras.applications.imagenet_utils.
@@ -17,7 +17,7 @@ def normalize(image: keras.KerasTensor, scheme: Normalization) -> keras.KerasTen
 
     Args:
         image: float32, (batch, height, width, 3), RGB in [0, 255].
-        scheme: as `keras_bench.backbones.Family` explains.
+        scheme: as `keras_bench.backbones.table.Family` explains.
     """
     if scheme == "tf":
         return keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="normalize")(image)

@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from keras_bench.backbones import Backbone
+from keras_bench.backbones.table import Backbone
 from keras_bench.models.build import HEAD, backbone_layers
 
 

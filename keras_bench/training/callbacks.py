@@ -11,10 +11,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_bench.config.decision import DecisionMetric, decision_of
 from keras_bench.console import Log, duration
 from keras_bench.errors import RunError
-from keras_bench.records.decision import DecisionMetric, decision_of
-from keras_bench.records.history import HISTORY_COLUMNS, append_history
+from keras_bench.runs.history import HISTORY_COLUMNS, append_history
 from keras_bench.training.monitors import mode_of
 
 

@@ -7,26 +7,19 @@ from typing import Any
 
 import keras
 
-from keras_bench.backbones import Backbone
+from keras_bench.backbones.table import Backbone
 from keras_bench.config import Config, FineTuneConfig
 from keras_bench.console import Log, duration
 from keras_bench.models.phases import count_parameters, set_phase
-from keras_bench.records.history import best_row, read_history
-from keras_bench.records.results import FitOutcome
-from keras_bench.rundir import RunDir
+from keras_bench.runs.folders import RunDir
+from keras_bench.runs.history import best_row, read_history
+from keras_bench.runs.results import FitOutcome
 from keras_bench.training.callbacks import AtomicCheckpoint, History, StopOnNonFinite
 from keras_bench.training.losses import build_loss, class_weights
 from keras_bench.training.monitors import build_metrics, mode_of
 from keras_bench.training.optimizers import build_optimizer, build_schedule
 from keras_bench.training.precision import FullPrecisionValidation, training_precision, trains_in_tf32, uses_xla
-from keras_bench.training.resume import (
-    SavedState,
-    SaveState,
-    drop_later_rows,
-    drop_state,
-    find_state,
-    restore_best,
-)
+from keras_bench.training.resume import SavedState, SaveState, drop_later_rows, drop_state, find_state, restore_best
 
 
 @dataclass(frozen=True)

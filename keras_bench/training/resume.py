@@ -15,8 +15,8 @@ from typing import Any
 import keras
 
 from keras_bench.download import digest_file
-from keras_bench.records.history import best_row, read_history
-from keras_bench.rundir import link_or_copy, replacing, write_json, write_text
+from keras_bench.files import link_or_copy, replacing, write_json, write_text
+from keras_bench.runs.history import best_row, read_history
 from keras_bench.training.monitors import mode_of
 
 BEST = ".best.weights.h5"

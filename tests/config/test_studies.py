@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from keras_bench.config import load_experiment
-from keras_bench.config.published import load_study, read_study
 from keras_bench.errors import UserError
-from keras_bench.reporting.published import stated_figures
+from keras_bench.report.published import stated_figures
+from keras_bench.report.study_files import load_study, read_study
 
 ROOT = Path(__file__).parents[2]
 STUDIES = ("tiny-imagenet", "intel", "imagenet100", "cifar10", "folder")

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from keras_bench.config import DatasetConfig
+from keras_bench.data.index import ImageIndex
 from keras_bench.data.splits import split_images
 from keras_bench.errors import UserError
-from keras_bench.records.dataset import ImageIndex
 
 
 def make_index(counts, official=None):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_bench.cli import main
+from keras_bench.cli.main import main
 from keras_bench.config import DatasetConfig
 from keras_bench.console import Log
 from keras_bench.data.sources import open_source

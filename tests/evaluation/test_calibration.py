@@ -12,7 +12,7 @@ from keras_bench.evaluation.calibration import (
     fit_temperature,
     reliability,
 )
-from keras_bench.records.predictions import Predictions
+from keras_bench.evaluation.predictions import Predictions
 
 
 def test_calibration_error_by_hand():

@@ -11,8 +11,8 @@ from keras_bench.evaluation.classes import (
     most_confident_mistakes,
     most_confused,
 )
-from keras_bench.evaluation.efficiency import pareto_front
-from keras_bench.records.predictions import Predictions
+from keras_bench.evaluation.predictions import Predictions
+from keras_bench.report.pareto import pareto_front
 
 
 def answering(labels, answers, classes, confidence=None):

@@ -8,21 +8,14 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
+from keras_bench.config.decision import DecisionMetric
 from keras_bench.evaluation import statistics
-from keras_bench.evaluation.decisions import (
-    DRAWS,
-    best_phase,
-    compare,
-    paired_test,
-    score,
-    score_interval,
-    sign_flip,
-)
+from keras_bench.evaluation.decisions import DRAWS, compare, paired_test, score, score_interval, sign_flip
+from keras_bench.evaluation.intervals import Interval, PairedTest
+from keras_bench.evaluation.predictions import Predictions
 from keras_bench.evaluation.statistics import draw_counts
-from keras_bench.evaluation.verdict import verdict_lines
-from keras_bench.records.decision import DecisionMetric
-from keras_bench.records.predictions import Predictions
-from keras_bench.records.statistics import Interval, PairedTest
+from keras_bench.report.verdict import verdict_lines
+from keras_bench.runs.results import best_phase
 
 TOP1, BALANCED = DecisionMetric.TOP1, DecisionMetric.BALANCED_ACCURACY
 LABELS = np.repeat([0, 1, 3], [90, 20, 10])  # class 2 has no image

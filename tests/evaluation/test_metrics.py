@@ -3,7 +3,7 @@ import pytest
 from sklearn import metrics as sk
 
 from keras_bench.evaluation.metrics import compute_metrics, in_top_k, macro_auc
-from keras_bench.records.predictions import Predictions
+from keras_bench.evaluation.predictions import Predictions
 
 
 def make(labels, probabilities):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from keras_bench.console import Log
+from keras_bench.data.index import ImageIndex
 from keras_bench.evaluation.predict import predict_split
-from keras_bench.records.dataset import ImageIndex
 
 
 class Batches(list):

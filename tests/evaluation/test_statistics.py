@@ -8,6 +8,8 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
+from keras_bench.evaluation.intervals import Interval, PairedTest
+from keras_bench.evaluation.predictions import Predictions
 from keras_bench.evaluation.statistics import (
     auc_distribution,
     compare,
@@ -22,8 +24,6 @@ from keras_bench.evaluation.statistics import (
     share_interval,
     top1_interval,
 )
-from keras_bench.records.predictions import Predictions
-from keras_bench.records.statistics import Interval, PairedTest
 
 
 def made(images=300, classes=7, seed=0, skill=1.5, ties=False):

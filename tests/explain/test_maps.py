@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_bench.backbones import BACKBONES
+from keras_bench.backbones.table import BACKBONES
 from keras_bench.config import ModelConfig
 from keras_bench.config.schema import ExplainConfig
+from keras_bench.explain.cam import choose_cam_layer
 from keras_bench.explain.maps import compute_maps, enlarge, linear_view
+from keras_bench.explain.records import METHODS
 from keras_bench.models.build import ModelSpec, build_model
-from keras_bench.models.cam import choose_cam_layer
-from keras_bench.records.explanations import METHODS
 
 SETTINGS = ExplainConfig(smooth_samples=2)
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.float32)

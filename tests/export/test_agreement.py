@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from keras_bench.evaluation.intervals import Interval
 from keras_bench.export.agreement import compare, refusal
-from keras_bench.records.statistics import Interval
 
 TOP1 = Interval(0.5, 0.4, 0.6)
 IDS = np.array(["a", "b", "c", "d"])

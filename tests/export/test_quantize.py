@@ -7,9 +7,9 @@ import onnxruntime
 import pytest
 
 from benchmarks.convert_backbones import some_images
-from keras_bench.export.convert import save, to_onnx
 from keras_bench.export.quantize import PLANS, quantize
-from tests.export.test_convert import METADATA, answers, build, images_of
+from keras_bench.models.onnx import save, to_onnx
+from tests.models.test_onnx import METADATA, answers, build, images_of
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_bench.backbones import BACKBONES
+from keras_bench.backbones.table import BACKBONES
 from keras_bench.config import ModelConfig
 from keras_bench.models.auxiliary import PREFIX, trains_before, with_auxiliary
 from keras_bench.models.build import ModelSpec, backbone_layers, build_model

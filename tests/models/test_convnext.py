@@ -4,16 +4,16 @@ import keras
 import numpy as np
 import pytest
 
-from keras_bench.backbones import BACKBONES
+from keras_bench.backbones.table import BACKBONES
 from keras_bench.config import ModelConfig
 from keras_bench.errors import UserError
-from keras_bench.jobs.fingerprint import finished_phases, phase_inputs
-from keras_bench.jobs.request import Request, resolve
+from keras_bench.files import write_json
 from keras_bench.models.build import POOL, POOLED_NORM, ModelSpec, backbone_layers, build_model
 from keras_bench.models.phases import block_of_layers, block_order, count_parameters, set_phase
 from keras_bench.models.split import split_frozen
 from keras_bench.models.weights import initial_model
-from keras_bench.rundir import write_json
+from keras_bench.runs.fingerprint import finished_phases, phase_inputs
+from keras_bench.runs.job import Request, resolve
 
 ROW = BACKBONES["ConvNeXtTiny"]
 SPEC = ModelSpec(ROW, 64, 3, ModelConfig(hidden_units=0))

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_bench.backbones import BACKBONES
+from keras_bench.backbones.table import BACKBONES
 from keras_bench.config import ModelConfig
 from keras_bench.models.build import POOL, ModelSpec, build_model
 from keras_bench.models.phases import set_phase

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras.src.utils import file_utils
 
-from keras_bench.backbones import BACKBONES
+from keras_bench.backbones.table import BACKBONES
 from keras_bench.config import ModelConfig
 from keras_bench.errors import UserError
 from keras_bench.models.build import ModelSpec, build_model

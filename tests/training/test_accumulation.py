@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_bench.backbones import BACKBONES
+from keras_bench.backbones.table import BACKBONES
 from keras_bench.config import load_experiment, parse_setting
 from keras_bench.console import Log
-from keras_bench.jobs.plan import Probe, _print_phase
-from keras_bench.records.history import read_history
-from keras_bench.rundir import run_folder
+from keras_bench.runs.folders import run_folder
+from keras_bench.runs.history import read_history
 from keras_bench.training.fit import Phase, fit_phase
 from keras_bench.training.resume import find_state
+from keras_bench.workflow.plan import Probe, _print_phase
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(0, 1, (24, 8, 8, 3)).astype(np.float32)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_bench.backbones import BACKBONES
+from keras_bench.backbones.table import BACKBONES
 from keras_bench.config import load_experiment, parse_setting
 from keras_bench.console import Log
 from keras_bench.errors import RunError
 from keras_bench.models.build import ModelSpec, build_model
-from keras_bench.records.history import read_history
-from keras_bench.rundir import run_folder
+from keras_bench.runs.folders import run_folder
+from keras_bench.runs.history import read_history
 from keras_bench.training.callbacks import AtomicCheckpoint, DivergedError, StopOnNonFinite
 from keras_bench.training.fit import Phase, fit_phase
 from keras_bench.training.resume import find_state

@@ -9,9 +9,9 @@ from sklearn.metrics import balanced_accuracy_score, log_loss
 from sklearn.utils.class_weight import compute_sample_weight
 
 from keras_bench.config import TrainingConfig
+from keras_bench.config.decision import DecisionMetric, decision_of, shared_decision
 from keras_bench.config.schema import Monitor
-from keras_bench.records.decision import DecisionMetric, decision_of, shared_decision
-from keras_bench.records.history import HISTORY_COLUMNS, append_history, read_history
+from keras_bench.runs.history import HISTORY_COLUMNS, append_history, read_history
 from keras_bench.training.monitors import WATCHED, BalancedAccuracy, BalancedCrossentropy, build_metrics, mode_of
 
 LABELS = np.array([0, 0, 0, 1])

@@ -7,12 +7,12 @@ import tensorflow as tf
 
 from keras_bench.config import TrainingConfig
 from keras_bench.console import Log
-from keras_bench.records.history import read_history
-from keras_bench.rundir import run_folder
+from keras_bench.lr_find.range_test import search_rate
+from keras_bench.runs.folders import run_folder
+from keras_bench.runs.history import read_history
 from keras_bench.training.callbacks import DivergedError
 from keras_bench.training.fit import fit_phase
 from keras_bench.training.precision import describe_tf32, training_precision, trains_in_tf32
-from keras_bench.training.range_test import search_rate
 from tests.tf32 import allow, allowed, rounded
 from tests.training.test_fit import IMAGES, LABELS, VALIDATION, make_phase
 

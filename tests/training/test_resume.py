@@ -10,8 +10,9 @@ import pytest
 import tensorflow as tf
 
 from keras_bench.console import Log
-from keras_bench.records.history import read_history
-from keras_bench.rundir import link_or_copy, run_folder
+from keras_bench.files import link_or_copy
+from keras_bench.runs.folders import run_folder
+from keras_bench.runs.history import read_history
 from keras_bench.training import resume
 from keras_bench.training.fit import fit_phase
 from keras_bench.training.resume import find_state

@@ -1,0 +1,1 @@
+"""Looks through a data set before training: damage, duplicates, balance."""

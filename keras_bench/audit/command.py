@@ -1,0 +1,92 @@
+"""The verb `audit`: looks through a data set and says what is wrong with it. No TensorFlow."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_bench.audit.findings import Audit
+from keras_bench.audit.inspect import audit_images
+from keras_bench.audit.page import audit_page, audit_tables
+from keras_bench.backbones.table import BACKBONES
+from keras_bench.config import Config, Experiment, Layer, load_experiment, parse_setting
+from keras_bench.console import Log
+from keras_bench.data.sources import guess_source, open_source
+from keras_bench.data.splits import split_images
+from keras_bench.data.store import ImageStore
+from keras_bench.errors import UserError
+from keras_bench.files import write_json, write_text
+
+
+@dataclass(frozen=True)
+class AuditRequest:
+    """The command line's words, unchecked.
+
+    Attributes:
+        data: folder or archive; None for sources that need none.
+        experiment: whose data settings apply; None: the defaults.
+        source: kind of source; None: the experiment's, or by the layout of `data`.
+        settings: texts of --set, in order.
+        json: where to write the findings.
+        html: where to write the page.
+        force: whether those files may be replaced.
+    """
+
+    data: Path | None
+    experiment: str | None
+    source: str | None
+    settings: tuple[str, ...]
+    json: Path | None
+    html: Path | None
+    force: bool
+
+
+def run_audit(request: AuditRequest, log: Log) -> int:
+    """Print and write the findings; returns 0 for clean data, 1 where there are problems.
+
+    Raises:
+        UserError: the data cannot be opened, or a file to be written exists.
+    """
+    for path in (request.json, request.html):
+        if path is not None and path.exists() and not request.force:
+            raise UserError(f"{path} exists; choose another name, or replace it with --force")
+    settings = _config(request)
+    config = settings.dataset
+    index = open_source(config, request.data, log)
+    store = ImageStore(index, settings.runtime.cache_memory_mb << 20)
+    fingerprint = store.fingerprint(log)
+    store.load(log)
+    splits = split_images(index, config, store.readable)
+    audit = audit_images(index, splits, store, fingerprint, log)
+    _show(audit, [*index.warnings, *splits.warnings], request, log)
+    return 1 if audit.problems else 0
+
+
+def _config(request: AuditRequest) -> Config:
+    """Return the experiment's configuration, or the default one for the source that the data's layout tells."""
+    layers = [parse_setting(text) for text in request.settings]
+    if request.experiment is not None:
+        experiment = load_experiment(request.experiment)
+    else:
+        source = guess_source(request.data) if request.data else "digits"
+        experiment = Experiment(Path("audit"), Layer("audit", {"name": "audit", "dataset": {"source": source}}), {})
+    if request.source is not None:
+        layers.append(Layer("--source", {"dataset": {"source": request.source}}))
+    return experiment.resolve(next(iter(experiment.models or BACKBONES)), layers)
+
+
+def _show(audit: Audit, warnings: list[str], request: AuditRequest, log: Log) -> None:
+    for table in audit_tables(audit):
+        log.table(table)
+    for line in [*warnings, *audit.problems]:
+        log.warn(line)
+    if audit.pretraining_overlap:
+        log.line(f"note: {audit.pretraining_overlap}")
+    if request.json:
+        write_json(request.json, audit.to_json())
+        log.line(f"written: {request.json}")
+    if request.html:
+        write_text(request.html, audit_page(audit))
+        log.line(f"written: {request.html}")
+    found = f"{len(audit.problems)} problems found" if audit.problems else "no problem found"
+    log.line(found)
+    if request.data and not audit.problems:
+        log.line(f"next: keras-bench run --data {request.data} --set dataset.source={audit.source} --dry-run")

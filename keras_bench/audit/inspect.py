@@ -1,0 +1,245 @@
+"""Looks through a data set before training: damage, duplicates, balance, sizes. No TensorFlow."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import imagehash
+import numpy as np
+
+from keras_bench.audit.duplicates import NEAR_DISTANCE, find_duplicates
+from keras_bench.audit.findings import Audit, DuplicateGroup, Leaks
+from keras_bench.audit.leaks import ALIKE_SHARE, find_leaks
+from keras_bench.audit.likeness import HASHED_SIDE, LEAST_LIKENESS, compared_levels, copies, gray_reduction
+from keras_bench.console import Log
+from keras_bench.data.index import ImageIndex, SplitTable
+from keras_bench.data.store import ImageStore, decoding_threads
+from keras_bench.images import UnreadableImageError, read_header
+
+FLAT = 3.0  # deviation of gray levels below which an image has no structure to compare
+MANY_TIMES = 3.0  # largest class over smallest, from which imbalance is a problem
+FEW_IMAGES = 10  # training images of a class, below which it is thin
+BLOCK = 64  # images a thread looks at in one go
+MAX_GROUPS = 200  # groups listed; all are counted
+NAMED = 3  # classes that a problem names at most
+
+_FROM_IMAGENET = ("imagenette", "imagewoof", "imagenet", "stanford_dogs")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is kept of one readable image.
+
+    Attributes:
+        digest: of its size and pixels.
+        phash: perceptual hash, 64 bits; None for an image too small or without structure.
+        size: width and height, pixels.
+        format: of the file, e.g. "JPEG".
+        mode: Pillow's, e.g. "RGB", "L".
+    """
+
+    digest: bytes
+    phash: int | None
+    size: tuple[int, int]
+    format: str
+    mode: str
+
+
+def audit_images(index: ImageIndex, splits: SplitTable, store: ImageStore, fingerprint: str, log: Log) -> Audit:
+    """Return the findings over a data set; every image is decoded once, nothing is written.
+
+    Args:
+        index: the images.
+        splits: which images train, choose and report.
+        store: decoded images, where they are in memory already.
+        fingerprint: of the data.
+        log: shows progress.
+    """
+    facts, unreadable = _look_at_all(index, store, log)
+    split_of = {int(i): split for split, where in splits.positions.items() for i in where}
+    readable = sorted(facts)
+    groups = _duplicate_groups(index, store, facts, split_of)
+    counts = splits.counts(index.labels, index.class_names)
+    totals = [sum(row.values()) for row in counts.values()]
+    sizes = Counter(facts[i].size for i in readable)
+    audit = Audit(
+        source=index.source,
+        location=index.location,
+        fingerprint=fingerprint,
+        images=len(index.ids),
+        unreadable={index.ids[i]: why for i, why in sorted(unreadable.items())},
+        class_titles=dict(zip(index.class_names, index.class_titles, strict=True)),
+        images_per_class=counts,
+        imbalance=max(totals) / max(1, min(totals)),
+        widths=_tally(sizes, 0),
+        heights=_tally(sizes, 1),
+        modes=dict(Counter(facts[i].mode for i in readable).most_common()),
+        formats=dict(Counter(facts[i].format for i in readable).most_common()),
+        exact_groups=sum(group.kind == "exact" for group in groups),
+        near_groups=sum(group.kind == "near" for group in groups),
+        across_splits=sum(_leaked(group) for group in groups),
+        leaks=find_leaks(index, {i: facts[i].digest for i in readable}, groups, split_of),
+        conflicting=sum(len(set(group.classes)) > 1 for group in groups),
+        groups=tuple(groups[:MAX_GROUPS]),
+        near_distance=NEAR_DISTANCE,
+        near_likeness=LEAST_LIKENESS,
+        pretraining_overlap=_overlap(index),
+        split=splits.digest(),
+        imbalance_problem="",
+        problems=(),
+    )
+    audit = replace(audit, imbalance_problem=_imbalance_problem(audit))
+    return replace(audit, problems=tuple(_problems(audit)))
+
+
+def _look_at_all(index: ImageIndex, store: ImageStore, log: Log) -> tuple[dict[int, Facts], dict[int, str]]:
+    """Return the facts of each readable image by position, and why each other one cannot be read."""
+    facts: dict[int, Facts] = {}
+    unreadable: dict[int, str] = {}
+    blocks = [range(start, min(start + BLOCK, len(index.ids))) for start in range(0, len(index.ids), BLOCK)]
+    title = "looking for duplicates"
+    with log.progress(title, len(index.ids), "images") as advance, ThreadPoolExecutor(decoding_threads(index)) as pool:
+        for block, looks in zip(blocks, pool.map(lambda block: _look_at(index, store, block), blocks), strict=True):
+            for i, found in zip(block, looks, strict=True):
+                if isinstance(found, str):
+                    unreadable[i] = found
+                else:
+                    facts[i] = found
+            advance(len(block))
+    return facts, unreadable
+
+
+def _duplicate_groups(
+    index: ImageIndex, store: ImageStore, facts: dict[int, Facts], split_of: dict[int, str]
+) -> list[DuplicateGroup]:
+    """Return all groups of duplicates, those that reach from training into another split first."""
+    readable = sorted(facts)
+    links = find_duplicates(
+        [facts[i].digest for i in readable],
+        [facts[i].phash for i in readable],
+        # Candidates are few: they are reduced again here rather than every reduction kept until now.
+        lambda pairs: copies(pairs, lambda place: compared_levels(store.image(readable[place]))),
+    )
+    groups = [
+        DuplicateGroup(
+            kind=kind,
+            ids=tuple(index.ids[readable[i]] for i in members),
+            splits=tuple(split_of.get(readable[i], "unused") for i in members),
+            classes=tuple(index.class_names[index.labels[readable[i]]] for i in members),
+        )
+        for kind, members in links
+    ]
+    return sorted(
+        groups, key=lambda group: ("train" not in group.splits or len(set(group.splits)) < 2, group.kind, group.ids)
+    )
+
+
+def _look_at(index: ImageIndex, store: ImageStore, positions: Iterable[int]) -> list[Facts | str]:
+    """Return the facts of each image, or why it cannot be read."""
+    found: list[Facts | str] = []
+    for position in positions:
+        try:
+            found.append(_facts(store.image(position), *read_header(index.read(position))))
+        except (UnreadableImageError, OSError) as error:
+            found.append(str(error).removeprefix(f"{index.ids[position]}: "))
+    return found
+
+
+def _facts(pixels: np.ndarray, kind: str, mode: str) -> Facts:
+    height, width, _ = pixels.shape
+    digest = hashlib.blake2b(pixels.data, digest_size=16, salt=str(width).encode()).digest()
+    if min(width, height) < HASHED_SIDE:
+        return Facts(digest, None, (width, height), kind, mode)
+    small = gray_reduction(pixels)  # done here, it shows whether the image is flat
+    if np.asarray(small).std() < FLAT:
+        return Facts(digest, None, (width, height), kind, mode)
+    bits = np.packbits(imagehash.phash(small).hash)
+    return Facts(digest, int.from_bytes(bits.tobytes(), "big"), (width, height), kind, mode)
+
+
+def _tally(sizes: Counter[tuple[int, int]], axis: int) -> dict[int, int]:
+    sides: Counter[int] = Counter()
+    for size, count in sizes.items():
+        sides[size[axis]] += count
+    return dict(sorted(sides.items()))
+
+
+def _leaked(group: DuplicateGroup) -> int:
+    """Return how many images of val and test the group shares with train."""
+    return sum(split in ("val", "test") for split in group.splits) if "train" in group.splits else 0
+
+
+def _overlap(index: ImageIndex) -> str:
+    wordnet = all(re.fullmatch(r"n\d{8}", name) for name in index.class_names)
+    if index.source == "tiny-imagenet" or wordnet:
+        return (
+            "These classes are WordNet classes as in ImageNet-1k, on whose training images the ImageNet weights were "
+            "made: backbones with those weights may have seen these very images, test included."
+        )
+    if index.source == "tfds" and any(name in index.location for name in _FROM_IMAGENET):
+        return "This data set is drawn from ImageNet, on which the ImageNet weights were trained, test included."
+    return ""
+
+
+def _problems(audit: Audit) -> list[str]:
+    """Return a line for each finding a person should act on."""
+    lines = []
+    if audit.unreadable:
+        first = next(iter(audit.unreadable))
+        lines.append(f"unreadable images: {len(audit.unreadable)}, e.g. {first}; they are left out of every split")
+    if audit.across_splits:
+        pairs = "; ".join(" = ".join(group.ids[:2]) for group in audit.groups[:2] if _leaked(group))
+        lines.append(
+            f"val or test images with an exact or near-duplicate in train: {audit.across_splits}, which flatters every "
+            f"model ({pairs}); a run leaves the ones of train out, as dataset.remove_leaked says"
+        )
+    if audit.leaks["val"].count:
+        leaks = audit.leaks["val"]
+        lines.append(
+            f"val images that test holds too, exactly or nearly: {leaks.count}, e.g. {(leaks.exact + leaks.near)[0]}; "
+            "choices made on them would have seen test; a run leaves them out of val, as dataset.remove_leaked says"
+        )
+    lines += [_alike_problem(audit, split, leaks) for split, leaks in audit.leaks.items() if leaks.alike]
+    if audit.exact_groups + audit.near_groups:
+        lines.append(
+            f"groups of duplicates: {audit.exact_groups} exact, {audit.near_groups} near; their images weigh more than "
+            "others"
+        )
+    if audit.conflicting:
+        lines.append(f"groups of duplicates with different labels: {audit.conflicting}; some label of each is wrong")
+    if audit.imbalance_problem:
+        lines.append(audit.imbalance_problem)
+    thin = [name for name, row in audit.images_per_class.items() if row["train"] < FEW_IMAGES]
+    if thin:
+        lines.append(
+            f"classes with fewer than {FEW_IMAGES} training images: {len(thin)}, e.g. {audit.title(thin[0])!r}"
+        )
+    return lines
+
+
+def _alike_problem(audit: Audit, split: str, leaks: Leaks) -> str:
+    """Name the classes that would lose many images of a split as near-duplicates, with pairs to look at."""
+    most = sorted(leaks.alike, key=lambda alike: -len(alike.ids))
+    classes = ", ".join(f"{audit.title(alike.name)!r} {len(alike.ids)} of {alike.of}" for alike in most[:NAMED])
+    pairs = "; ".join(" ~ ".join(alike.examples[0]) for alike in most[:NAMED])
+    more = f" and {len(most) - NAMED} more" if len(most) > NAMED else ""
+    return (
+        f"{split}: classes with more than {ALIKE_SHARE:.0%} near-duplicates of {leaks.held_out}: {len(most)} ({classes}"
+        f"{more}; look at {pairs}); so many are rather different images that look alike: dataset.remove_leaked=near "
+        "keeps them, near_always leaves them out"
+    )
+
+
+def _imbalance_problem(audit: Audit) -> str:
+    if audit.imbalance < MANY_TIMES:
+        return ""
+    totals = {name: sum(row.values()) for name, row in audit.images_per_class.items()}
+    most, least = max(totals, key=lambda name: totals[name]), min(totals, key=lambda name: totals[name])
+    return (
+        f"class {audit.title(most)!r} has {totals[most]:,} images, {audit.title(least)!r} {totals[least]:,} "
+        f"({audit.imbalance:.1f} to 1); read balanced accuracy rather than top-1, and try training.imbalance: "
+        "`keras-bench sweep imbalance` compares the ways"
+    )

@@ -1,0 +1,76 @@
+"""What is known of every backbone at its default size: published ImageNet accuracy, and costs counted by us.
+
+Both lie beside this module as CSV, one row a backbone:
+
+published.csv: top-1 and top-5 in percent on ImageNet's validation images, digit by digit as the row's source
+    states them (`SOURCES`). https://github.com/keras-team/keras/pull/16421 gives those of ConvNeXt to more digits.
+counted.csv: written by `python -m benchmarks.count_backbones`, with the versions it counted with.
+"""
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+Number = TypeVar("Number", int, float)
+
+COUNTED = Path(__file__).parent / "counted.csv"
+PUBLISHED = Path(__file__).parent / "published.csv"
+SOURCES = {
+    "keras.io": "the table of https://keras.io/api/applications/",
+    "keras.io 21k": (
+        "the table of https://keras.io/api/applications/; these weights saw ImageNet-21k before ImageNet "
+        "(https://keras.io/api/applications/convnext/)"
+    ),
+    "docstring": "the docstring of keras.applications.MobileNetV3Small and MobileNetV3Large, which gives no top-5",
+    "torchvision": (
+        "its IMAGENET1K_V1 weights (https://pytorch.org/vision/stable/models/resnet.html), since Keras has none"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Figures of one backbone at its default size and alpha 1; None where there is none.
+
+    Attributes:
+        top1: published share of ImageNet's validation images whose first answer is right, percent.
+        top5: the same for the first five answers.
+        source: key of `SOURCES`; "" where no accuracy was found.
+        parameters: counted, of the network without top.
+        multiply_adds: counted, of one forward pass of one image through it (`evaluation.cost.multiply_adds`).
+        flops: floating-point operations of the same pass as TensorFlow's profiler counts them, about twice as many.
+    """
+
+    top1: float | None
+    top5: float | None
+    source: str
+    parameters: int | None
+    multiply_adds: int | None
+    flops: int | None
+
+
+def facts_of(model: str) -> Facts:
+    """Return what is known of a backbone; every field is empty where nothing is."""
+    published, counted = _read(PUBLISHED).get(model, {}), _read(COUNTED).get(model, {})
+    return Facts(
+        top1=_number(published, "top1", float),
+        top5=_number(published, "top5", float),
+        source=published.get("source", ""),
+        parameters=_number(counted, "parameters", int),
+        multiply_adds=_number(counted, "multiply_adds", int),
+        flops=_number(counted, "flops", int),
+    )
+
+
+@cache
+def _read(path: Path) -> dict[str, dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return {row["model"]: row for row in csv.DictReader(stream)}
+
+
+def _number(row: dict[str, str], name: str, kind: Callable[[str], Number]) -> Number | None:
+    text = row.get(name)
+    return kind(text) if text else None

@@ -1,0 +1,45 @@
+"""The verb `export`: checked ONNX bundles of a finished run."""
+
+import argparse
+from pathlib import Path
+
+from keras_bench.cli.options import PHASES, Verbs, add_exports, add_verb, at_least
+from keras_bench.errors import UserError
+
+
+def add_to(verbs: Verbs) -> None:
+    """Add the verb and its options."""
+    parser = add_verb(
+        verbs,
+        "export",
+        handle,
+        "hand a finished run on as a checked ONNX bundle",
+        "Convert a finished run to ONNX, check it on the test images, and write the bundle.",
+        "Example: keras-bench export runs/demo/EfficientNetB0/seed0 --phase ft",
+    )
+    add = parser.add_argument
+    add("run", type=Path, help="folder of a finished run: runs/<experiment>/<model>/seed<k>")
+    add("--phase", choices=PHASES, help="default: every phase of the run")
+    add("--data", type=Path, help="folder or zip of images (default: where the run found them)")
+    add_exports(parser)
+    add("--verify-limit", type=int, metavar="N", help="test images checked (default: all)")
+    add("--no-int8", action="store_true", help="make no 8-bit version")
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Export the phases asked for."""
+    from keras_bench.console import Log
+    from keras_bench.export.phases import export_run
+    from keras_bench.report.write import card_writer
+    from keras_bench.runs.folders import RunDir
+    from keras_bench.runs.job import job_of_run
+
+    changes: dict[str, object] = {"int8": False} if arguments.no_int8 else {}
+    if arguments.verify_limit is not None:
+        changes["verify_images"] = at_least("--verify-limit", arguments.verify_limit, 1)
+    log = Log()
+    job = job_of_run(RunDir(arguments.run), arguments.data, arguments.exports, changes)
+    if arguments.phase and arguments.phase not in job.phases:
+        raise UserError(f"--phase: {arguments.run} has {' and '.join(job.phases)}, not {arguments.phase}")
+    export_run(job, [arguments.phase] if arguments.phase else job.phases, card_writer(job, log), log)
+    return 0

@@ -1,0 +1,55 @@
+"""The command line: parses and delegates. Nothing heavy is imported before a verb is known."""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+
+from keras_bench import __version__
+from keras_bench.cli import audit, cache, ensemble, export, lr_find, models, predict, report, run, suite, sweep, verify
+from keras_bench.cli.options import Parser
+from keras_bench.errors import RunError, UserError, unknown_name
+
+# In the order of --help. Each module has `add_to(verbs)`; a new verb is a module and its name here.
+VERBS = (run, suite, sweep, report, export, verify, predict, ensemble, audit, models, lr_find, cache)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns 0, 1 when work failed, or 2 when the input is at fault."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["predict"]:  # the bundle's runner has a command line of its own, the same as in a bundle
+        return predict.main(words[1:])
+    try:
+        arguments = parse(words)
+        return int(arguments.handler(arguments))
+    except (UserError, RunError) as error:
+        if "--debug" in words:
+            traceback.print_exc()
+        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        again = "continues where it stopped" if words[:1] in (["run"], ["suite"], ["sweep"]) else "starts over"
+        print(f"interrupted; the same command {again}", file=sys.stderr)
+        return 130
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Return the command line's words by option, and the `handler` of the verb they are for.
+
+    Raises:
+        UserError: an option is unknown, missing or of the wrong kind.
+    """
+    parser = Parser(
+        prog="keras-bench",
+        description="Which pretrained backbone should I ship for my images, and what does it cost?",
+        epilog="Start with: keras-bench run --experiment digits --dry-run",
+    )
+    parser.add_argument("--version", action="version", version=f"keras-bench {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for verb in VERBS:
+        verb.add_to(verbs)
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:
+        options = [option for action in arguments.parser._actions for option in action.option_strings]
+        raise UserError(unknown_name("option", unknown[0], options))
+    return arguments

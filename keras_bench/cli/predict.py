@@ -1,0 +1,17 @@
+"""The verb `predict`: classifies files with a bundle, by the very runner that lies in every bundle."""
+
+from collections.abc import Sequence
+
+from keras_bench.cli.options import Verbs
+
+
+def add_to(verbs: Verbs) -> None:
+    """Add the verb to the list of all; its options are the runner's."""
+    verbs.add_parser("predict", help="classify images with a bundle; see `keras-bench predict --help`")
+
+
+def main(words: Sequence[str]) -> int:
+    """Run it and return the exit code."""
+    from keras_bench import bundle
+
+    return bundle.main(list(words), prog="keras-bench predict")

@@ -1,0 +1,31 @@
+"""The verb `verify`: checks a bundle."""
+
+import argparse
+from pathlib import Path
+
+from keras_bench.cli.options import Verbs, add_verb, at_least
+
+
+def add_to(verbs: Verbs) -> None:
+    """Add the verb and its options."""
+    parser = add_verb(
+        verbs,
+        "verify",
+        handle,
+        "check a bundle: sums, sample images, accuracy",
+        "Check that a bundle is whole and answers as it did when it was made; exit code 1: it does not.",
+        "Example: keras-bench verify exports/demo/EfficientNetB0-ft-seed0",
+    )
+    parser.add_argument("bundle", type=Path, help="folder that keras-bench export wrote")
+    parser.add_argument("--data", type=Path, help="measure accuracy on the test images of this data set too")
+    parser.add_argument("--limit", type=int, metavar="N", help="test images at most (default: all)")
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Check it."""
+    from keras_bench.console import Log
+    from keras_bench.export.verify import verify_bundle
+
+    limit = None if arguments.limit is None else at_least("--limit", arguments.limit, 1)
+    verify_bundle(arguments.bundle, arguments.data, limit, Log())
+    return 0

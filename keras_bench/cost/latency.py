@@ -1,0 +1,233 @@
+"""Measures the latency of finished runs in turn, each figure in a fresh process, and keeps it in their folders."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_bench.bundle import FLOAT_MODEL
+from keras_bench.config.schema import LatencyConfig
+from keras_bench.console import Log, duration
+from keras_bench.cost.latency_worker import WARM_UP_SHARE
+from keras_bench.cost.measure import model_identity
+from keras_bench.cost.records import CALLS, Latency, latencies_from_json, latencies_to_json
+from keras_bench.environment import describe_environment
+from keras_bench.errors import RunError
+from keras_bench.files import write_json
+from keras_bench.reading import read_json, read_record
+from keras_bench.runs.folders import RunDir
+from keras_bench.runs.weights import final_phase
+
+# Importing TensorFlow, loading and tracing MobileNet 0.75 took 7 to 8 s on two cores of an AMD EPYC.
+START_SECONDS = 8.0
+MACHINE = ("platform", "cpu", "cores", "packages")  # what figures that are compared must share
+LATENCY = "latency"  # the part of a run's time that all these measurements go to, those of a bundle too
+
+
+@dataclass(frozen=True)
+class Round:
+    """One figure, taken of every run in turn, so that a slow minute of the machine hits all alike."""
+
+    call: str
+    device: str
+    batch_size: int
+
+    def __str__(self) -> str:
+        return f"{self.call} on {self.device}, batch size {self.batch_size}"
+
+
+@dataclass
+class Subject:
+    """A finished run and what is known of its latency.
+
+    Attributes:
+        run: its folder.
+        files: what can be called, and of which file.
+        settings: which model is measured and how; measurements with other settings are not in `found`.
+        found: the measurements.
+        environment: where they were taken; empty before the first.
+    """
+
+    run: RunDir
+    files: dict[str, Path]
+    settings: dict[str, Any]
+    found: dict[Round, Latency]
+    environment: dict[str, Any]
+
+    def write(self) -> None:
+        """Write latency.json."""
+        content = latencies_to_json(self.settings, list(self.found.values()))
+        write_json(self.run.latency, {**content, "environment": self.environment})
+
+
+Start = Callable[[Path, Round, LatencyConfig], dict[str, Any]]
+
+
+def start_worker(file: Path, wanted: Round, settings: LatencyConfig) -> dict[str, Any]:
+    """Measure in a fresh process and return what it prints (see `keras_bench.cost.latency_worker`).
+
+    Raises:
+        RunError: the process failed; the message is its last line, or the signal that ended it.
+    """
+    words = [sys.executable, "-m", "keras_bench.cost.latency_worker", str(file)]
+    words += ["--call", wanted.call, "--device", wanted.device, "--batch-size", str(wanted.batch_size)]
+    words += ["--calls", str(settings.calls), "--seconds", str(settings.seconds), "--warm-up", str(settings.warm_up)]
+    done = subprocess.run(words, capture_output=True, text=True, errors="replace")
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        raise RunError(f"the process was ended by {name}" + (", as when memory runs out" if name == "SIGKILL" else ""))
+    if done.returncode > 0:
+        lines = done.stderr.strip().splitlines()
+        raise RunError(lines[-1].strip() if lines else f"the process ended with exit code {done.returncode}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def measure_latency(
+    runs: list[RunDir],
+    settings: LatencyConfig,
+    accelerators: bool,
+    log: Log,
+    start: Start = start_worker,
+    again: bool = False,
+) -> None:
+    """Measure what is missing and write each run's latency.json.
+
+    Figures compare only where they were taken in turn, so those of several runs are kept only if they are of one
+    session: a run that joins the others later means that all are measured again. An interrupted session goes on
+    with its next round. A measurement that fails is left out, named at the end, and tried again the next time.
+
+    Args:
+        runs: finished runs, one or more.
+        settings: batch sizes, number of calls and time.
+        accelerators: whether TensorFlow sees a GPU, which is then measured beside the CPU.
+        log: the screen.
+        start: measures one figure.
+        again: measure also what is there already.
+
+    Raises:
+        RunError: a run is not finished.
+    """
+    subjects = [_subject(run, settings) for run in runs]
+    rounds = _rounds(subjects, settings, accelerators)
+    todo = rounds if again else _missing(subjects, rounds)
+    if not todo:
+        log.line("latency: measured before with the same settings: nothing to do")
+        return
+    environment = describe_environment([])
+    if len(todo) < len(rounds) and all(_same_machine(subject.environment, environment) for subject in subjects):
+        session = next(one.session for subject in subjects for one in subject.found.values())
+        log.line(f"latency: the session of {session} goes on")
+    else:
+        session = environment["time"]
+        todo = rounds
+        for subject in subjects:
+            subject.found.clear()
+    for subject in subjects:
+        subject.environment = environment
+    _measure_rounds(subjects, todo, settings, session, log, start)
+
+
+def latency_finished(runs: list[RunDir], settings: LatencyConfig, accelerators: bool = False) -> bool:
+    """Return whether every run has every measurement with these settings, all of one session.
+
+    Args:
+        runs: finished runs, one or more.
+        settings: batch sizes, number of calls and time.
+        accelerators: whether a GPU should have been measured too.
+
+    Raises:
+        RunError: a run is not finished.
+    """
+    subjects = [_subject(run, settings) for run in runs]
+    return not _missing(subjects, _rounds(subjects, settings, accelerators))
+
+
+def _files(run: RunDir, phase: str) -> dict[str, Path]:
+    """Return what can be called of a run, and of which file."""
+    model = run.model(phase)
+    files = {"predict": model, "compiled": model}
+    exported = run.read_export(phase)
+    onnx = run.root / exported["bundle"] / FLOAT_MODEL if exported else None
+    return {**files, "onnxruntime": onnx} if onnx is not None and onnx.is_file() else files
+
+
+def _subject(run: RunDir, settings: LatencyConfig) -> Subject:
+    identity = model_identity(run)
+    how = {"calls": settings.calls, "seconds": settings.seconds, "warm_up": settings.warm_up}
+    subject = Subject(run, _files(run, identity["phase"]), {**identity, **how}, {}, {})
+    if run.latency.is_file():
+        content = read_json(run.latency)
+        if content.get("settings") == subject.settings:
+            found = read_record(run.latency, latencies_from_json)
+            subject.found = {Round(one.call, one.device, one.batch_size): one for one in found}
+            subject.environment = content.get("environment", {})
+    return subject
+
+
+def _rounds(subjects: list[Subject], settings: LatencyConfig, accelerators: bool) -> list[Round]:
+    calls = [call for call in CALLS if any(call in subject.files for subject in subjects)]
+    devices = ("cpu", "gpu") if accelerators else ("cpu",)
+    # ONNX Runtime's package for the CPU is the one we depend on.
+    kinds = [(call, device) for call in calls for device in devices if (call, device) != ("onnxruntime", "gpu")]
+    return [Round(call, device, size) for call, device in kinds for size in settings.batch_sizes]
+
+
+def _missing(subjects: list[Subject], rounds: list[Round]) -> list[Round]:
+    """Return the rounds that not every run has; all of them if what is there stems from several sessions."""
+    if len({one.session for subject in subjects for one in subject.found.values()}) > 1:
+        return rounds
+    return [
+        wanted
+        for wanted in rounds
+        if any(wanted.call in subject.files and wanted not in subject.found for subject in subjects)
+    ]
+
+
+def _same_machine(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    return all(before.get(key) == now[key] for key in MACHINE)
+
+
+def _measure_rounds(
+    subjects: list[Subject], todo: list[Round], settings: LatencyConfig, session: str, log: Log, start: Start
+) -> None:
+    """Measure each round of all runs before the next, and write all runs after each round."""
+    count = sum(wanted.call in subject.files for wanted in todo for subject in subjects)
+    turns = f"{len(subjects)} runs in turn, " if len(subjects) > 1 else ""
+    seconds = START_SECONDS + (1 + WARM_UP_SHARE) * settings.seconds
+    log.line(
+        f"latency: {count} measurements, {turns}each in a fresh process; {settings.calls} calls or "
+        f"{settings.seconds:g} s are timed: at most about {duration(count * seconds)}"
+    )
+    failed = []
+    with log.progress("latency", count, "measurements") as advance:
+        for wanted in todo:
+            for subject in [one for one in subjects if wanted.call in one.files]:
+                try:
+                    subject.found[wanted] = _measure(subject, wanted, settings, session, start)
+                except RunError as error:
+                    subject.found.pop(wanted, None)
+                    failed.append(f"{subject.run.label} {wanted}")
+                    log.warn(f"latency of {failed[-1]} could not be measured: {error}")
+                advance(1)
+            for subject in subjects:
+                subject.write()
+    if failed:
+        log.warn(f"latency is missing for {'; '.join(failed)}; the same command tries again")
+
+
+def _measure(subject: Subject, wanted: Round, settings: LatencyConfig, session: str, start: Start) -> Latency:
+    found = start(subject.files[wanted.call], wanted, settings)
+    hardware = found.pop("accelerator") or subject.environment["cpu"]
+    return Latency(**found, hardware=hardware, session=session)
+
+
+def has_accelerator(run: RunDir) -> bool:
+    """Return whether a finished run was trained with an accelerator at hand."""
+    phase = final_phase(run)
+    result = run.read_result(phase) if phase else None
+    return bool(result and result.environment.get("accelerators"))

@@ -1,0 +1,56 @@
+"""Counts the cost of a finished run's final model and keeps it in the run folder."""
+
+from keras_bench.cost.records import Cost
+from keras_bench.download import digest_file
+from keras_bench.files import write_json
+from keras_bench.reading import read_json, read_record
+from keras_bench.runs.folders import RunDir
+from keras_bench.runs.job import Job
+from keras_bench.runs.weights import final_phase, finished_phase
+
+
+def measure_cost(job: Job) -> None:
+    """Write cost.json of the final phase's model, unless it is there already for that very model.
+
+    Raises:
+        RunError: the run is not finished, or its model cannot be counted.
+    """
+    if cost_finished(job):
+        return
+    from keras_bench.cost.count import count_cost
+    from keras_bench.models.weights import load_model
+
+    identity = model_identity(job.run)
+    file = job.run.model(identity["phase"])
+    counted = count_cost(load_model(file), job.image_size, file)
+    write_json(job.run.cost, {**identity, **counted.to_json()})
+
+
+def cost_finished(job: Job) -> bool:
+    """Return whether cost.json is there and counts the final phase's model as it is now."""
+    if not job.run.cost.is_file() or final_phase(job.run) is None:
+        return False
+    content = read_json(job.run.cost)
+    identity = model_identity(job.run)
+    return {key: content.get(key) for key in identity} == identity
+
+
+def read_cost(run: RunDir) -> Cost | None:
+    """Return what cost.json holds, or None where there is none."""
+    if not run.cost.is_file():
+        return None
+    return read_record(run.cost, Cost.from_json)
+
+
+def model_identity(run: RunDir) -> dict[str, str]:
+    """Return which model a finished run hands on: its `phase`, and `model_sha256`, the digest of its file.
+
+    Raises:
+        RunError: the run is not finished.
+    """
+    return file_identity(run, finished_phase(run))
+
+
+def file_identity(run: RunDir, phase: str) -> dict[str, str]:
+    """Return `phase` and `model_sha256`, the digest of that phase's model file."""
+    return {"phase": phase, "model_sha256": digest_file(run.model(phase))}

@@ -1,0 +1,87 @@
+"""What a model costs to keep and to run: counted once, and measured call by call in fresh processes."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from keras_bench.reading import record_of
+
+CALLS = ("predict", "compiled", "onnxruntime")
+DEVICES = ("cpu", "gpu")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What can be counted without a clock.
+
+    Attributes:
+        image_size: side of the square input the counts hold for, pixels.
+        parameters: of the whole model.
+        multiply_adds: of one forward pass of one image, in convolutions and dense layers.
+        flops: floating-point operations of the same pass over all operations of the graph; about twice
+            `multiply_adds`, plus activations, normalisation and pooling.
+        weight_bytes: the weights as float32.
+        file_bytes: model.keras on disk.
+    """
+
+    image_size: int
+    parameters: int
+    multiply_adds: int
+    flops: int
+    weight_bytes: int
+    file_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for cost.json."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(tree: dict[str, Any]) -> "Cost":
+        """Rebuild the value from cost.json's content."""
+        return record_of(Cost, tree)
+
+
+@dataclass(frozen=True)
+class Latency:
+    """One way of calling one model with one batch size, timed in a process of its own.
+
+    Attributes:
+        call: "predict" (`model.predict`), "compiled" (a traced function), or "onnxruntime".
+        device: "cpu" or "gpu".
+        hardware: the processor's or accelerator's name.
+        threads: threads an operation may use.
+        batch_size: images a call.
+        warm_up: calls made first and not counted.
+        calls: timed calls.
+        p50_ms: median milliseconds of a call, not of an image.
+        p90_ms: 90th percentile.
+        p99_ms: 99th percentile.
+        mean_ms: mean.
+        memory_mb: highest resident memory of the process, MiB.
+        base_memory_mb: the same before the model was loaded, MiB.
+        session: names the measurements that were made in turn; only those of one session compare fairly.
+    """
+
+    call: str
+    device: str
+    hardware: str
+    threads: int
+    batch_size: int
+    warm_up: int
+    calls: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    mean_ms: float
+    memory_mb: float
+    base_memory_mb: float
+    session: str
+
+
+def latencies_to_json(settings: dict[str, Any], found: list[Latency]) -> dict[str, Any]:
+    """Return plain values for latency.json."""
+    return {"settings": settings, "measurements": [asdict(one) for one in found]}
+
+
+def latencies_from_json(tree: dict[str, Any]) -> list[Latency]:
+    """Rebuild the measurements from latency.json's content."""
+    return [record_of(Latency, measurement) for measurement in tree["measurements"]]

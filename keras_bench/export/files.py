@@ -1,0 +1,70 @@
+"""Writes what lies beside model.onnx in a bundle: labels, samples, the runner, and the sums of it all."""
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from keras_bench.bundle import EXPECTED, LABELS, SUMS
+from keras_bench.images import encode_png
+
+PREDICT = "predict.py"
+VERIFICATION = "verification.json"
+CARD = "MODEL_CARD.md"
+_DECODER_IMPORT = "from keras_bench.images import UnreadableImageError, decode, is_image_name\n"
+
+
+def write_labels(folder: Path, class_names: Sequence[str], class_titles: Sequence[str]) -> None:
+    """Write labels.json: K names in the order of the probabilities, and K names for people."""
+    _write_json(folder / LABELS, {"class_names": list(class_names), "class_titles": list(class_titles)})
+
+
+def write_samples(
+    folder: Path, images: Sequence[np.ndarray], expected: Mapping[str, np.ndarray], answers: Sequence[str]
+) -> None:
+    """Write sample images and what the models said of them when the bundle was made.
+
+    Args:
+        folder: the bundle.
+        images: uint8, (height, width, 3) each.
+        expected: for each model file its probabilities, float32, (N, K).
+        answers: the true class of each image, for its file name in expected.json's `true`.
+    """
+    names = [f"sample/{i + 1}.png" for i in range(len(images))]
+    (folder / "sample").mkdir(exist_ok=True)
+    for name, image in zip(names, images, strict=True):
+        (folder / name).write_bytes(encode_png(image))
+    content: dict[str, object] = {
+        file: {name: [float(p) for p in row] for name, row in zip(names, rows, strict=True)}
+        for file, rows in expected.items()
+    }
+    _write_json(folder / EXPECTED, {**content, "true": dict(zip(names, answers, strict=True))})
+
+
+def write_runner(folder: Path) -> None:
+    """Write predict.py: the runner, with the decoder in the place of its import."""
+    runner, decoder = (_source(name) for name in ("keras_bench.bundle", "keras_bench.images"))
+    before, found, after = runner.partition(_DECODER_IMPORT)
+    assert found, "the runner imports the decoder in another way than bundle.py expects"
+    body = decoder.split('"""', 2)[2].lstrip("\n")  # without its docstring
+    (folder / PREDICT).write_text(before + body + after, encoding="utf-8")
+
+
+def write_sums(folder: Path) -> None:
+    """Write SHA256SUMS over every file of the bundle, as `sha256sum -c` reads it."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names if name != SUMS]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def _source(module: str) -> str:
+    found = importlib.util.find_spec(module)
+    assert found is not None
+    return Path(str(found.origin)).read_text(encoding="utf-8")
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

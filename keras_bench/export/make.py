@@ -1,0 +1,217 @@
+"""Makes one bundle: converts, checks it on the test images, tries 8 bits, and only then gives it its name."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_bench.bundle import FLOAT_MODEL, INT8_MODEL, Bundle
+from keras_bench.config import Config
+from keras_bench.console import Log
+from keras_bench.cost.latency import LATENCY, Round, start_worker
+from keras_bench.environment import describe_environment
+from keras_bench.errors import ExportError
+from keras_bench.evaluation.predictions import Predictions
+from keras_bench.evaluation.statistics import proportion_interval, share_interval
+from keras_bench.export.int8 import quantize_bundle
+from keras_bench.export.places import positions_by_id, run_bundle
+from keras_bench.export.records import Agreement, Int8, Verification
+from keras_bench.files import write_json
+from keras_bench.runs.data import Data
+
+SAMPLES = 3
+LICENSE_NOTE = (
+    "The pretrained weights this model started from come under their own licence, and the training images under "
+    "theirs; keras-bench adds none of its own to the model."
+)
+
+
+@dataclass(frozen=True)
+class Handoff:
+    """What becomes a bundle.
+
+    Attributes:
+        title: what is exported, for people.
+        place: the bundle's folder.
+        members: .keras files and their weights in the average; one of weight 1 for a single model.
+        image_size: side of the input of the first, pixels.
+        about: what the model file and verification.json say of its origin.
+        config: settings of data, export and latency.
+        data: the images.
+        val: Keras's probabilities on val.
+        test: the same on test.
+        card: makes MODEL_CARD.md.
+    """
+
+    title: str
+    place: Path
+    members: list[tuple[Path, float]]
+    image_size: int
+    about: dict[str, Any]
+    config: Config
+    data: Data
+    val: Predictions
+    test: Predictions
+    card: Callable[[Verification], str]
+
+
+def make_bundle(handoff: Handoff, log: Log) -> Verification:
+    """Write a bundle that was checked; one that was there before is replaced.
+
+    Raises:
+        ExportError: the exported model does not agree with Keras, or cannot be converted; nothing is left behind.
+    """
+    with _building(handoff.place) as folder:
+        log.line(f"{handoff.title}: converting to ONNX")
+        _convert(handoff, folder)
+        test = _verified_images(handoff)
+        agreement = _check(handoff, folder, test, log)
+        log.line(
+            f"{handoff.title}: same answers as Keras on {agreement.images:,} test images "
+            f"({agreement.ties} near ties), largest difference of a probability {agreement.max_difference:.1e}"
+        )
+        int8 = Int8(False, "not measured: export.int8 is off")
+        if handoff.config.export.int8:
+            int8 = quantize_bundle(handoff.title, handoff.config.export, handoff.data, folder, handoff.val, test, log)
+        _write_samples(handoff, folder, test, int8)
+        verification = _finish(handoff, folder, agreement, int8, log)
+    log.line(f"bundle:  {handoff.place}")
+    return verification
+
+
+@contextmanager
+def _building(place: Path) -> Iterator[Path]:
+    """Yield a folder to write in, which takes the bundle's name when the block ends well; a bundle before it goes."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    folder = place.with_name(f".writing-{os.getpid()}-{place.name}")
+    folder.mkdir()
+    try:
+        yield folder
+        before = place.with_name(f".before-{os.getpid()}-{place.name}")
+        if place.exists():
+            os.replace(place, before)
+        os.replace(folder, place)
+        shutil.rmtree(before, ignore_errors=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _convert(handoff: Handoff, folder: Path) -> None:
+    """Write model.onnx and labels.json."""
+    from keras_bench.export.files import write_labels, write_sums
+    from keras_bench.models.onnx import save, to_onnx
+    from keras_bench.models.weights import load_model
+
+    index = handoff.data.index
+    names = [str(name) for name in handoff.test.class_names]
+    titles = dict(zip(index.class_names, index.class_titles, strict=True))
+    metadata = {
+        **handoff.about,
+        "class_names": names,
+        "image_size": handoff.image_size,
+        "license": LICENSE_NOTE,
+    }
+    members = [(load_model(file), weight) for file, weight in handoff.members]
+    try:
+        graph = to_onnx(members, metadata)
+    except Exception as error:  # tf2onnx and onnx raise whatever came up, of no common base
+        reason = " ".join(str(error).split())[:200]
+        raise ExportError(f"{handoff.title}: the model could not be converted ({reason})") from error
+    save(graph, folder / FLOAT_MODEL)
+    write_labels(folder, names, [titles[name] for name in names])
+    write_sums(folder)
+
+
+def _verified_images(handoff: Handoff) -> Predictions:
+    """Return the test predictions that the bundle is held to: all, or as many as the settings say."""
+    count, limit = len(handoff.test.ids), handoff.config.export.verify_images
+    if limit is None or limit >= count:
+        return handoff.test
+    return handoff.test.rows(np.sort(np.random.default_rng(0).permutation(count)[:limit]))
+
+
+def _check(handoff: Handoff, folder: Path, test: Predictions, log: Log) -> Agreement:
+    """Return the agreement with Keras.
+
+    Raises:
+        ExportError: it is not close enough to hand the model on.
+    """
+    from keras_bench.export.agreement import compare, refusal
+
+    positions = positions_by_id(handoff.data.index, test.ids)
+    onnx = run_bundle(Bundle(folder, threads=1), handoff.data.store, positions, f"{handoff.title}: checking", log)
+    onnx_right = onnx.argmax(axis=1) == test.labels
+    agreement = compare(
+        test.probabilities, onnx, test.ids, proportion_interval(test.right), proportion_interval(onnx_right)
+    )
+    same = agreement.images - (agreement.differing - agreement.ties)
+    agreement = replace(agreement, same_answer=share_interval(same, agreement.images))
+    why = refusal(agreement)
+    if why is not None:
+        raise ExportError(f"{handoff.title}: the ONNX model was checked and is not handed on: {why}")
+    return agreement
+
+
+def _write_samples(handoff: Handoff, folder: Path, test: Predictions, int8: Int8) -> None:
+    """Write three test images of different classes where there are, drawn by seed, with the models' probabilities."""
+    from keras_bench.export.files import write_samples, write_sums
+
+    order = np.random.default_rng(0).permutation(len(test.ids))
+    _, first = np.unique(test.labels[order], return_index=True)
+    rows = order[np.sort(first)[:SAMPLES]]
+    positions = positions_by_id(handoff.data.index, test.ids[rows])
+    images = [handoff.data.store.image(int(position)) for position in positions]
+    files = [FLOAT_MODEL, *([INT8_MODEL] if int8.kept else [])]
+    write_sums(folder)
+    expected = {file: Bundle(folder, file).predict(images) for file in files}
+    write_samples(folder, images, expected, [str(test.class_names[k]) for k in test.labels[rows]])
+
+
+def _finish(handoff: Handoff, folder: Path, agreement: Agreement, int8: Int8, log: Log) -> Verification:
+    """Write verification, model card, runner and sums."""
+    from keras_bench.export.agreement import MAX_DIFFERENCE, TIE
+    from keras_bench.export.files import CARD, VERIFICATION, write_runner, write_sums
+    from keras_bench.models.onnx import OPSET
+
+    verification = Verification(
+        about=handoff.about,
+        data={
+            "dataset": handoff.config.dataset.model_dump(mode="json"),
+            "fingerprint": handoff.data.fingerprint,
+            "test": handoff.data.splits.test_origin,
+            "test_images": len(handoff.test.ids),
+        },
+        agreement=agreement,
+        limits={"max_difference": MAX_DIFFERENCE, "tie": TIE},
+        latency=_latencies(handoff, folder, int8, log) if handoff.config.latency.enabled else (),
+        int8=int8,
+        megabytes=(folder / FLOAT_MODEL).stat().st_size / 1e6,
+        opset=OPSET,
+    )
+    write_json(folder / VERIFICATION, verification.to_json())
+    (folder / CARD).write_text(handoff.card(verification), encoding="utf-8")
+    write_runner(folder)
+    write_sums(folder)
+    return verification
+
+
+def _latencies(handoff: Handoff, folder: Path, int8: Int8, log: Log) -> tuple[dict[str, Any], ...]:
+    """Return the latency at batch 1 of Keras and of what the bundle holds, each in a fresh process."""
+    files = {"compiled": handoff.members[0][0]} if len(handoff.members) == 1 else {}
+    files["onnxruntime"] = folder / FLOAT_MODEL
+    if int8.kept:
+        files["onnxruntime int8"] = folder / INT8_MODEL
+    found = []
+    title = f"{handoff.title}: latency at batch 1"
+    with log.timed(LATENCY), log.progress(title, len(files), "measurements") as advance:
+        for name, file in files.items():
+            measured = start_worker(file, Round(name.split()[0], "cpu", 1), handoff.config.latency)
+            hardware = measured.pop("accelerator") or describe_environment([])["cpu"]
+            found.append({**measured, "call": name, "hardware": hardware})
+            advance(1)
+    return tuple(found)

@@ -1,0 +1,121 @@
+"""The verb `export`: hands the phases of a finished run on as checked ONNX bundles."""
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from keras_bench.console import Log
+from keras_bench.cost.measure import file_identity
+from keras_bench.environment import describe_environment
+from keras_bench.errors import ExportError, UserError
+from keras_bench.evaluation.predictions import Predictions
+from keras_bench.export.make import Handoff, make_bundle
+from keras_bench.export.places import bundle_name, export_finished, made_of
+from keras_bench.export.records import Verification
+from keras_bench.files import write_json
+from keras_bench.reading import read_json
+from keras_bench.runs.data import Data, audit_data, load_data, open_data, recorded_data
+from keras_bench.runs.job import Job
+
+WriteCard = Callable[[str, Verification], str]  # from a phase and the checks of its bundle to MODEL_CARD.md
+
+
+def export_run(job: Job, phases: Sequence[str], write_card: WriteCard, log: Log) -> None:
+    """Export phases of a finished run from its files and its data.
+
+    Args:
+        job: the run.
+        phases: which of its phases.
+        write_card: gives MODEL_CARD.md of each.
+        log: the screen.
+
+    Raises:
+        UserError: the data are not those the run was made with.
+        ExportError: a bundle could not be made or does not agree with Keras.
+    """
+    if all(export_finished(job, phase) for phase in phases):
+        log.line(f"{job.exports}: {' and '.join(phases)} exported before with the same settings: nothing to do.")
+        return
+    data = data_of_run(job, log)
+    from keras_bench.models.start import start_tensorflow
+
+    start_tensorflow(log)
+    with job.run.lock():
+        log.path = job.run.log
+        export_phases(job, data, phases, write_card, log)
+
+
+def data_of_run(job: Job, log: Log) -> Data:
+    """Return the images a finished run was made with, split as in its splits.csv.
+
+    Raises:
+        UserError: they are not where they were, or have changed.
+    """
+    index, store, fingerprint = open_data(job, log)
+    expected = read_json(job.run.dataset)["fingerprint"]
+    if fingerprint != expected:
+        raise UserError(
+            f"{index.location} is not the data {job.run.root} was made with (fingerprint {fingerprint}, expected "
+            f"{expected}), so a bundle cannot be checked; name the right one with --data"
+        )
+    data = load_data(job, index, store, fingerprint, log)
+    return recorded_data(job, data) or audit_data(job, data, log)
+
+
+def export_phases(job: Job, data: Data, phases: Sequence[str], write_card: WriteCard, log: Log) -> None:
+    """Export phases of a finished run that are not exported yet; one that fails does not keep the others from it.
+
+    Raises:
+        ExportError: a bundle could not be made or does not agree with Keras.
+    """
+    missing = [phase for phase in phases if not export_finished(job, phase)]
+    if not missing:
+        return
+    failures = []
+    for phase in missing:
+        try:
+            _export_phase(job, data, phase, write_card, log)
+        except ExportError as error:
+            failures.append(str(error))
+    if failures:
+        raise ExportError("; ".join(failures))
+
+
+def _export_phase(job: Job, data: Data, phase: str, write_card: WriteCard, log: Log) -> None:
+    place = job.exports / bundle_name(job, phase)
+    handoff = Handoff(
+        title=f"export of {phase}",
+        place=place,
+        members=[(job.run.model(phase), 1.0)],
+        image_size=job.image_size,
+        about=_about(job, phase),
+        config=job.config,
+        data=data,
+        val=Predictions.from_npz(job.run.predictions(phase, "val")),
+        test=Predictions.from_npz(job.run.predictions(phase, "test")),
+        card=partial(write_card, phase),
+    )
+    verification = make_bundle(handoff, log)
+    content = {
+        "bundle": os.path.relpath(place, job.run.root),
+        "made_of": made_of(job, phase),
+        "verification": verification.to_json(),
+    }
+    write_json(job.run.export(phase), content)
+
+
+def _about(job: Job, phase: str) -> dict[str, Any]:
+    """Return where the model comes from, for its file and verification.json."""
+    result = job.run.read_result(phase)
+    assert result is not None  # only finished phases are exported
+    return {
+        "experiment": job.config.name,
+        "model": job.backbone.name,
+        "phase": phase,
+        "seed": job.request.seed,
+        "commit": result.environment.get("commit") or "unknown",
+        "versions": describe_environment([])["packages"],
+        "fingerprint": file_identity(job.run, phase)["model_sha256"],
+        "data": result.inputs["data"],
+    }

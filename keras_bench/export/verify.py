@@ -1,0 +1,83 @@
+"""The verb `verify`: whether a bundle is whole, answers as it did, and how right it is on given images."""
+
+from pathlib import Path
+
+import numpy as np
+
+from keras_bench.bundle import FLOAT_MODEL, INT8_MODEL, Bundle, BundleError, verify_samples
+from keras_bench.config import Config, DatasetConfig
+from keras_bench.console import Log
+from keras_bench.data.sources import open_source
+from keras_bench.data.splits import split_images
+from keras_bench.data.store import ImageStore
+from keras_bench.errors import RunError, UserError
+from keras_bench.evaluation.statistics import proportion_interval
+from keras_bench.evaluation.words import percent
+from keras_bench.export.places import run_bundle
+from keras_bench.reading import read_json, read_record
+
+
+def verify_bundle(folder: Path, data: Path | None, limit: int | None, log: Log) -> None:
+    """Check sums, samples and, given data, accuracy on its test images.
+
+    Args:
+        folder: the bundle.
+        data: the data set the model was made with, or another with the same class names.
+        limit: test images at most, drawn by seed; None: all.
+        log: the screen.
+
+    Raises:
+        UserError: the folder is no bundle, or the data do not fit it.
+        RunError: a check failed.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; expected a bundle that `keras-bench export` wrote")
+    files = [file for file in (FLOAT_MODEL, INT8_MODEL) if (folder / file).is_file()] or [FLOAT_MODEL]
+    try:
+        for file in files:
+            worst = verify_samples(folder, file)
+            log.line(f"{folder / file}: sums are right, sample images agree within {worst:.1e}")
+        bundles = {file: Bundle(folder, file, threads=1) for file in files}
+    except BundleError as error:
+        raise RunError(f"not verified: {error}") from error
+    if data is not None or _recorded(folder).source == "digits":
+        _measure(bundles, folder, data, limit, log)
+
+
+def _recorded(folder: Path) -> DatasetConfig:
+    return read_record(folder / "verification.json", lambda content: DatasetConfig(**content["data"]["dataset"]))
+
+
+def _measure(bundles: dict[str, Bundle], folder: Path, data: Path | None, limit: int | None, log: Log) -> None:
+    """Print the accuracy of each model on the test split that the run's own settings cut from the data."""
+    verification, config = read_json(folder / "verification.json"), _recorded(folder)
+    index = open_source(config, data, log)
+    names = bundles[FLOAT_MODEL].class_names
+    missing = [name for name in index.class_names if name not in names]
+    if missing:
+        raise UserError(
+            f"{index.location}: the model knows no class {missing[0]!r}; it was made for {len(names)} others"
+        )
+    store = ImageStore(index, Config(name="verify").runtime.cache_memory_mb << 20)
+    same = store.fingerprint(log) == verification["data"]["fingerprint"]
+    store.load(log)
+    positions = split_images(index, config, store.readable).positions["test"]
+    if limit is not None and limit < len(positions):
+        positions = np.sort(np.random.default_rng(0).permutation(positions)[:limit])
+    number = np.array([names.index(name) for name in index.class_names])
+    labels = number[index.labels[positions]]
+    log.line(f"data: {index.location}: {'the data of the run' if same else 'other data than the run had'}")
+    for file, bundle in bundles.items():
+        right = run_bundle(bundle, store, positions, file, log).argmax(axis=1) == labels
+        recorded = _recorded_top1(verification, file) if same and limit is None else None
+        log.line(f"{file}: top-1 {percent(proportion_interval(right))} on {len(positions):,} test images")
+        if recorded is not None and abs(recorded - right.mean()) * len(positions) > 0.5 and file == FLOAT_MODEL:
+            raise RunError(
+                f"not verified: top-1 was {recorded:.4f} when the bundle was made, is {right.mean():.4f} here"
+            )
+
+
+def _recorded_top1(verification: dict[str, dict[str, dict[str, float]]], file: str) -> float | None:
+    found = verification["agreement"]["onnx_top1"] if file == FLOAT_MODEL else verification["int8"]["test_top1"]
+    whole = verification["agreement"]["images"] == verification["data"]["test_images"]
+    return float(found["value"]) if found and whole else None

@@ -1,1 +1,0 @@
-"""Runs a frozen network over images once and keeps what comes out."""

@@ -1,0 +1,1 @@
+"""The verb `lr-find`: which learning rate a phase can bear."""

@@ -1,0 +1,107 @@
+"""Trains for some steps while the learning rate grows, to see which rates a phase can bear."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_bench.console import Log
+from keras_bench.errors import RunError
+from keras_bench.lr_find.records import RateSearch
+from keras_bench.lr_find.suggest import DIVERGED, last_average, rates_between, smooth, suggest
+from keras_bench.training.fit import Phase, compile_for_phase
+from keras_bench.training.losses import class_weights
+from keras_bench.training.precision import training_precision, trains_in_tf32
+
+
+class GrowingRate(keras.callbacks.Callback):
+    """Sets the rate of each step, keeps its batch's loss, and stops when that diverges or is not finite.
+
+    Args:
+        rates: float, (steps,), one a step.
+        advance: told of each step.
+
+    Attributes:
+        losses: of the steps so far, all finite.
+        lowest: their smoothed value at its lowest.
+        stopped: why no more steps were made.
+    """
+
+    def __init__(self, rates: np.ndarray, advance: Callable[[int], None]) -> None:
+        super().__init__()
+        self.rates, self.advance = rates, advance
+        self.losses: list[float] = []
+        self.lowest = math.inf
+        self.stopped = "at the highest rate"
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Set the rate, and forget earlier batches: Keras reports the mean loss since the last reset."""
+        self.model.optimizer.learning_rate = float(self.rates[batch])
+        self.model.reset_metrics()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keep the loss, or stop."""
+        loss = float((logs or {})["loss"])
+        if math.isfinite(loss):
+            self.losses.append(loss)
+            average = last_average(np.array(self.losses), len(self.rates))
+            self.lowest = min(self.lowest, average)
+            if average > DIVERGED * self.lowest:
+                self._stop("the loss diverged")
+        else:
+            self._stop(f"the loss became {loss}")
+        self.advance(1)
+
+    def _stop(self, why: str) -> None:
+        self.stopped, self.model.stop_training = why, True
+
+
+def search_rate(
+    model: keras.Model, phase: Phase, low: float, high: float, steps: int, batches: Any, log: Log
+) -> RateSearch:
+    """Train a model with exponentially growing rates; its weights are of no use afterwards.
+
+    Args:
+        model: built and filled with the weights the phase starts from.
+        phase: what to train, and with which optimizer.
+        low: the first rate.
+        high: the last one.
+        steps: how many are tried, each on one batch.
+        batches: tf.data stream of at least so many training batches.
+        log: shows progress.
+
+    Raises:
+        RunError: already the first loss is not finite.
+    """
+    xla = compile_for_phase(model, phase)
+    rates = rates_between(low, high, steps)
+    with log.progress(f"{phase.name}: growing learning rate", steps, "steps") as advance:
+        growing = GrowingRate(rates, advance)
+        with training_precision(trains_in_tf32(phase.config.training, xla)):
+            model.fit(
+                batches,
+                steps_per_epoch=steps,
+                class_weight=class_weights(phase.config.training, phase.class_counts),
+                callbacks=[growing],
+                shuffle=False,  # the stream is shuffled already
+                verbose=0,
+            )
+    if not growing.losses:
+        raise RunError(
+            f"{growing.stopped} at the first step, before any rate was tried; look at the images and weights"
+        )
+    losses = np.array(growing.losses)
+    tried = rates[: len(losses)]
+    return RateSearch(
+        phase=phase.name,
+        low=low,
+        high=high,
+        steps=steps,
+        rates=tuple(tried.tolist()),
+        losses=tuple(growing.losses),
+        smoothed=tuple(smooth(losses, steps).tolist()),
+        stopped=growing.stopped,
+        suggestion=suggest(tried, losses, steps),
+    )

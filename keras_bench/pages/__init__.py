@@ -1,0 +1,1 @@
+"""HTML, SVG and text that several pages share."""

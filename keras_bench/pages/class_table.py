@@ -1,0 +1,19 @@
+"""Scores of every class, for the terminal and the log."""
+
+from collections.abc import Iterable
+
+from rich.table import Table
+from rich.text import Text
+
+from keras_bench.evaluation.intervals import ClassScores
+
+
+def class_table(scores: Iterable[ClassScores], titles: list[str], heading: str) -> Table:
+    """Return precision, recall, F1 and support of every class for the terminal or the log."""
+    table = Table(title=Text(heading))
+    table.add_column("class")
+    for name in ("precision", "recall", "F1", "images"):
+        table.add_column(name, justify="right")
+    for row, title in zip(scores, titles, strict=True):
+        table.add_row(Text(title), f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", str(row.support))
+    return table

@@ -1,0 +1,87 @@
+"""The Jinja environment of every page and card, and how figures are written on them."""
+
+import base64
+import io
+import re
+from collections.abc import Mapping
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from keras_bench.console import duration
+from keras_bench.evaluation.intervals import NOT_DEFINED, Interval
+
+
+def environment() -> Environment:
+    """Return the Jinja environment of every page and card: everything is escaped, nothing undefined passes."""
+    made = Environment(
+        loader=PackageLoader("keras_bench.pages"),
+        autoescape=lambda name: name is not None and ".html" in name,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "percent": percent,
+        "interval": interval,
+        "points": points,
+        "number": number,
+        "p": lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}",
+        "duration": duration,
+        "jpeg": lambda data: Markup(f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"),
+        "picture": lambda pixels: data_uri(pixels, "JPEG"),
+    }
+    made.globals["histogram"] = histogram
+    return made
+
+
+def histogram(sides: Mapping[int, int], bins: int = 12) -> list[tuple[str, int]]:
+    """Return (range of pixels, images) in at most twelve equal ranges, empty ones left out."""
+    low, high = min(sides), max(sides)
+    width = max(1, -(-(high - low + 1) // bins))
+    counts: dict[int, int] = {}
+    for side, count in sides.items():
+        counts[(side - low) // width] = counts.get((side - low) // width, 0) + count
+    ends = {k: min(high, low + (k + 1) * width - 1) for k in counts}
+    return [(f"{low + k * width} to {ends[k]}", counts[k]) for k in sorted(counts)]
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """Return "72.7 %", or "—" for None."""
+    return "—" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def interval(found: Interval | None, scale: float = 100, digits: int = 1) -> str:
+    """Return a value with its ends below it, or "—" for None; in percent unless `scale` says otherwise."""
+    if found is None:
+        return "—"
+    ends = ", ".join(number(scale * end, digits) for end in found.ends) if found.ends else NOT_DEFINED
+    return Markup('{} <span class="ends">[{}]</span>').format(number(scale * found.value, digits), ends)
+
+
+def points(found: Interval) -> str:
+    """Return a difference in percentage points, with its sign: "+1.5 [−0.2, +3.1]"."""
+    value, ends = (
+        text.replace("-", "−") for text in (f"{100 * found.value:+z.1f}", found.ends_text(form="+z.1f", between=", "))
+    )
+    return Markup('{} <span class="ends">[{}]</span>').format(value, ends)
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Return a number with so many decimals and thousands separated, never "−0", or "—" for None."""
+    return "—" if value is None else f"{value:z,.{digits}f}".replace("-", "−")
+
+
+def data_uri(pixels: np.ndarray, kind: str) -> Markup:
+    """Return uint8 pixels, (height, width, 3), as an address that holds the picture itself; kind is JPEG or PNG."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format=kind, **({"quality": 82} if kind == "JPEG" else {}))
+    return Markup(f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}")
+
+
+def markdown(text: str) -> str:
+    """Return a name from data as Markdown that shows it and does nothing else."""
+    text = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", text)

@@ -1,1 +1,0 @@
-"""Frozen values that pass between rooms, one small module a stage. NumPy is the heaviest thing they know."""

@@ -1,0 +1,225 @@
+"""Everything the report of an experiment shows, gathered from finished run folders."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_bench.audit.findings import Audit
+from keras_bench.config.decision import DecisionMetric
+from keras_bench.cost.records import Cost, Latency
+from keras_bench.evaluation.intervals import (
+    Calibration,
+    ClassScores,
+    ConfusedPair,
+    Interval,
+    MethodVerdict,
+    PairedTest,
+)
+from keras_bench.export.records import Verification
+from keras_bench.report.study import ClaimCheck, Study
+from keras_bench.runs.results import PhaseResult
+
+
+@dataclass(frozen=True)
+class Example:
+    """One test image and what a model made of it.
+
+    Attributes:
+        id: the image's path inside the data set.
+        true: class number of its label.
+        answer: class number of the answer.
+        probability: of the answer.
+        thumbnail: JPEG bytes, or None where none was kept.
+    """
+
+    id: str
+    true: int
+    answer: int
+    probability: float
+    thumbnail: bytes | None
+
+
+@dataclass(frozen=True)
+class PhaseView:
+    """One finished phase.
+
+    Attributes:
+        result: what result.json holds.
+        history: the rows of history.csv.
+        val_score: top-1 on val, where every decision was made; balanced accuracy where that decides.
+        test: each metric of SplitMetrics on test; None where it is not defined.
+        classes: scores of every class on test.
+        confusion: int64, (K, K), label by answer, on test.
+        confused: the pairs most often taken for one another, with up to two examples each.
+        calibration: fitted on val, reported on test.
+    """
+
+    result: PhaseResult
+    history: list[dict[str, float]]
+    val_score: Interval
+    test: dict[str, Interval | None]
+    classes: list[ClassScores]
+    confusion: np.ndarray
+    confused: list[ConfusedPair]
+    calibration: Calibration
+
+    @property
+    def best_row(self) -> dict[str, float]:
+        """The history of the epoch that was kept."""
+        return self.history[self.result.best_epoch - 1]
+
+    @property
+    def gap(self) -> float:
+        """Top-1 on train less top-1 on val in the epoch that was kept.
+
+        The figure of train is the running mean over that epoch, under augmentation and dropout, so it lies below
+        what the finished epoch would reach on plain images, and so does the gap.
+        """
+        return self.best_row["top1"] - self.best_row["val_top1"]
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One finished run.
+
+    Attributes:
+        model: the backbone's name.
+        seed: the run's seed.
+        label: the model's name, with the seed where it is not 0, and "(scratch)" where other runs are transferred.
+        final_phase: chosen on val.
+        chosen_by: the metric that chose it.
+        phases: by name, in order of training.
+        cost: what can be counted; None where it was not.
+        latencies: what was timed; empty where nothing was.
+        mistakes: the most confident wrong answers of the final phase.
+        confused_examples: for each confused pair (true, answer) of the final phase some of its images.
+        explanations: verdicts on the explanation methods; empty where none were computed.
+        explained_phase: the phase they explain.
+        exports: how the bundle of each exported phase was verified.
+        config: config.yaml.
+        environment: environment.json.
+        layer_note: which layer Grad-CAM uses where that is not the last map; else "".
+    """
+
+    model: str
+    seed: int
+    label: str
+    final_phase: str
+    chosen_by: DecisionMetric
+    phases: dict[str, PhaseView]
+    cost: Cost | None
+    latencies: list[Latency]
+    mistakes: list[Example]
+    confused_examples: dict[tuple[int, int], list[Example]]
+    explanations: list[MethodVerdict]
+    exports: dict[str, Verification]
+    config: str
+    environment: dict[str, Any]
+    layer_note: str = ""
+
+    @property
+    def final(self) -> PhaseView:
+        """The final phase, chosen on val."""
+        return self.phases[self.final_phase]
+
+    def latency(self, call: str, batch_size: int, device: str = "cpu") -> Latency | None:
+        """Return one measurement, or None where it was not made."""
+        wanted = (call, batch_size, device)
+        return next((one for one in self.latencies if (one.call, one.batch_size, one.device) == wanted), None)
+
+
+@dataclass(frozen=True)
+class ModelExplanation:
+    """One model's maps of one image.
+
+    Attributes:
+        label: the run's label.
+        answer: class number of the answer.
+        probability: of the answer.
+        maps: for each method uint8, (side, side).
+    """
+
+    label: str
+    answer: int
+    probability: float
+    maps: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class ExplainedImage:
+    """One test image with the maps of every model.
+
+    Attributes:
+        id: the image's path inside the data set.
+        true: class number of its label.
+        image: uint8, (side, side, 3).
+        why: "all right", "all wrong" or "they disagree".
+        models: in the order of the ranking.
+    """
+
+    id: str
+    true: int
+    image: np.ndarray
+    why: str
+    models: list[ModelExplanation]
+
+
+@dataclass(frozen=True)
+class SeedSpread:
+    """One model over several seeds, each on the same test images.
+
+    Attributes:
+        model: the backbone's name.
+        seeds: which.
+        val_scores: top-1, or balanced accuracy where that decides, of the final phases on val, one for each seed.
+        test_scores: the same on test.
+    """
+
+    model: str
+    seeds: tuple[int, ...]
+    val_scores: tuple[float, ...]
+    test_scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All finished runs of an experiment.
+
+    Attributes:
+        name: the experiment's folder name.
+        title: one line for people.
+        dataset: dataset.json of the runs, which all share its test images.
+        audit: what the data's audit found; None where it was not made.
+        runs: best first, by the mean val score of the model's final phases.
+        decision: the metric that ranks them and that the paired tests are about: balanced accuracy where it chose the
+            final phase of any run.
+        pairs: the final phases of every two models, on test.
+        val_pairs: the winner against every other model, on val.
+        fine_tuning: tl against ft of each run that has both, on test.
+        seeds: models with several seeds.
+        study: published figures; None where the experiment has none.
+        claims: its published claims beside what the runs show.
+        explained: images with the maps of every model.
+        verdict: the answer in words, a line each.
+    """
+
+    name: str
+    title: str
+    dataset: dict[str, Any]
+    audit: Audit | None
+    runs: list[RunView]
+    decision: DecisionMetric
+    pairs: list[PairedTest]
+    val_pairs: list[PairedTest]
+    fine_tuning: list[PairedTest]
+    seeds: list[SeedSpread]
+    study: Study | None
+    claims: list[ClaimCheck]
+    explained: list[ExplainedImage]
+    verdict: list[str]
+
+    @property
+    def class_titles(self) -> list[str]:
+        """K class names for people."""
+        return list(self.dataset["class_titles"])

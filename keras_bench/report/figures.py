@@ -1,0 +1,259 @@
+"""Figures that set all runs of an experiment side by side; records in, matplotlib Figure out, nothing saved."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from keras_bench.backbones.table import BACKBONES
+from keras_bench.config.decision import DecisionMetric
+from keras_bench.evaluation.intervals import Interval
+from keras_bench.pages.text import plain
+from keras_bench.report.comparison import RunView
+
+# Okabe and Ito's palette without its yellow, which is hard to see on white.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B6B6B")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+WIDE = 10  # largest cost over smallest, from which many runs are drawn on a logarithmic axis
+LATENCY_CALL, LATENCY_BATCH = "compiled", 1  # what "latency" means in one figure
+
+Front = Callable[[Sequence[float], Sequence[float]], list[bool]]
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one run is drawn in every figure.
+
+    Attributes:
+        color: of its lines and points.
+        marker: of its points.
+        fill: of its points: the colour, or white for a run from scratch among transferred ones.
+    """
+
+    color: str
+    marker: str
+    fill: str
+
+
+def styles(runs: Sequence[RunView]) -> list[Style]:
+    """Return a style for each run: a colour of its own, or where the colours do not suffice, one a family."""
+    if len(runs) <= len(COLORS):
+        looks = [(number, number) for number in range(len(runs))]
+    else:
+        families = families_of(runs)
+        of_run = [families.index(_family(run)) for run in runs]
+        looks = [(family, of_run[:number].count(family)) for number, family in enumerate(of_run)]
+    found = []
+    for run, (hue, shape) in zip(runs, looks, strict=True):
+        color = COLORS[hue % len(COLORS)]
+        fill = "white" if run.label.endswith("(scratch)") else color
+        found.append(Style(color, MARKERS[shape % len(MARKERS)], fill))
+    return found
+
+
+def families_of(runs: Sequence[RunView]) -> list[str]:
+    """Return the names of the runs' architectures, each once, sorted."""
+    return sorted({_family(run) for run in runs})
+
+
+def _family(run: RunView) -> str:
+    return BACKBONES[run.model].family.name
+
+
+def all_learning_curves(runs: Sequence[RunView]) -> Figure:
+    """Draw cross-entropy and top-1 of every run over its epochs: val solid, train dashed, a bar where ft begins."""
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, metric, label in zip(panels, ("cross_entropy", "top1"), ("cross-entropy (nats)", "top-1"), strict=True):
+        for run, style in zip(runs, styles(runs), strict=True):
+            color = style.color
+            start = 0
+            for view in run.phases.values():
+                epochs = np.arange(len(view.history)) + start + 1
+                first = start == 0
+                axes.plot(epochs, [row[metric] for row in view.history], "--", color=color, linewidth=1, alpha=0.7)
+                val = [row[f"val_{metric}"] for row in view.history]
+                name = plain(run.label) if first else None
+                axes.plot(
+                    epochs, val, "-", color=color, marker=style.marker, mfc=style.fill, markersize=3.5, label=name
+                )
+                if not first:
+                    axes.axvline(start + 0.5, color=color, linestyle=":", linewidth=1)
+                start += len(view.history)
+        axes.set_xlabel("epoch (dotted line: fine-tuning begins)")
+        axes.set_ylabel(label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    _legend(panels[0], runs, title="val solid, train dashed")
+    return figure
+
+
+def accuracy_for_cost(
+    runs: Sequence[RunView], pareto_front: Front, decision: DecisionMetric = DecisionMetric.TOP1
+) -> Figure:
+    """Draw test accuracy with its interval over latency, parameters and multiply-adds, and the Pareto front of each.
+
+    Many runs are drawn as families: a colour and a thin line each. Runs from scratch among transferred ones are hollow.
+
+    Args:
+        runs: the final phase of each is drawn.
+        pareto_front: from costs and accuracies to which points are on the front.
+        decision: which accuracy: top-1, or balanced accuracy where that decides.
+    """
+    many = len(runs) > len(COLORS)
+    figure = Figure(figsize=(13, 6.5) if many else (11, 4.2), layout="constrained")
+    panels = figure.subplots(1, 3, sharey=True)
+    kinds = (
+        ("milliseconds an image (compiled call, batch 1, CPU, median)", _milliseconds),
+        ("parameters, millions", lambda run: run.final.result.parameters / 1e6),
+        ("multiply-adds an image, billions", lambda run: run.cost.multiply_adds / 1e9 if run.cost else None),
+    )
+    for axes, (label, cost_of) in zip(panels, kinds, strict=True):
+        points = _scatter(axes, runs, [cost_of(run) for run in runs], pareto_front, decision)
+        if many:
+            _join_families(axes, points)
+        axes.set_xlabel(label, fontsize=8)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel(f"test {decision.label}, %, with 95 % interval")
+    if many:
+        figure.draw_without_rendering()  # labels are placed where they fall in the final layout
+        for axes in panels:
+            spread_labels(axes)
+    return figure
+
+
+def _scatter(
+    axes: Axes, runs: Sequence[RunView], costs: list[float | None], pareto_front: Front, decision: DecisionMetric
+) -> list[tuple[RunView, float, float]]:
+    """Draw the runs whose cost is known; returns them with cost and accuracy."""
+    points = []
+    small = 6 if len(runs) > len(COLORS) else 8
+    known = [cost for cost in costs if cost is not None] or [1.0]
+    is_wide = len(runs) > len(COLORS) and max(known) > WIDE * min(known)
+    middle = math.sqrt(max(known) * min(known)) if is_wide else max(known) / 2
+    for run, style, cost in zip(runs, styles(runs), costs, strict=True):
+        test = run.final.test[decision]
+        if cost is None or test is None:
+            continue
+        value = 100 * test.value
+        points.append((run, cost, value))
+        bars = error_bars([test])
+        axes.errorbar(cost, value, yerr=bars, fmt=style.marker, color=style.color, mfc=style.fill, capsize=3)
+        side = "left" if cost <= middle else "right"
+        offset = (7 if side == "left" else -7, 5)
+        axes.annotate(plain(run.label), (cost, value), offset, textcoords="offset points", fontsize=small, ha=side)
+    if not points:
+        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
+        return points
+    on_front = pareto_front([cost for _, cost, _ in points], [value for *_, value in points])
+    front = sorted((cost, value) for (_, cost, value), is_on in zip(points, on_front, strict=True) if is_on)
+    axes.step(*zip(*front, strict=True), where="post", color="0.5", linewidth=1, zorder=0)
+    if is_wide:
+        axes.set_xscale("log")
+    else:
+        axes.set_xlim(left=0)
+    axes.margins(x=0.12, y=0.15)
+    return points
+
+
+def error_bars(intervals: Sequence[Interval]) -> np.ndarray:
+    """Return how far each interval reaches below and above its value, in points, (2, N); NaN, so no bar, for none."""
+    ends = [interval.ends or (math.nan, math.nan) for interval in intervals]
+    return np.array(
+        [
+            [100 * (interval.value - low) for interval, (low, _) in zip(intervals, ends, strict=True)],
+            [100 * (high - interval.value) for interval, (_, high) in zip(intervals, ends, strict=True)],
+        ]
+    )
+
+
+def _join_families(axes: Axes, points: list[tuple[RunView, float, float]]) -> None:
+    """Join the points of each architecture in the order of their cost; runs from scratch stay by themselves."""
+    for number, family in enumerate(families_of([run for run, *_ in points])):
+        own = [(run, cost, value) for run, cost, value in points if _family(run) == family]
+        line = sorted((cost, value) for run, cost, value in own if not run.label.endswith("(scratch)"))
+        if line:
+            color = COLORS[number % len(COLORS)]
+            axes.plot(*zip(*line, strict=True), color=color, linewidth=1, alpha=0.5, label=family, zorder=1)
+    if points:
+        axes.legend(frameon=False, fontsize=8, loc="lower right")
+
+
+def spread_labels(axes: Axes) -> None:
+    """Move labels of points up or down, by as little as it takes, until none lies on another."""
+    scale = axes.figure.dpi / 72
+    taken: list[tuple[float, float, float, float]] = []
+    labels = [text for text in axes.texts if hasattr(text, "xyann")]
+    for label in sorted(labels, key=lambda text: text.get_window_extent().y0):
+        box = label.get_window_extent()
+        height = box.height + 1  # a pixel apart
+        for step in range(2 * len(labels)):
+            move = height * ((step + 1) // 2) * (1 if step % 2 else -1)
+            low, high = box.y0 + move, box.y1 + move
+            if not any(box.x0 < x1 and x0 < box.x1 and low < y1 and y0 < high for x0, y0, x1, y1 in taken):
+                break
+        taken.append((box.x0, low, box.x1, high))
+        label.xyann = (label.xyann[0], label.xyann[1] + move / scale)
+
+
+def _milliseconds(run: RunView) -> float | None:
+    found = run.latency(LATENCY_CALL, LATENCY_BATCH)
+    return found.p50_ms if found else None
+
+
+def epoch_seconds(runs: Sequence[RunView]) -> Figure:
+    """Draw how long an epoch of each phase of each run took, validation included."""
+    bars = [
+        (f"{run.label} {phase}", view.result.seconds_per_epoch) for run in runs for phase, view in run.phases.items()
+    ]
+    figure = Figure(figsize=(7, 0.9 + 0.32 * len(bars)), layout="constrained")
+    axes = figure.subplots()
+    colors = [style.color for run, style in zip(runs, styles(runs), strict=True) for _ in run.phases]
+    drawn = axes.barh(range(len(bars)), [seconds for _, seconds in bars], color=colors)
+    axes.bar_label(drawn, [f"{seconds:,.1f} s" for _, seconds in bars], padding=3, fontsize=8)
+    axes.set_yticks(range(len(bars)), [plain(name) for name, _ in bars], fontsize=8)
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.set_xlabel("seconds an epoch")
+    return figure
+
+
+def reliability(runs: Sequence[RunView]) -> Figure:
+    """Draw accuracy over confidence on test, before and after temperature scaling; the diagonal is perfect."""
+    figure = Figure(figsize=(9, 4.4), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, when in zip(panels, ("before", "after"), strict=True):
+        axes.plot([0, 1], [0, 1], color="0.6", linewidth=1)
+        for run, style in zip(runs, styles(runs), strict=True):
+            bins = getattr(run.final.calibration, when)
+            label = f"{plain(run.label)} (ECE {100 * bins.error:.1f} %)"
+            points = {"marker": style.marker, "mfc": style.fill, "markersize": 4}
+            axes.plot(bins.confidence, bins.accuracy, color=style.color, label=label, **points)
+        axes.set_title(f"{when} temperature scaling", fontsize=10)
+        axes.set_xlabel("confidence")
+        axes.grid(alpha=0.3)
+        _legend(axes, runs)
+    panels[0].set_ylabel("accuracy")
+    return figure
+
+
+def coverage(runs: Sequence[RunView]) -> Figure:
+    """Draw test top-1 if only the most confident share of the images is answered."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for run, style in zip(runs, styles(runs), strict=True):
+        curve = run.final.calibration
+        axes.plot(100 * curve.coverage, 100 * curve.covered_accuracy, color=style.color, label=plain(run.label))
+    axes.set_xlabel("share of the images answered, most confident first, %")
+    axes.set_ylabel("test top-1 among them, %")
+    axes.grid(alpha=0.3)
+    _legend(axes, runs)
+    return figure
+
+
+def _legend(axes: Axes, runs: Sequence[RunView], title: str | None = None) -> None:
+    size = 6 if len(runs) > len(COLORS) else 8
+    axes.legend(frameon=False, title=title, fontsize=size, title_fontsize=size, ncols=2 if size == 6 else 1)

@@ -1,0 +1,105 @@
+"""The report of an experiment as one HTML file that opens offline: no script, style, font or image from outside."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from keras_bench.audit.findings import class_totals
+from keras_bench.config.decision import DecisionMetric
+from keras_bench.cost.records import CALLS, DEVICES
+from keras_bench.explain.records import METHOD_TITLES
+from keras_bench.pages.html import data_uri, environment
+from keras_bench.pages.svg import inline_svg
+from keras_bench.report.comparison import Comparison, RunView
+from keras_bench.report.overlays import COLORMAP, overlay
+from keras_bench.report.published import beside, not_run, shown_rows, stated_figures
+from keras_bench.report.study import CLAIMED, FIGURES
+
+MINORITY = 5  # classes with the fewest training images that are listed
+
+
+def report_page(comparison: Comparison, figures: Mapping[str, Figure], facts: Mapping[str, Any]) -> str:
+    """Return the whole page.
+
+    Args:
+        comparison: everything gathered.
+        figures: by name, as the templates use them.
+        facts: what jobs computed besides: `pareto` (model label to cost names), `made` (time), `version`.
+    """
+    pages = environment()
+    pages.filters["overlay"] = lambda heat, image: data_uri(overlay(image, heat), "JPEG")
+    pages.globals |= {"efficiency": efficiency, "class_totals": class_totals}
+    template = pages.get_template("report.html.j2")
+    svgs = {name: Markup(inline_svg(figure)) for name, figure in figures.items()}
+    return template.render(
+        c=comparison,
+        titles=comparison.class_titles,
+        images=comparison.runs[0].final.result.metrics["test"].images,
+        figures=svgs,
+        facts=facts,
+        calls=CALLS,
+        devices=DEVICES,
+        methods=METHOD_TITLES,
+        columns=filled_columns(comparison),
+        **published_figures(comparison),
+        batch_sizes=sorted({one.batch_size for run in comparison.runs for one in run.latencies}),
+        minority=minority_classes(comparison),
+        color_scale=data_uri(_scale(), "PNG"),
+    )
+
+
+def published_figures(comparison: Comparison) -> dict[str, Any]:
+    """Return how the figures of published claims, and those that its rows state, are named and shown."""
+    rows = shown_rows(comparison)
+    return {
+        "claimed": CLAIMED,
+        "published_rows": rows,
+        "not_run": not_run(comparison),
+        "stated": [(name, FIGURES[name][0]) for name in stated_figures(rows)],
+        "beside": partial(beside, comparison),
+    }
+
+
+def filled_columns(comparison: Comparison) -> set[str]:
+    """Return which columns of the comparison that may be empty are not.
+
+    They are named by a metric of SplitMetrics; "published" means that any of ours has a published figure below it.
+    """
+    tests = [view.test for run in comparison.runs for view in run.phases.values()]
+    filled = {name for test in tests for name, found in test.items() if found is not None}
+    stated = {name for row in shown_rows(comparison) for name in row.figures}
+    return filled | ({"published"} if stated & {"test_top1", "test_macro_f1", "test_macro_auc"} else set())
+
+
+def minority_classes(comparison: Comparison) -> list[tuple[int, int]]:
+    """Return (class number, training images) of the five classes with the fewest, fewest first; [] if all are equal."""
+    counts = comparison.dataset["images_per_class"]
+    train = [counts[name]["train"] for name in comparison.dataset["class_names"]]
+    return sorted(enumerate(train), key=lambda item: item[1])[:MINORITY] if min(train) < max(train) else []
+
+
+def efficiency(run: RunView, decision: DecisionMetric) -> dict[str, float | None]:
+    """Return test accuracy in percent for each million parameters, billion multiply-adds, and millisecond an image.
+
+    Args:
+        run: its final phase counts.
+        decision: which accuracy: top-1, or balanced accuracy where that decides.
+    """
+    accuracy = 100 * getattr(run.final.result.metrics["test"], decision)
+    latency = run.latency("compiled", 1)
+    return {
+        "parameters": accuracy / (run.final.result.parameters / 1e6),
+        "multiply_adds": accuracy / (run.cost.multiply_adds / 1e9) if run.cost else None,
+        "milliseconds": accuracy / latency.p50_ms if latency else None,
+    }
+
+
+def _scale() -> np.ndarray:
+    from matplotlib import colormaps
+
+    row = (colormaps[COLORMAP](np.linspace(0, 1, 256))[:, :3] * 255).round().astype(np.uint8)
+    return np.repeat(row[None], 8, axis=0)

@@ -1,0 +1,279 @@
+"""Reads the finished runs of an experiment and computes everything its report shows. No TensorFlow."""
+
+from collections import defaultdict
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_bench.audit.selection import shared_with_val
+from keras_bench.config.decision import DecisionMetric, shared_decision
+from keras_bench.config.load import read_yaml
+from keras_bench.console import Log
+from keras_bench.cost.measure import read_cost
+from keras_bench.cost.records import latencies_from_json
+from keras_bench.errors import UserError
+from keras_bench.evaluation.calibration import calibrate
+from keras_bench.evaluation.classes import class_scores, confusion_counts, most_confident_mistakes, most_confused
+from keras_bench.evaluation.decisions import compare, score_interval
+from keras_bench.evaluation.intervals import PairedTest
+from keras_bench.evaluation.predictions import Predictions
+from keras_bench.evaluation.statistics import draw_counts, metric_intervals
+from keras_bench.explain.judge import judge_methods
+from keras_bench.explain.records import ExplanationChecks
+from keras_bench.export.records import Verification
+from keras_bench.reading import read_json, read_record
+from keras_bench.report.claims import check_claims
+from keras_bench.report.comparison import Comparison, Example, PhaseView, RunView, SeedSpread
+from keras_bench.report.explained import explained_images
+from keras_bench.report.study_files import load_study
+from keras_bench.report.verdict import verdict_lines
+from keras_bench.runs.data import read_audit
+from keras_bench.runs.folders import PHASE_ORDER, ExperimentDir, RunDir
+from keras_bench.runs.history import read_history
+from keras_bench.runs.weights import finished_phase
+
+MISTAKES = 24  # most confident wrong answers shown of each run
+PAIRS = 12  # most confused pairs shown of each run
+EXAMPLES = 2  # images of each such pair
+
+Counts = dict[str, np.ndarray]
+
+
+def gather(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comparison:
+    """Return the comparison of finished runs.
+
+    Args:
+        folder: the experiment's folder.
+        runs: finished runs, at least one.
+        log: shows progress.
+
+    Raises:
+        UserError: the runs were tested on different images.
+    """
+    refuse_different_tests(runs)
+    counts = {split: draw_counts(len(_predictions(runs[0], split).ids)) for split in ("val", "test")}
+    labels, decision = _labels(runs), shared_decision(run.chosen_by() for run in runs)
+    with log.progress("statistics", sum(len(_phases(run)) for run in runs), "phases") as advance:
+        views = {run.root: _view(run, labels[run.root], counts, decision, advance) for run in runs}
+    order = _ranking(views)
+    runs = sorted(runs, key=lambda run: order[run.root])
+    ranked = [views[run.root] for run in runs]
+    chosen = _one_a_model(runs)
+    couples = [_pair(one, other, "test", labels) for one, other in combinations(chosen, 2)]
+    pairs, val_pairs = compare(couples, counts["test"], decision), _val_pairs(chosen, labels, decision)
+    dataset = read_json(runs[0].dataset)
+    study = load_study(folder.root.name.partition("@")[0], dataset)
+    return Comparison(
+        name=folder.root.name,
+        title=_title(runs[0]),
+        dataset=dataset,
+        audit=read_audit(folder, dataset["fingerprint"]),
+        runs=ranked,
+        decision=decision,
+        pairs=pairs,
+        val_pairs=val_pairs,
+        fine_tuning=compare(
+            [_tuning_pair(run, labels[run.root]) for run in runs if {"tl", "ft"} <= set(_phases(run))],
+            counts["test"],
+            decision,
+        ),
+        seeds=_seed_spreads(ranked, decision),
+        study=study,
+        claims=check_claims(study, {run.model_name: (run, views[run.root]) for run in chosen}),
+        explained=explained_images(runs, [view.label for view in ranked]),
+        verdict=verdict_lines(
+            [views[run.root] for run in chosen], pairs, val_pairs, decision, shared_with_val(dataset)
+        ),
+    )
+
+
+def refuse_different_tests(runs: list[RunDir]) -> None:
+    """Stop where runs were not tested on the same images with the same labels, and name them."""
+    groups: dict[tuple[bytes, bytes, bytes], list[RunDir]] = defaultdict(list)
+    for run in runs:
+        test = _predictions(run, "test")
+        key = (test.ids.tobytes(), test.labels.tobytes(), test.class_names.tobytes())
+        groups[key].append(run)
+    if len(groups) < 2:
+        return
+    tests = [_predictions(group[0], "test") for group in groups.values()]
+    told = " | ".join(
+        f"{', '.join(_name(run) for run in group)} ({len(test.ids):,} images)"
+        for group, test in zip(groups.values(), tests, strict=True)
+    )
+    raise UserError(
+        f"these runs were tested on different images or classes and cannot be compared: {told}; "
+        f"{_first_difference(tests[0], tests[1])}. "
+        "Compare some of them with --model, or train the others again on the same data"
+    )
+
+
+def _first_difference(one: Predictions, other: Predictions) -> str:
+    if not np.array_equal(one.class_names, other.class_names):
+        return f"the classes differ ({len(one.class_names)} and {len(other.class_names)})"
+    labels, others = (dict(zip(p.ids.tolist(), p.labels.tolist(), strict=True)) for p in (one, other))
+    apart = sorted(set(labels) ^ set(others)) or sorted(name for name in labels if labels[name] != others[name])
+    what = "only one of the first two has" if len(set(labels) ^ set(others)) else "the first two label differently"
+    return f"{what} {len(apart):,} of the images, e.g. {apart[0]}" if apart else "their images come in another order"
+
+
+def _name(run: RunDir) -> str:
+    return f"{run.model_name}/seed{run.seed}"
+
+
+def _title(run: RunDir) -> str:
+    return str(read_yaml(run.config).get("title") or "")
+
+
+def _phases(run: RunDir) -> list[str]:
+    return [phase for phase in PHASE_ORDER if run.result(phase).is_file()]
+
+
+def _predictions(run: RunDir, split: str, phase: str | None = None) -> Predictions:
+    return Predictions.from_npz(run.predictions(phase or finished_phase(run), split))
+
+
+def _labels(runs: list[RunDir]) -> dict[Path, str]:
+    """Return each run's name for people; where some are transferred, one that trained from scratch says so."""
+    scratch = {run.root for run in runs if finished_phase(run) == "scratch"}
+    mixed = 0 < len(scratch) < len(runs)
+    return {run.root: run.label + (" (scratch)" if mixed and run.root in scratch else "") for run in runs}
+
+
+def _view(run: RunDir, label: str, counts: Counts, decision: DecisionMetric, advance: Any) -> RunView:
+    phases = {}
+    for phase in _phases(run):
+        phases[phase] = _phase_view(run, phase, counts, decision)
+        advance(1)
+    final = finished_phase(run)
+    test = _predictions(run, "test")
+    checks = _checks(run, final)
+    pairs = [(pair.true, pair.answer) for pair in phases[final].confused]
+    return RunView(
+        model=run.model_name,
+        seed=run.seed,
+        label=label,
+        final_phase=final,
+        chosen_by=run.chosen_by(),
+        phases=phases,
+        cost=read_cost(run),
+        latencies=read_record(run.latency, latencies_from_json) if run.latency.is_file() else [],
+        mistakes=[_example(run, test, int(i)) for i in most_confident_mistakes(test, MISTAKES)],
+        confused_examples={
+            pair: [_example(run, test, i) for i in pair_positions(test, *pair)[:EXAMPLES]] for pair in pairs
+        },
+        explanations=judge_methods(checks) if checks else [],
+        exports={phase: one for phase in phases if (one := read_verification(run, phase)) is not None},
+        config=run.config.read_text(encoding="utf-8"),
+        environment=read_json(run.environment),
+        layer_note=checks.layer_note if checks else "",
+    )
+
+
+def read_verification(run: RunDir, phase: str) -> Verification | None:
+    """Return how the bundle of a phase was verified, or None where there is none."""
+    path = run.export(phase)
+    if not path.is_file():
+        return None
+    return read_record(path, lambda content: Verification.from_json(content["verification"]))
+
+
+def _phase_view(run: RunDir, phase: str, counts: Counts, decision: DecisionMetric) -> PhaseView:
+    result = run.read_result(phase)
+    assert result is not None
+    val, test = _predictions(run, "val", phase), _predictions(run, "test", phase)
+    confusion = confusion_counts(test)
+    val_counts = counts["val"] if len(val.ids) == counts["val"].shape[1] else draw_counts(len(val.ids))
+    return PhaseView(
+        result=result,
+        history=read_history(run.history(phase)),
+        val_score=score_interval(val.right, val.labels, val_counts, decision),
+        test=metric_intervals(test, counts["test"]),
+        classes=class_scores(test),
+        confusion=confusion,
+        confused=most_confused(confusion, PAIRS),
+        calibration=calibrate(val, test),
+    )
+
+
+def shown_positions(test: Predictions) -> list[int]:
+    """Return the positions whose thumbnails the report shows: worst mistakes, and examples of confused pairs."""
+    pairs = most_confused(confusion_counts(test), PAIRS)
+    examples = [i for pair in pairs for i in pair_positions(test, pair.true, pair.answer)[:EXAMPLES]]
+    return sorted({*most_confident_mistakes(test, MISTAKES).tolist(), *examples})
+
+
+def pair_positions(test: Predictions, true: int, answer: int) -> list[int]:
+    """Return the positions of one class taken for another, most confident first."""
+    where = np.flatnonzero((test.labels == true) & (test.answers == answer))
+    return [int(i) for i in where[np.argsort(-test.confidence[where], kind="stable")]]
+
+
+def _example(run: RunDir, test: Predictions, i: int) -> Example:
+    thumbnail = run.thumbnail(str(test.ids[i]))
+    return Example(
+        id=str(test.ids[i]),
+        true=int(test.labels[i]),
+        answer=int(test.answers[i]),
+        probability=float(test.confidence[i]),
+        thumbnail=thumbnail.read_bytes() if thumbnail.is_file() else None,
+    )
+
+
+def _checks(run: RunDir, final: str) -> ExplanationChecks | None:
+    if not run.explanation_checks.is_file():
+        return None
+    checks = read_record(run.explanation_checks, ExplanationChecks.from_json)
+    return checks if checks.phase == final else None
+
+
+def _ranking(views: dict[Path, RunView]) -> dict[Path, tuple[float, str, int]]:
+    """Return a sort key for each run: models by the mean val score of their final phases, then seeds."""
+    of_model: dict[str, list[float]] = defaultdict(list)
+    for view in views.values():
+        of_model[view.model].append(view.final.val_score.value)
+    return {root: (-float(np.mean(of_model[view.model])), view.model, view.seed) for root, view in views.items()}
+
+
+def _one_a_model(runs: list[RunDir]) -> list[RunDir]:
+    """Return for each model, in the order of the ranking, the run of the lowest seed they share, else its lowest."""
+    seeds: dict[str, dict[int, RunDir]] = defaultdict(dict)
+    for run in runs:
+        seeds[run.model_name][run.seed] = run
+    shared = set.intersection(*(set(found) for found in seeds.values()))
+    return [found[min(shared or found)] for found in seeds.values()]
+
+
+def _pair(one: RunDir, other: RunDir, split: str, labels: dict[Path, str]) -> tuple[str, Predictions, str, Predictions]:
+    return labels[one.root], _predictions(one, split), labels[other.root], _predictions(other, split)
+
+
+def _tuning_pair(run: RunDir, label: str) -> tuple[str, Predictions, str, Predictions]:
+    test = {phase: _predictions(run, "test", phase) for phase in ("ft", "tl")}
+    return f"{label} ft", test["ft"], f"{label} tl", test["tl"]
+
+
+def _val_pairs(chosen: list[RunDir], labels: dict[Path, str], decision: DecisionMetric) -> list[PairedTest]:
+    """Compare the winner with every other model on val, where their val images are the same."""
+    winner = _predictions(chosen[0], "val")
+    others = [run for run in chosen[1:] if np.array_equal(_predictions(run, "val").ids, winner.ids)]
+    couples = [_pair(chosen[0], other, "val", labels) for other in others]
+    return compare(couples, draw_counts(len(winner.ids)), decision)
+
+
+def _seed_spreads(ranked: list[RunView], decision: DecisionMetric) -> list[SeedSpread]:
+    by_model: dict[str, list[RunView]] = defaultdict(list)
+    for view in ranked:
+        by_model[view.model].append(view)
+    return [
+        SeedSpread(
+            model + (" (scratch)" if views[0].label.endswith("(scratch)") else ""),
+            tuple(view.seed for view in views),
+            tuple(view.final.val_score.value for view in views),
+            tuple(getattr(view.final.result.metrics["test"], decision) for view in views),
+        )
+        for model, views in by_model.items()
+        if len(views) > 1
+    ]

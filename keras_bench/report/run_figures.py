@@ -1,0 +1,115 @@
+"""Figures of one run: each function takes records, returns a matplotlib Figure and saves nothing."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from keras_bench.evaluation.predictions import Predictions
+from keras_bench.pages.text import plain, shorten
+
+History = list[dict[str, float]]
+
+# Okabe and Ito's palette, readable with the common colour-vision deficiencies.
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+NUMBERED_CLASSES = 20  # up to so many, each cell of a confusion matrix carries its count
+INCHES_A_CLASS = 0.14  # beyond that, room for a label of 7 points
+
+
+def learning_curves(phases: dict[str, History], title: str) -> Figure:
+    """Draw cross-entropy and top-1 over epochs, phases one after another with a line between them.
+
+    Args:
+        phases: for each phase, in order, the rows of its history.csv.
+        title: heads the figure.
+    """
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure.suptitle(plain(title))
+    panels = figure.subplots(1, 2)
+    for axes, metric, label in zip(panels, ("cross_entropy", "top1"), ("cross-entropy (nats)", "top-1"), strict=True):
+        start = 0
+        for number, (phase, rows) in enumerate(phases.items()):
+            epochs = np.arange(len(rows)) + start + 1
+            names = ("train", "val") if number == 0 else (None, None)
+            axes.plot(epochs, [row[metric] for row in rows], "o-", color=BLUE, markersize=3, label=names[0])
+            val = [row[f"val_{metric}"] for row in rows]
+            axes.plot(epochs, val, "s-", color=ORANGE, markersize=3, label=names[1])
+            if number:
+                axes.axvline(start + 0.5, color="0.4", linestyle="--", linewidth=1)
+            axes.text((epochs[0] + epochs[-1]) / 2, 1.01, phase, transform=axes.get_xaxis_transform(), ha="center")
+            start += len(rows)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
+
+
+def confusion_matrix(
+    counts: np.ndarray, order: np.ndarray, titles: Sequence[str], heading: str, labelled: bool = True
+) -> Figure:
+    """Draw the share of each true class given each answer; cells are numbered up to 20 classes.
+
+    The figure grows with the number of classes, so that the names of 200 classes can still be read in it.
+
+    Args:
+        counts: int64, (K, K), label by answer.
+        order: int64, (K,), in which the classes are drawn; put similar ones side by side.
+        titles: K class names for people.
+        heading: heads the figure.
+        labelled: False leaves the names out and keeps the figure small.
+    """
+    count = len(titles)
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    side = 3.5 + 0.35 * count if count <= NUMBERED_CLASSES else max(10.5, INCHES_A_CLASS * count + 3)
+    side = side if labelled else min(side, 7.0)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    picture = axes.imshow(shares[np.ix_(order, order)], cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    figure.colorbar(picture, ax=axes, label="share of the true class", shrink=0.7)
+    names = [shorten(titles[k]) for k in order] if labelled else []
+    size = 9 if count <= NUMBERED_CLASSES else 7
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
+    axes.set_yticks(range(len(names)), names, fontsize=size)
+    if labelled and count <= NUMBERED_CLASSES:
+        _number_cells(axes, counts[np.ix_(order, order)], shares[np.ix_(order, order)])
+    axes.set_xlabel("answer")
+    axes.set_ylabel("true class")
+    axes.set_title(plain(heading))
+    return figure
+
+
+def _number_cells(axes, counts: np.ndarray, shares: np.ndarray) -> None:  # type: ignore[no-untyped-def]
+    for row, column in np.ndindex(counts.shape):
+        if counts[row, column]:
+            color = "white" if shares[row, column] > 0.6 else "#08306b"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=color, fontsize=8)
+
+
+def sample_predictions(
+    images: Sequence[np.ndarray], predictions: Predictions, titles: Sequence[str], heading: str
+) -> Figure:
+    """Draw a grid of images with true class, answer and its probability; wrong answers are in red.
+
+    Args:
+        images: uint8, (height, width, 3) each, one for each row of `predictions`.
+        predictions: of those images.
+        titles: K class names for people.
+        heading: heads the figure.
+    """
+    columns = min(6, len(images))
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(2.1 * columns, 2.6 * rows + 0.4), layout="constrained")
+    figure.suptitle(plain(heading))
+    for number, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
+        axes.axis("off")
+        if number >= len(images):
+            continue
+        axes.imshow(images[number])
+        answer, true = int(predictions.answers[number]), int(predictions.labels[number])
+        share = f"({predictions.confidence[number]:.0%})"
+        right = answer == true
+        text = f"{shorten(titles[answer])} {share}" + ("" if right else f"\ntrue: {shorten(titles[true])}")
+        axes.set_title(text, fontsize=8, color=GREEN if right else RED)
+    return figure

@@ -1,0 +1,150 @@
+"""The comparison of all runs of an experiment, for the terminal and for CSV files."""
+
+import csv
+import io
+from collections.abc import Iterable
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from keras_bench.config.decision import DecisionMetric
+from keras_bench.console import duration
+from keras_bench.evaluation.intervals import ClassScores, Interval
+from keras_bench.report.comparison import Comparison, PhaseView, RunView
+
+COLUMNS = ("top-5", "macro-F1", "AUC", "ECE", "params", "mult-adds", "ms", "s/epoch", "training", "memory")
+METRICS = ("cross_entropy", "top1", "top5", "balanced_accuracy", "macro_f1", "macro_auc")
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """Return a table for the terminal, best final phase on val first; val chose, test only reports.
+
+    Columns without any value are left out.
+    """
+    decision, columns = comparison.decision, _columns(comparison.decision)
+    caption = (
+        f"* final phase, chosen on val{decision.clause}. No decision used test. "
+        "[low, high]: 95 % interval over test images."
+    )
+    table = Table(title=Text(comparison.name), caption=Text(caption))
+    rows = [
+        (run, phase, _cells(run, phase, view, decision))
+        for run in comparison.runs
+        for phase, view in run.phases.items()
+    ]
+    kept = [place for place in range(len(columns)) if any(str(cells[place]) != "—" for *_, cells in rows)]
+    for place in kept:
+        table.add_column(columns[place], justify="left" if columns[place] in ("model", "phase") else "right")
+    for run, phase, cells in rows:
+        table.add_row(*(cells[place] for place in kept), end_section=phase == list(run.phases)[-1])
+    return table
+
+
+def _columns(decision: DecisionMetric) -> list[str]:
+    """Return the headings of the table: those of what decides, then COLUMNS."""
+    return ["model", "phase", f"val {decision.label}", *(f"test {one.label}" for one in _shown(decision)), *COLUMNS]
+
+
+def _shown(decision: DecisionMetric) -> list[DecisionMetric]:
+    """Return what the table shows of test with its interval: what decides, and top-1 in any case."""
+    return list(dict.fromkeys([decision, DecisionMetric.TOP1]))
+
+
+def _cells(run: RunView, phase: str, view: PhaseView, decision: DecisionMetric) -> list[str | Text]:
+    result, test = view.result, view.test
+    latency = run.latency("compiled", 1)
+    is_final = phase == run.final_phase
+    return [
+        Text(run.label),
+        phase + (" *" if is_final else ""),
+        _percent(view.val_score, False),
+        *(_percent(test[metric]) for metric in _shown(decision)),
+        _percent(test["top5"], False),
+        _three(test["macro_f1"]),
+        _three(test["macro_auc"]),
+        f"{view.calibration.before.error:.1%}",
+        f"{result.parameters / 1e6:.2f} M",
+        f"{run.cost.multiply_adds / 1e9:.2f} G" if run.cost else "—",
+        f"{latency.p50_ms:.1f}" if latency and is_final else "—",
+        f"{result.seconds_per_epoch:.1f}",
+        duration(result.seconds),
+        f"{result.peak_memory_mb / 1024:.2f} GiB",
+    ]
+
+
+def classes_csv(scores: Iterable[ClassScores], titles: list[str]) -> str:
+    """Return precision, recall, F1 and support of every class as CSV."""
+    rows = [
+        {
+            "class": row.name,
+            "title": title,
+            "precision": row.precision,
+            "recall": row.recall,
+            "f1": row.f1,
+            "images": row.support,
+        }
+        for row, title in zip(scores, titles, strict=True)
+    ]
+    return _csv(rows)
+
+
+def results_csv(comparison: Comparison) -> str:
+    """Return results.csv: every figure of every phase, unrounded, with versions, device, commit and fingerprints."""
+    ranked_by = {"ranked_by": f"val {comparison.decision}"}
+    return _csv([_flat(run, phase, view) | ranked_by for run in comparison.runs for phase, view in run.phases.items()])
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _flat(run: RunView, phase: str, view: PhaseView) -> dict[str, Any]:
+    result = view.result
+    line: dict[str, Any] = {"model": run.model, "seed": run.seed, "phase": phase, "final": phase == run.final_phase}
+    line["chosen_by"] = f"val {run.chosen_by}"
+    for split in ("val", "test"):
+        metrics = result.metrics[split]
+        line[f"{split}_images"] = metrics.images
+        line |= {f"{split}_{name}": getattr(metrics, name) for name in METRICS}
+    for name, found in view.test.items():
+        line[f"test_{name}_low"] = found.low if found else None
+        line[f"test_{name}_high"] = found.high if found else None
+    line |= {"test_ece": view.calibration.before.error, "test_ece_after_temperature": view.calibration.after.error}
+    line["temperature"] = view.calibration.temperature
+    for name in ("best_epoch", "epochs", "seconds", "seconds_per_epoch", "images_per_second", "parameters"):
+        line[name] = getattr(result, name)
+    line |= {"trainable_parameters": result.trainable_parameters, "peak_memory_mb": result.peak_memory_mb}
+    line |= _cost(run)
+    line |= {"image_size": result.inputs.get("dataset.image_size"), "alpha": result.inputs.get("model.alpha")}
+    line |= {"data": result.inputs.get("data"), "weights": result.inputs.get("weights"), **result.resolved}
+    environment = result.environment
+    line |= {name: environment.get(name) for name in ("commit", "cpu", "cores", "python", "time")}
+    line["accelerators"] = " ".join(environment.get("accelerators", [])) or "none"
+    return line | {name: environment.get("packages", {}).get(name) for name in ("keras-bench", "tensorflow", "keras")}
+
+
+def _cost(run: RunView) -> dict[str, Any]:
+    """Return what the final model costs; every phase of a run has the same network."""
+    counted = run.cost.to_json() if run.cost else {}
+    names = ("multiply_adds", "flops", "weight_bytes", "file_bytes")
+    line: dict[str, Any] = {name: counted.get(name) for name in names}
+    for one in run.latencies:
+        line[f"{one.call}_{one.device}_batch{one.batch_size}_p50_ms"] = one.p50_ms
+    return line
+
+
+def _percent(found: Interval | None, with_ends: bool = True) -> str | Text:
+    if found is None:
+        return "—"
+    # As Text, since a table takes words in brackets for styles.
+    return Text(f"{found.value:.1%}" + (f" [{found.ends_text(between=', ')}]" if with_ends else ""))
+
+
+def _three(found: Interval | None) -> str:
+    return "—" if found is None else f"{found.value:.3f}"

@@ -1,0 +1,203 @@
+"""The verb `report`: rebuilds tables, figures, model cards and the page of an experiment from its run folders."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from keras_bench import __version__
+from keras_bench.config import load_run_config
+from keras_bench.config.decision import DecisionMetric
+from keras_bench.console import Log, table_text
+from keras_bench.cost.latency import has_accelerator, measure_latency
+from keras_bench.errors import UserError, unknown_name
+from keras_bench.evaluation.classes import confusion_order
+from keras_bench.explain.records import METHOD_TITLES
+from keras_bench.export.records import Verification
+from keras_bench.files import save_figure, write_text
+from keras_bench.report import figures as side_by_side
+from keras_bench.report.comparison import Comparison, RunView
+from keras_bench.report.model_card import model_card
+from keras_bench.report.overlays import explanation_grid
+from keras_bench.report.page import report_page
+from keras_bench.report.pareto import pareto_front
+from keras_bench.report.published import published_text
+from keras_bench.report.read import gather, refuse_different_tests
+from keras_bench.report.run_figures import confusion_matrix, learning_curves
+from keras_bench.report.tables import classes_csv, comparison_table, results_csv
+from keras_bench.runs.folders import ExperimentDir, RunDir, runs_of
+from keras_bench.runs.job import Job
+
+
+def report(folder: ExperimentDir, models: list[str] | None, measure: bool, log: Log) -> None:
+    """Rebuild and print the comparison of an experiment.
+
+    Args:
+        folder: the experiment's folder.
+        models: only these; None: all that are finished.
+        measure: time all of them again first, in turn.
+        log: the screen.
+
+    Raises:
+        UserError: there is nothing to compare, or the runs were tested on different images.
+    """
+    runs = finished_runs(folder, models)
+    refuse_different_tests(runs)
+    if measure:
+        settings = load_run_config(runs[0].config).latency
+        measure_latency(runs, settings, any(has_accelerator(run) for run in runs), log, again=True)
+    with folder.lock_comparison(log):
+        summary = write_report(folder, runs, log)
+    log.line(summary.rstrip("\n"))
+
+
+def finished_runs(folder: ExperimentDir, models: list[str] | None = None) -> list[RunDir]:
+    """Return the finished runs of an experiment, only those of some models where asked.
+
+    Raises:
+        UserError: the folder is no experiment's, holds no finished run, or none of a model asked for.
+    """
+    found = runs_of(folder.root)
+    if not found:
+        raise UserError(f"{folder.root} holds no runs; expected {folder.root}/<model>/seed<k>/config.yaml")
+    finished = [run for run in found if run.run.is_file()]
+    if not finished:
+        raise UserError(f"{folder.root} holds no finished run; the command that started one finishes it")
+    present = {run.model_name for run in finished}
+    for name in models or []:
+        if name not in present:
+            raise UserError(f"--model: {unknown_name('finished model', name, sorted(present))}")
+    return [run for run in finished if not models or run.model_name in models]
+
+
+def write_report(folder: ExperimentDir, runs: list[RunDir], log: Log) -> str:
+    """Write results.csv, figures, class tables, model cards, index.html and summary.txt; returns the last.
+
+    The comparison's lock must be held, so that all of them are of the same runs.
+
+    Raises:
+        UserError: the runs were tested on different images.
+    """
+    comparison = gather(folder, runs, log)
+    facts = _facts(comparison)
+    write_text(folder.results, results_csv(comparison))
+    folders = {(run.model_name, run.seed): run for run in runs}
+    figures = _experiment_figures(comparison)
+    with log.progress("report", len(comparison.runs) + 1, "parts") as advance:
+        for number, view in enumerate(comparison.runs):
+            order = confusion_order(view.final.confusion)
+            figures[f"confusion_{number}"] = _confusion(comparison, view, order, labelled=False)
+            _write_run(folders[view.model, view.seed], comparison, view, order, facts)
+            advance(1)
+        for name, figure in figures.items():
+            if not name.startswith("confusion_"):  # each run keeps its own, with names
+                save_figure(figure, folder.figures / name)
+        if comparison.explained:
+            titles = comparison.class_titles
+            save_figure(explanation_grid(comparison.explained, METHOD_TITLES, titles), folder.figures / "explanations")
+        write_text(folder.page, report_page(comparison, figures, facts))
+        advance(1)
+    summary = _summary(folder, comparison)
+    write_text(folder.summary, summary)
+    return summary
+
+
+def _summary(folder: ExperimentDir, comparison: Comparison) -> str:
+    """Return the table, the verdict and where everything lies, as printed at the end of every run."""
+    places = [f"report:  {folder.page}", f"table:   {folder.results}"]
+    table = table_text(comparison_table(comparison))
+    return "\n".join([table, *comparison.verdict, *published_text(comparison), *places]) + "\n"
+
+
+def _write_run(run: RunDir, comparison: Comparison, view: RunView, order: Any, facts: dict[str, Any]) -> None:
+    """Write what the report adds to one run's folder."""
+    histories = {phase: one.history for phase, one in view.phases.items()}
+    save_figure(learning_curves(histories, f"{view.label}, {comparison.name}"), run.figures / "learning_curves")
+    save_figure(_confusion(comparison, view, order, labelled=True), run.figures / "confusion_matrix")
+    for phase, one in view.phases.items():
+        write_text(run.class_report(phase), classes_csv(one.classes, comparison.class_titles))
+    write_text(run.model_card, model_card(comparison, view, facts))
+
+
+def _confusion(comparison: Comparison, view: RunView, order: Any, labelled: bool) -> Figure:
+    heading = f"{view.label} {view.final_phase}, test of {comparison.name}"
+    return confusion_matrix(view.final.confusion, order, comparison.class_titles, heading, labelled)
+
+
+def _experiment_figures(comparison: Comparison) -> dict[str, Figure]:
+    runs = comparison.runs
+    return {
+        "learning_curves": side_by_side.all_learning_curves(runs),
+        "accuracy_for_cost": side_by_side.accuracy_for_cost(runs, pareto_front, comparison.decision),
+        "epoch_seconds": side_by_side.epoch_seconds(runs),
+        "reliability": side_by_side.reliability(runs),
+        "coverage": side_by_side.coverage(runs),
+    }
+
+
+def _facts(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "version": __version__,
+        "pareto": _pareto(comparison.runs, comparison.decision),
+        "hardware": sorted({_hardware(one) for run in comparison.runs for one in run.latencies}),
+        "not_measured": _not_measured(comparison.runs),
+    }
+
+
+def _hardware(one: Any) -> str:
+    return f"{one.device.upper()}: {one.hardware}, {one.threads} threads, session {one.session}"
+
+
+def _pareto(runs: list[RunView], decision: DecisionMetric) -> dict[str, list[str]]:
+    """Return for each run the costs for which no other is both cheaper and better on test."""
+    costs: Mapping[str, list[float | None]] = {
+        "latency": [one.p50_ms if (one := run.latency("compiled", 1)) else None for run in runs],
+        "parameters": [float(run.final.result.parameters) for run in runs],
+        "multiply-adds": [float(run.cost.multiply_adds) if run.cost else None for run in runs],
+    }
+    found: dict[str, list[str]] = {run.label: [] for run in runs}
+    for name, values in costs.items():
+        known = [(run, value) for run, value in zip(runs, values, strict=True) if value is not None]
+        accuracies = [getattr(run.final.result.metrics["test"], decision) for run, _ in known]
+        front = pareto_front([value for _, value in known], accuracies)
+        for (run, _), is_on in zip(known, front, strict=True):
+            found[run.label] += [name] if is_on else []
+    return found
+
+
+def _not_measured(runs: list[RunView]) -> list[str]:
+    """Return a line for each kind of latency that is missing, and why."""
+    measured = [one for run in runs for one in run.latencies]
+    lines = [
+        f"{run.label}: latency was not measured (latency.enabled is off, or the run is older); "
+        "`keras-bench report --measure` adds it"
+        for run in runs
+        if not run.latencies
+    ]
+    if measured and not any(one.device == "gpu" for one in measured):
+        lines.append("GPU: not measured, there was none")
+    if measured and not any(one.call == "onnxruntime" for one in measured):
+        lines.append("ONNX Runtime: not measured, the models are not exported yet")
+    if len({one.session for one in measured}) > 1:
+        lines.append(
+            "The models were timed at different times, so a slow minute may have hit one of them only; "
+            "`keras-bench report --measure` times them in turn"
+        )
+    return lines
+
+
+def card_writer(job: Job, log: Log) -> Callable[[str, Verification], str]:
+    """Return a function from a phase and the checks of its bundle to that bundle's MODEL_CARD.md."""
+
+    @cache  # the statistics of all phases take seconds
+    def comparison() -> Comparison:
+        return gather(job.folder, [job.run], log)
+
+    def write(phase: str, verification: Verification) -> str:
+        facts = {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "version": __version__}
+        return model_card(comparison(), comparison().runs[0], facts, phase, verification)
+
+    return write

@@ -1,0 +1,231 @@
+"""Opens, checks and splits the data of a run, and writes down what was found. No TensorFlow."""
+
+import csv
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_bench.audit.findings import Audit
+from keras_bench.audit.selection import Selection, leave_out, recorded_selection, split_rows
+from keras_bench.console import Log
+from keras_bench.data.balance import epoch_rows
+from keras_bench.data.index import SPLITS, ImageIndex, SplitTable
+from keras_bench.data.sources import open_source
+from keras_bench.data.splits import split_images
+from keras_bench.data.store import ImageStore, limit_decoded
+from keras_bench.errors import UserError
+from keras_bench.files import write_json, write_text
+from keras_bench.reading import read_json, read_record
+from keras_bench.runs.folders import ExperimentDir, RunDir
+from keras_bench.runs.job import Job
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data of a run, decoded and split.
+
+    Attributes:
+        index: what the source offers.
+        store: the decoded images.
+        splits: which images train, choose and report.
+        fingerprint: digest of ids, labels and contents.
+        left_out: why, of "train" and "val", for each id that was left out because another split holds it too.
+        kept: why, of the same, for each id that stays although another split holds it too, or nearly.
+    """
+
+    index: ImageIndex
+    store: ImageStore
+    splits: SplitTable
+    fingerprint: str
+    left_out: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    kept: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def data_path(job: Job) -> Path | None:
+    """Return --data, else $KERAS_BENCH_DATA for sources that read a path, else None."""
+    override = os.environ.get("KERAS_BENCH_DATA")
+    if job.request.data is None and override and job.config.dataset.source in ("tiny-imagenet", "folder"):
+        return Path(override)
+    return job.request.data
+
+
+def require_data(job: Job) -> None:
+    """Refuse a run whose images only the user can provide, before anything is downloaded.
+
+    Raises:
+        UserError: no path was given for a source that needs one, or nothing lies there.
+    """
+    path = data_path(job)
+    if path is not None and not path.exists():
+        raise UserError(f"--data {path}: no such file or folder")
+    if path is None and job.config.dataset.source == "folder":
+        hint = job.config.data_hint or "a folder or zip with one folder of images a class"
+        raise UserError(
+            f"{job.config.name}: its images are not downloaded for you; give them with --data FOLDER-OR-ZIP "
+            f"(with make: DATA=FOLDER-OR-ZIP). Expected: {hint}"
+        )
+
+
+def open_data(job: Job, log: Log) -> tuple[ImageIndex, ImageStore, str]:
+    """List the images and compute their fingerprint, which tells whether finished work is still valid."""
+    index = open_source(job.config.dataset, data_path(job), log)
+    store = ImageStore(index, job.config.runtime.cache_memory_mb << 20)
+    return index, store, store.fingerprint(log)
+
+
+def load_data(job: Job, index: ImageIndex, store: ImageStore, fingerprint: str, log: Log) -> Data:
+    """Decode the images, leave out and name the unreadable ones, and split the rest."""
+    store.load(log)
+    limit_decoded(job.config.runtime.features_cache_mb << 20)
+    for warning in index.warnings:
+        log.warn(warning)
+    if store.unreadable:
+        examples = "; ".join(f"{index.ids[i]}: {why}" for i, why in list(store.unreadable.items())[:3])
+        log.warn(f"{len(store.unreadable)} unreadable images are left out (all are listed in dataset.json): {examples}")
+    splits = split_images(index, job.config.dataset, store.readable)
+    for warning in splits.warnings:
+        log.warn(warning)
+    _check_portions(job, len(splits.positions["train"]))
+    return Data(index, store, splits, fingerprint)
+
+
+def _check_portions(job: Job, images: int) -> None:
+    """Refuse gradients that are averaged over more portions than an epoch has."""
+    training = job.config.training
+    portions = -(-images // training.portion_size)
+    if portions < training.accumulation_steps:
+        raise UserError(
+            f"training.accumulation_steps: {images} training images fill {portions} portions of "
+            f"{training.portion_size}, expected at least {training.accumulation_steps}: the weights would not move in "
+            "every epoch; lower training.batch_size"
+        )
+
+
+def audit_data(job: Job, data: Data, log: Log, begun: bool = False) -> Data:
+    """Look for duplicates, imbalance and the like, warn before hours of training, and leave leaked images out.
+
+    One audit serves all runs on the same images and splits. A run that was begun goes on with the splits it began with:
+    an earlier version may have left out others.
+
+    Args:
+        job: the run.
+        data: decoded and split.
+        log: the screen.
+        begun: whether phases of the run are finished, or were interrupted.
+
+    Returns:
+        the data, train and val without the images that `dataset.remove_leaked` says.
+
+    Raises:
+        UserError: a class has no image left in train or val.
+    """
+    audit = _audit_of(job, data)
+    if audit is None:
+        with job.folder.lock_audit(log):
+            audit = _audit_of(job, data) or _make_audit(job, data, log)  # another process may have made it meanwhile
+    for problem in audit.problems:
+        if problem != audit.imbalance_problem or job.config.training.imbalance == "none":
+            log.warn(problem)
+    recorded = recorded_data(job, data) if begun else None
+    if recorded is not None:
+        log.line(f"splits: those the run began with, {job.run.splits}")
+        return recorded
+    return _selected(data, leave_out(data.index, data.splits, audit, job.config.dataset.remove_leaked, log))
+
+
+def _audit_of(job: Job, data: Data) -> Audit | None:
+    """Return the audit of exactly this data and these splits, or None."""
+    audit = read_audit(job.folder, data.fingerprint)
+    return audit if audit is not None and audit.split == data.splits.digest() else None
+
+
+def _make_audit(job: Job, data: Data, log: Log) -> Audit:
+    from keras_bench.audit.inspect import audit_images  # the report reads audits and needs no hashing library
+
+    audit = audit_images(data.index, data.splits, data.store, data.fingerprint, log)
+    write_json(job.folder.audit, audit.to_json())
+    return audit
+
+
+def recorded_data(job: Job, data: Data) -> Data | None:
+    """Return the data split as the run's splits.csv says, which is what it was made with; None where there is none."""
+    if not job.run.splits.is_file():
+        return None
+    return _selected(data, recorded_selection(job.run.splits, data.index, data.splits))
+
+
+def _selected(data: Data, selection: Selection) -> Data:
+    return replace(data, splits=selection.splits, left_out=selection.left_out, kept=selection.kept)
+
+
+def read_audit(folder: ExperimentDir, fingerprint: str) -> Audit | None:
+    """Return the audit of exactly this data, or None."""
+    if not folder.audit.is_file():
+        return None
+    tree = read_json(folder.audit)
+    if set(tree) != {field.name for field in fields(Audit)}:  # of an older version
+        return None
+    audit = read_record(folder.audit, Audit.from_json)
+    return audit if audit.fingerprint == fingerprint else None
+
+
+def describe_data(data: Data) -> list[str]:
+    """Return a few lines for people: what was found and how it is split."""
+    index, positions = data.index, data.splits.positions
+    sizes = sorted(data.store.sizes)
+    size = f"{sizes[0][1]}×{sizes[0][0]} pixels" if len(sizes) == 1 else f"{len(sizes)} different sizes"
+    counts = ", ".join(f"{len(positions[split]):,} {split}" for split in SPLITS)
+    return [
+        f"data: {index.location}: {len(index.class_names)} classes, {len(index.ids):,} images of {size}",
+        f"split: {counts}; test is {data.splits.test_origin}",
+    ]
+
+
+def write_data_files(run: RunDir, data: Data) -> None:
+    """Write dataset.json and splits.csv, which name every image and class of the run."""
+    write_json(run.dataset, _dataset_json(data))
+    stream = io.StringIO()
+    selection = Selection(data.splits, data.left_out, data.kept)
+    csv.writer(stream, lineterminator="\n").writerows(split_rows(data.index, data.store.unreadable, selection))
+    write_text(run.splits, stream.getvalue())
+
+
+def _dataset_json(data: Data) -> dict[str, Any]:
+    index, splits = data.index, data.splits
+    return {
+        "source": index.source,
+        "fingerprint": data.fingerprint,
+        "class_names": list(index.class_names),
+        "class_titles": list(index.class_titles),
+        "images": {split: len(splits.positions[split]) for split in SPLITS},
+        "images_per_class": splits.counts(index.labels, index.class_names),
+        "test_origin": splits.test_origin,
+        "image_sizes": [f"{width}x{height}" for height, width in sorted(data.store.sizes)][:50],
+        "unreadable": {index.ids[i]: why for i, why in sorted(data.store.unreadable.items())},
+        "leaked": sorted(data.left_out.get("train", {})),
+        "val_in_test": sorted(data.left_out.get("val", {})),
+        "kept": {split: dict(data.kept.get(split, {})) for split in ("train", "val")},
+        "warnings": [*index.warnings, *splits.warnings],
+    }
+
+
+def positions_of(data: Data, split: str) -> np.ndarray:
+    """Return the positions of a split's images, int64, ascending."""
+    return data.splits.positions[split]
+
+
+def training_rows(job: Job, data: Data) -> np.ndarray:
+    """Return which of the training images an epoch holds, as places in `positions_of(data, "train")`."""
+    labels = data.index.labels[positions_of(data, "train")]
+    return epoch_rows(labels, job.config.training.imbalance, job.request.seed)
+
+
+def class_counts(data: Data) -> tuple[int, ...]:
+    """Return how many training images each class has."""
+    labels = data.index.labels[positions_of(data, "train")]
+    return tuple(np.bincount(labels, minlength=len(data.index.class_names)).tolist())

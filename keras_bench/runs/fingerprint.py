@@ -1,0 +1,120 @@
+"""What a phase's result depends on, and whether finished work still answers the question asked."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from keras_bench.config import Config
+from keras_bench.errors import UserError
+from keras_bench.reading import read_record
+from keras_bench.runs.folders import PHASE_ORDER, RunDir
+from keras_bench.runs.job import Job
+
+_SECTIONS = ("dataset", "augmentation", "model", "training")
+
+# What was done before there was the setting, where that is not the setting's default.
+DONE_BEFORE = {
+    "dataset.remove_leaked": "none",
+    "tl.features": "streamed",
+    "model.last_norm": "before pooling",  # of ConvNeXt; no setting
+    "training.early_stopping_monitor": "val_cross_entropy",
+    "training.checkpoint_monitor": "val_top1",
+}
+# Settings that have another name now: that name, and for each former value what it is called now.
+FORMER_KEYS = {"training.class_weights": ("training.imbalance", {"none": "none", "balanced": "class_weights"})}
+
+
+def phase_inputs(job: Job, phase: str, data: str, weights: str) -> dict[str, Any]:
+    """Return every setting and fingerprint that the result of a phase depends on, flat.
+
+    Paths do not count, contents do; nor do settings that cannot change a result (`runtime`), nor those that only say
+    which file the initial weights are in. Monitors and momentum stand there as what they come to, so that "auto" or
+    null and the value it stands for are the same.
+
+    Args:
+        job: the run.
+        phase: "scratch", "tl" or "ft"; ft also depends on everything tl does.
+        data: fingerprint of the images.
+        weights: fingerprint of the initial weights.
+    """
+    tree = job.config.model_dump(mode="json")
+    phases = ("tl", "ft") if phase == "ft" else (phase,)
+    sections = (*_SECTIONS, *phases)
+    flat = {f"{section}.{key}": value for section in sections for key, value in tree[section].items()}
+    flat |= {f"{name}.momentum": job.config.phase(name).resolved_momentum for name in phases}
+    flat["dataset.image_size"] = job.image_size
+    del flat["model.weights"], flat["model.weights_size"]
+    if job.backbone.family.pooled_norm:
+        flat["model.last_norm"] = "after pooling"  # the same weights in another order are another network
+    flat["training.early_stopping_monitor"] = job.config.training.watched_by_stopping
+    flat["training.checkpoint_monitor"] = job.config.training.watched_by_checkpoint
+    return {"model": job.backbone.name, "seed": job.request.seed, "data": data, "weights": weights, **flat}
+
+
+def finished_phases(job: Job, inputs: dict[str, dict[str, Any]]) -> list[str]:
+    """Return which of the job's phases have a result for the same inputs.
+
+    Raises:
+        UserError: a phase has a result, or unfinished work, for other inputs; nothing is ever overwritten.
+    """
+    done = []
+    for phase in job.phases:
+        result = job.run.read_result(phase)
+        if result is not None:
+            _refuse_changes(job.run, phase, "finished", result.inputs, inputs[phase])
+            done.append(phase)
+        else:
+            for path in job.run.state(phase).glob("epoch*.json"):
+                started = read_record(path, lambda content: dict(content["inputs"]))
+                _refuse_changes(job.run, phase, "started", started, inputs[phase])
+    return done
+
+
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+    """Return a line for each setting that is another than it was.
+
+    A key that there was none of yet stood for its default. A key that is gone is a change, whatever its value.
+
+    Args:
+        before: value by key, as an earlier version may have written it.
+        now: the same as this version has it.
+        defaults: what a key stands for where `before` lacks it; other keys then count as changed.
+    """
+    return [
+        f"{key} was {_shown(key, before, defaults)}, is now {now.get(key, 'not set')}"
+        for key in {**before, **now}
+        if key not in now or before.get(key, defaults.get(key, _MISSING)) != now[key]
+    ]
+
+
+_MISSING = object()  # equals no value, not even None
+
+
+def _shown(key: str, before: Mapping[str, Any], defaults: Mapping[str, Any]) -> Any:
+    return before[key] if key in before else f"{defaults.get(key, 'not set')} (not a setting then)"
+
+
+def _defaults() -> dict[str, Any]:
+    """Return what each setting of a phase stands for in a result that was written before there was that setting."""
+    tree = Config(name="defaults").model_dump(mode="json")
+    sections = (*_SECTIONS, *PHASE_ORDER)
+    schema = {f"{section}.{key}": value for section in sections for key, value in tree[section].items()}
+    return schema | DONE_BEFORE
+
+
+def _as_today(before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs of a result by the keys of today."""
+    renamed = {}
+    for key, value in before.items():
+        today, meaning = FORMER_KEYS.get(key, (key, {}))
+        renamed[today] = meaning.get(value, value) if meaning else value
+    return renamed
+
+
+def _refuse_changes(run: RunDir, phase: str, state: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+    changes = changed_settings(_as_today(before), now, _defaults())
+    if changes:
+        more = f" and {len(changes) - 4} more" if len(changes) > 4 else ""
+        raise UserError(
+            f"{run.phase(phase)} was {state} with other settings: {'; '.join(changes[:4])}{more}. "
+            "Keep both with --variant NAME or another --out, or remove that folder to start over"
+        )

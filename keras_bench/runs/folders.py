@@ -1,0 +1,271 @@
+"""The only module that knows a path inside a run folder; files appear whole or not at all."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from keras_bench.config.decision import DecisionMetric
+from keras_bench.console import Log
+from keras_bench.errors import UserError
+from keras_bench.locks import refuse_if_locked, wait_for_lock
+from keras_bench.reading import read_json, read_record
+from keras_bench.runs.results import PhaseResult, run_label
+
+PHASE_ORDER = ("scratch", "tl", "ft")
+VARIANT_LENGTH = 120  # a folder's name ends at 255 bytes, on some encrypted file systems at 143
+
+
+class RunDir:
+    """`runs/<experiment>[@<variant>]/<model>/seed<k>/`.
+
+    Args:
+        root: that folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    model_name = property(lambda self: self.root.parent.name)
+    seed = property(lambda self: int(self.root.name.removeprefix("seed")))
+    label = property(lambda self: run_label(self.model_name, self.seed))
+
+    config = property(lambda self: self.root / "config.yaml")
+    environment = property(lambda self: self.root / "environment.json")
+    dataset = property(lambda self: self.root / "dataset.json")
+    splits = property(lambda self: self.root / "splits.csv")
+    log = property(lambda self: self.root / "run.log")
+    run = property(lambda self: self.root / "run.json")
+    figures = property(lambda self: self.root / "figures")
+    cost = property(lambda self: self.root / "cost.json")
+    timing = property(lambda self: self.root / "timing.json")
+    latency = property(lambda self: self.root / "latency.json")
+    explanations = property(lambda self: self.root / "explain" / "explanations.npz")
+    explanation_checks = property(lambda self: self.root / "explain" / "checks.json")
+    model_card = property(lambda self: self.root / "MODEL_CARD.md")
+
+    def phase(self, phase: str) -> Path:
+        """Return the folder of one phase."""
+        return self.root / phase
+
+    def history(self, phase: str) -> Path:
+        """Return the CSV that grows by a row an epoch."""
+        return self.phase(phase) / "history.csv"
+
+    def best_weights(self, phase: str) -> Path:
+        """Return the weights of the phase's best validation epoch."""
+        return self.phase(phase) / "best.weights.h5"
+
+    def tail_weights(self, phase: str) -> Path:
+        """Return the weights of what lies behind the frozen part, where that was trained on cached features."""
+        return self.phase(phase) / "state" / "tail.weights.h5"
+
+    def model(self, phase: str) -> Path:
+        """Return the whole float32 model with those weights."""
+        return self.phase(phase) / "model.keras"
+
+    def result(self, phase: str) -> Path:
+        """Return the file whose presence means that the phase is finished."""
+        return self.phase(phase) / "result.json"
+
+    def predictions(self, phase: str, split: str) -> Path:
+        """Return the per-image probabilities of one split."""
+        return self.phase(phase) / f"predictions-{split}.npz"
+
+    def state(self, phase: str) -> Path:
+        """Return the folder that an interrupted phase continues from."""
+        return self.phase(phase) / "state"
+
+    def tensorboard(self, phase: str) -> Path:
+        """Return the folder of the phase's TensorBoard logs."""
+        return self.phase(phase) / "tensorboard"
+
+    def class_report(self, phase: str) -> Path:
+        """Return the CSV of precision, recall, F1 and support of every class on test."""
+        return self.phase(phase) / "classes.csv"
+
+    def export(self, phase: str) -> Path:
+        """Return the file that says where the phase's ONNX bundle lies and how it was verified."""
+        return self.phase(phase) / "export.json"
+
+    def thumbnail(self, image_id: str) -> Path:
+        """Return the small JPEG of one test image; ids are hashed, since they may hold any character."""
+        return self.root / "thumbnails" / f"{hashlib.blake2b(image_id.encode(), digest_size=10).hexdigest()}.jpg"
+
+    def read_result(self, phase: str) -> PhaseResult | None:
+        """Return the finished phase's result, or None."""
+        path = self.result(phase)
+        return read_record(path, PhaseResult.from_json) if path.is_file() else None
+
+    def read_export(self, phase: str) -> dict[str, Any] | None:
+        """Return export.json's content, or None where the phase was not exported."""
+        path = self.export(phase)
+        return read_json(path) if path.is_file() else None
+
+    def read_run(self) -> dict[str, Any] | None:
+        """Return run.json's content, or None while the run is not finished."""
+        return read_json(self.run) if self.run.is_file() else None
+
+    def chosen_by(self) -> DecisionMetric:
+        """Return which metric of val chose the final phase of a finished run; a run that does not say: top-1."""
+        usual = f"val {DecisionMetric.TOP1}"
+        return read_record(self.run, lambda run: DecisionMetric(run.get("chosen_by", usual).removeprefix("val ")))
+
+    def rate_search(self, phase: str) -> "RateSearchDir":
+        """Return where a search for the phase's learning rate goes: beside the run, of which it is no part."""
+        return RateSearchDir(self.root.parent / "lr-find" / f"{phase}-{self.root.name}")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run folder for this process.
+
+        Raises:
+            UserError: another process is working in it.
+        """
+        remedy = "wait for it or choose another --out"
+        with refuse_if_locked(self.root / ".lock", f"{self.root} is in use by another process; {remedy}"):
+            yield
+
+
+class RateSearchDir:
+    """`runs/<experiment>[@<variant>]/<model>/lr-find/<phase>-seed<k>/`, written by `keras-bench lr-find`.
+
+    Args:
+        root: that folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    points = property(lambda self: self.root / "points.csv")
+    curve = property(lambda self: self.root / "curve")  # .png and .svg
+    search = property(lambda self: self.root / "search.json")
+
+
+def run_folder(out: Path, experiment: str, model: str, seed: int, variant: str | None = None) -> RunDir:
+    """Return the run folder of a model.
+
+    Args:
+        out: the folder of all runs, usually "runs".
+        experiment: the experiment's name.
+        model: the backbone's name.
+        seed: the run's seed.
+        variant: keeps a changed recipe apart.
+    """
+    return RunDir(experiment_folder(out, experiment, variant).root / model / f"seed{seed}")
+
+
+class ExperimentDir:
+    """What lies beside the runs of an experiment, in `runs/<experiment>[@<variant>]/`.
+
+    Args:
+        root: that folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    results = property(lambda self: self.root / "results.csv")
+    summary = property(lambda self: self.root / "summary.txt")
+    page = property(lambda self: self.root / "index.html")
+    audit = property(lambda self: self.root / "audit.json")
+    explained = property(lambda self: self.root / "explained.json")
+    figures = property(lambda self: self.root / "figures")
+
+    def lock_audit(self, log: Log) -> AbstractContextManager[None]:
+        """Hold audit.json, after a process that is making it; look whether it does before making another."""
+        return wait_for_lock(self.root / ".audit.lock", f"auditing the images of {self.root}", log)
+
+    def lock_explained(self, log: Log) -> AbstractContextManager[None]:
+        """Hold explained.json, after a process that is choosing the images; its choice then holds for all."""
+        return wait_for_lock(self.root / ".explained.lock", f"choosing the images to explain in {self.root}", log)
+
+    def lock_comparison(self, log: Log) -> AbstractContextManager[None]:
+        """Hold everything a comparison consists of, written as one set, after a process that is writing it."""
+        return wait_for_lock(self.root / ".comparison.lock", f"comparing the runs in {self.root}", log)
+
+
+def experiment_folder(out: Path, experiment: str, variant: str | None = None) -> ExperimentDir:
+    """Return `runs/<experiment>[@<variant>]`, which holds the runs of an experiment and their comparison."""
+    return ExperimentDir(out / (experiment + (f"@{variant}" if variant else "")))
+
+
+def variant_name(settings: Mapping[str, Any]) -> str:
+    """Return the variant of a sweep point: its sorted `key=value` list, made safe as part of a folder's name.
+
+    What had to be changed or cut is told apart by a digest of the whole list.
+
+    Args:
+        settings: value by dotted key; values as JSON has them.
+    """
+    whole = ",".join(f"{key}={_variant_value(value)}" for key, value in sorted(settings.items()))
+    safe = re.sub(r"[^A-Za-z0-9._=,+\[\]-]", "_", whole)
+    if safe == whole and len(whole) <= VARIANT_LENGTH:
+        return whole or "default"
+    digest = hashlib.blake2b(whole.encode("utf-8"), digest_size=5).hexdigest()
+    return f"{safe[: VARIANT_LENGTH - len(digest) - 1]}-{digest}"
+
+
+def _variant_value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_variant_value, value))}]"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+class SweepDir:
+    """What a sweep comes to, in `runs/sweeps/<name>/`; its runs lie with those of their experiment.
+
+    Args:
+        root: that folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    results = property(lambda self: self.root / "results.csv")
+    page = property(lambda self: self.root / "index.html")
+    figures = property(lambda self: self.root / "figures")
+    trials = property(lambda self: self.root / "trials.sqlite")
+
+    def lock_results(self, log: Log) -> AbstractContextManager[None]:
+        """Hold table, page and figures, written as one set, after a process that is writing them."""
+        return wait_for_lock(self.root / ".results.lock", f"writing the table of {self.root}", log)
+
+    @contextmanager
+    def lock_search(self) -> Iterator[None]:
+        """Hold the trials of a search for this process.
+
+        Raises:
+            UserError: another process is drawing and running them.
+        """
+        remedy = "wait for it, or give this search another name or --out"
+        with refuse_if_locked(self.root / ".search.lock", f"{self.root} is in use by another process; {remedy}"):
+            yield
+
+
+def sweep_folder(out: Path, name: str) -> SweepDir:
+    """Return `runs/sweeps/<name>`."""
+    return SweepDir(out / "sweeps" / name)
+
+
+def runs_of(root: Path) -> list[RunDir]:
+    """Return every run below an experiment's folder, finished or not, by model and seed."""
+    found = [RunDir(path.parent) for path in root.glob("*/seed*/config.yaml")]
+    return sorted(found, key=lambda run: (run.model_name, run.seed))
+
+
+def parse_run_reference(reference: str, out: Path) -> RunDir:
+    """Turn `run:<experiment>[@<variant>]/<model>/seed<k>` into the run folder it names.
+
+    Raises:
+        UserError: the text has another form.
+    """
+    parts = reference.removeprefix("run:").split("/")
+    if len(parts) != 3 or not parts[2].removeprefix("seed").isdigit() or ".." in parts:
+        raise UserError(f"weights: expected run:<experiment>/<model>/seed<k>, received {reference!r}")
+    return run_folder(out, parts[0], parts[1], int(parts[2].removeprefix("seed")))

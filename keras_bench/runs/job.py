@@ -1,0 +1,230 @@
+"""What the command line asked for, resolved and checked before anything heavy is imported."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keras_bench.backbones.table import BACKBONES, Backbone
+from keras_bench.config import (
+    Config,
+    Experiment,
+    Layer,
+    TrainingConfig,
+    load_experiment,
+    load_run_config,
+    parse_setting,
+)
+from keras_bench.errors import UserError
+from keras_bench.reading import read_record
+from keras_bench.runs.folders import ExperimentDir, RunDir, experiment_folder, run_folder
+
+DEFAULT_EXPERIMENT = "tiny-imagenet"
+
+
+@dataclass(frozen=True)
+class Request:
+    """The command line's words, unchecked.
+
+    Attributes:
+        experiment: name or path of an experiment.
+        model: backbone; None: the experiment's first.
+        phase: last phase to train; None: the experiment's.
+        data: the user's data; None: $KERAS_BENCH_DATA or the cache.
+        weights: overrides model.weights.
+        seed: of initial weights, dropout, shuffling and augmentation.
+        out: folder of all runs.
+        variant: keeps a changed recipe apart.
+        settings: texts of --set, in order.
+        exports: folder of all bundles; None: exports/ for runs/, else exports/ below `out`.
+        export: whether bundles are made at the end.
+        layers: what a sweep sets for this run, weakest first; weaker than `settings`.
+    """
+
+    experiment: str = DEFAULT_EXPERIMENT
+    model: str | None = None
+    phase: str | None = None
+    data: Path | None = None
+    weights: str | None = None
+    seed: int = 0
+    out: Path = Path("runs")
+    variant: str | None = None
+    settings: tuple[str, ...] = field(default=())
+    exports: Path | None = None
+    export: bool = True
+    layers: tuple[Layer, ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, resolved.
+
+    Attributes:
+        request: what was asked.
+        config: for this model.
+        backbone: the row of the table.
+        phases: what to train, in order.
+        run: where it goes.
+        folder: its experiment's folder.
+        image_size: side of the network's input, pixels.
+        exports: the experiment's folder of bundles.
+    """
+
+    request: Request
+    config: Config
+    backbone: Backbone
+    phases: tuple[str, ...]
+    run: RunDir
+    folder: ExperimentDir
+    image_size: int
+    exports: Path
+
+
+def overriding_layers(request: Request) -> list[Layer]:
+    """Return what overrides the experiment's file as configuration layers, weakest first."""
+    layers = [*request.layers, *(parse_setting(text) for text in request.settings)]
+    if request.weights is not None:
+        layers.append(Layer("--weights", {"model": {"weights": request.weights}}))
+    if not request.export:
+        layers.append(Layer("--no-export", {"export": {"enabled": False}}))
+    return layers
+
+
+def resolve(request: Request, experiment: Experiment | None = None) -> Job:
+    """Turn the words of the command line into one checked job.
+
+    Raises:
+        UserError: anything the user can put right, with the place it was written.
+    """
+    experiment = experiment or load_experiment(request.experiment)
+    model = request.model or next(iter(experiment.models))
+    layers = overriding_layers(request)
+    config = experiment.resolve(model, layers)
+    backbone = BACKBONES[model]
+    last = request.phase or config.final_phase
+    phases = {"tl": ("tl",), "ft": ("tl", "ft"), "scratch": ("scratch",)}[last]
+    if last == "scratch":
+        config = _without_weights(config, request)
+    folder = experiment_folder(request.out, config.name, request.variant)
+    job = Job(
+        request=request,
+        config=config,
+        backbone=backbone,
+        phases=phases,
+        run=run_folder(request.out, config.name, model, request.seed, request.variant),
+        folder=folder,
+        image_size=config.dataset.image_size or backbone.image_size,
+        exports=exports_folder(request.out, request.exports) / folder.root.name,
+    )
+    _check(job)
+    return job
+
+
+def job_of_run(run: RunDir, data: Path | None, exports: Path | None, changes: dict[str, object]) -> Job:
+    """Return the job whose finished run lies in a folder, as its config.yaml says.
+
+    Args:
+        run: the run's folder.
+        data: the user's data; None: where the run found them, if they still lie there.
+        exports: folder of all bundles; None: by the default rule.
+        changes: to its export settings.
+
+    Raises:
+        UserError: the folder holds no finished run.
+    """
+    content = run.read_run()
+    if content is None:
+        raise UserError(f"{run.root} holds no finished run; expected runs/<experiment>/<model>/seed<k>")
+    config = load_run_config(run.config)
+    config = config.model_copy(update={"export": config.export.model_copy(update=changes)})
+    folder = ExperimentDir(run.root.parents[1])
+    _, _, variant = folder.root.name.partition("@")
+    recorded = read_record(run.environment, lambda content: Path(content["locations"]["data"]))
+    request = Request(
+        experiment=config.name,
+        model=run.model_name,
+        data=data or (recorded if recorded.exists() else None),
+        seed=run.seed,
+        out=folder.root.parent,
+        variant=variant or None,
+        exports=exports,
+    )
+    backbone = BACKBONES[run.model_name]
+    return Job(
+        request=request,
+        config=config,
+        backbone=backbone,
+        phases=tuple(content["phases"]),
+        run=run,
+        folder=folder,
+        image_size=config.dataset.image_size or backbone.image_size,
+        exports=exports_folder(request.out, exports) / folder.root.name,
+    )
+
+
+def exports_folder(out: Path, exports: Path | None) -> Path:
+    """Return the folder of all bundles: exports/ beside runs/, else exports/ in the folder of runs that was named."""
+    return exports or (Path("exports") if out == Path("runs") else out / "exports")
+
+
+def _without_weights(config: Config, request: Request) -> Config:
+    if request.weights not in (None, "none"):
+        raise UserError(f"--weights {request.weights}: phase scratch starts from random weights; drop one of the two")
+    return config.model_copy(update={"model": config.model.model_copy(update={"weights": "none"})})
+
+
+def _check_portions(training: TrainingConfig) -> None:
+    if training.batch_size % training.accumulation_steps:
+        raise UserError(
+            f"training.accumulation_steps: a batch of {training.batch_size} images is computed in equal portions; "
+            f"expected a number that divides {training.batch_size}, received {training.accumulation_steps}"
+        )
+
+
+def _check(job: Job) -> None:
+    """Refuse combinations of valid keys that cannot work together."""
+    family, model, ft = job.backbone.family, job.config.model, job.config.ft
+    name = job.backbone.name
+    _check_portions(job.config.training)
+    if ft.features == "cached" and ft.unfreeze == "all":
+        raise UserError(
+            "ft.features: cached needs blocks that stay frozen, but ft.unfreeze is all; "
+            "use ft.features=streamed, or set ft.unfreeze to the number of last blocks that train"
+        )
+    if job.image_size < family.min_size:
+        raise UserError(
+            f"dataset.image_size: {name} needs at least {family.min_size} pixels, received {job.image_size}"
+        )
+    if model.alpha is not None and not family.alphas:
+        raise UserError(f"model.alpha: {name} has no width multiplier; leave it null")
+    if model.auxiliary_weight and not job.backbone.auxiliary_layer:
+        raise UserError(
+            f"model.auxiliary_weight: {name} has no auxiliary classifier, received {model.auxiliary_weight:g}; "
+            "did you mean --model InceptionV3? Otherwise leave it 0, or set it in the block models.InceptionV3"
+        )
+    if model.weights == "imagenet" and not job.backbone.weights_url:
+        raise UserError(
+            f"model.weights: there are no ImageNet weights of {name}; "
+            "use --phase scratch, --weights none, --weights PATH or --weights run:<experiment>/<model>/seed<k>"
+        )
+    if model.weights == "imagenet" and model.alpha is not None and model.alpha not in family.alphas:
+        known = ", ".join(f"{alpha:g}" for alpha in family.alphas)
+        raise UserError(f"model.alpha: ImageNet weights of {name} exist for {known}; received {model.alpha:g}")
+    _check_weights_size(job)
+
+
+def _check_weights_size(job: Job) -> None:
+    wanted, alpha, name = job.config.model.weights_size, job.config.model.alpha, job.backbone.name
+    sizes = job.backbone.weights_sizes(alpha)
+    if wanted == "auto" or wanted in sizes:
+        return
+    if not sizes:
+        having = " and ".join(f"models.{row.name}" for row in BACKBONES.values() if row.weights_sizes())
+        raise UserError(
+            f"model.weights_size: {name} has no ImageNet weights by input size, received {wanted}; "
+            f"leave it auto, or set it in the blocks {having}"
+        )
+    width = "" if alpha is None else f" with alpha {alpha:g}"
+    known = ", ".join(map(str, sizes))
+    raise UserError(
+        f"model.weights_size: expected auto or one of the sizes that ImageNet weights of {name}{width} exist for "
+        f"({known} pixels), received {wanted}"
+    )

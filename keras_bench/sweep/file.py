@@ -1,0 +1,144 @@
+"""Reads experiments/sweeps/*.yaml: an experiment, what varies in it, and what the points are tested against.
+
+Each point is the experiment with some keys set otherwise. Precedence: experiment < its `models.<name>` block <
+POST_STAGE < the sweep's `set` < command line. What the points themselves set cannot be set on the command line.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_bench.backbones.table import BACKBONES
+from keras_bench.config.load import Layer, experiment_folders, find_file, read_yaml
+from keras_bench.errors import UserError, unknown_name
+from keras_bench.sweep.points import (
+    Point,
+    Search,
+    nest,
+    read_baseline,
+    read_first_trial,
+    read_grid,
+    read_points,
+    read_search,
+    read_settings,
+    refuse_unknown,
+)
+
+PHASES = ("scratch", "tl", "ft")
+KINDS = ("grid", "points", "search")
+KEYS = ("title", "experiment", "models", "phase", "set", "baseline", *KINDS, "seeds")
+
+# No result of training depends on these, and they cost more than training a small head; `set` or --set brings them
+# back, e.g. `set: {latency.enabled: true}`.
+POST_STAGE = Layer("what a sweep leaves out", {part: {"enabled": False} for part in ("explain", "latency", "export")})
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep file as read; values of configuration keys are checked when a point meets the experiment.
+
+    Attributes:
+        path: the file.
+        title: one line for people.
+        experiment: name or path.
+        models: backbones; (): the experiment's first.
+        phase: last phase to train; None: the experiment's.
+        fixed: keys that are the same for every point.
+        kind: "grid", "points" or "search".
+        points: in the order they run; () for a search.
+        search: how points are drawn; None where they are given.
+        baseline: the point that the others are tested against; None: the first trial of a search.
+        seeds: of each point's runs.
+    """
+
+    path: Path
+    title: str
+    experiment: str
+    models: tuple[str, ...]
+    phase: str | None
+    fixed: dict[str, Any]
+    kind: str
+    points: tuple[Point, ...]
+    search: Search | None
+    baseline: Point | None
+    seeds: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The folder below runs/sweeps/."""
+        return self.path.stem
+
+    def layers(self, point: Point) -> tuple[Layer, ...]:
+        """Return a point as configuration layers, weakest first."""
+        fixed = Layer(f"{self.path}: set", nest(self.fixed))
+        return (POST_STAGE, fixed, Layer(f"{self.path}: {self.kind}", nest(point.settings)))
+
+
+def load_sweep(name: str) -> Sweep:
+    """Read a sweep by name or path; names are looked up in sweeps/ of the folders that hold experiments.
+
+    Raises:
+        UserError: the file is missing or is not YAML, or a key of it is unknown or has a value it cannot have.
+    """
+    path = find_file(name, "sweep", [folder / "sweeps" for folder in experiment_folders()], "sweep")
+    tree = read_yaml(path)
+    refuse_unknown(str(path), tree, KEYS)
+    kind = _kind(path, tree)
+    origin, baseline = f"{path}: {kind}", tree.get("baseline")
+    points: tuple[Point, ...] = ()
+    search = None
+    if kind == "search":
+        search = read_search(origin, tree[kind])
+        first = read_first_trial(f"{path}: baseline", baseline, search)
+    else:
+        points = read_grid(origin, tree[kind]) if kind == "grid" else read_points(origin, tree[kind])
+        first = read_baseline(f"{path}: baseline", baseline, points)
+    return Sweep(
+        path=path,
+        title=_text(path, "title", tree.get("title", "")),
+        experiment=_text(path, "experiment", tree.get("experiment")),
+        models=_models(path, tree.get("models", [])),
+        phase=_phase(path, tree.get("phase")),
+        fixed=read_settings(f"{path}: set", tree.get("set", {})),
+        kind=kind,
+        points=points,
+        search=search,
+        baseline=first,
+        seeds=_seeds(path, tree.get("seeds", [0])),
+    )
+
+
+def _kind(path: Path, tree: Mapping[str, Any]) -> str:
+    found = [kind for kind in KINDS if kind in tree]
+    if len(found) != 1:
+        received = " and ".join(found) or "none of them"
+        raise UserError(f"{path}: expected one of grid, points and search, received {received}")
+    return found[0]
+
+
+def _text(path: Path, key: str, value: Any) -> str:
+    if not isinstance(value, str) or (key == "experiment" and not value):
+        raise UserError(f"{path}: {key}: expected text, received {value!r}")
+    return value
+
+
+def _models(path: Path, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise UserError(f"{path}: models: expected a list of backbones, e.g. [MobileNet], received {value!r}")
+    for name in value:
+        if name not in BACKBONES:
+            raise UserError(f"{path}: models: {unknown_name('model', name, BACKBONES)}")
+    return tuple(dict.fromkeys(value))
+
+
+def _phase(path: Path, value: Any) -> str | None:
+    if value is not None and value not in PHASES:
+        raise UserError(f"{path}: phase: expected one of {', '.join(PHASES)}, received {value!r}")
+    return None if value is None else str(value)
+
+
+def _seeds(path: Path, value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not value or not all(type(seed) is int and seed >= 0 for seed in value):
+        raise UserError(f"{path}: seeds: expected a list of whole numbers of at least 0, received {value!r}")
+    return tuple(dict.fromkeys(value))

@@ -1,0 +1,158 @@
+"""The table of a sweep: for the terminal, as CSV, and as one HTML page that opens offline."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from rich.table import Table
+from rich.text import Text
+
+from keras_bench.config.decision import DecisionMetric
+from keras_bench.console import duration
+from keras_bench.evaluation.intervals import Interval, PairedTest
+from keras_bench.pages.html import environment
+from keras_bench.pages.svg import inline_svg
+from keras_bench.pages.text import shorten
+from keras_bench.sweep.records import SweepRow, SweepTable
+
+
+def sweep_table(table: SweepTable) -> Table:
+    """Return a table for the terminal; what its columns mean stands in `captions`."""
+    shown = Table(title=Text(f"{table.name}: {table.title}" if table.title else table.name))
+    several = len(table.models) > 1
+    for name in (["model"] if several else []) + ["point"]:
+        shown.add_column(name)
+    for name in (
+        f"val {table.decision.label}",
+        "test top-1",
+        "balanced accuracy",
+        "minority recall",
+        "training",
+        "against baseline",
+    ):
+        shown.add_column(name, justify="right")
+    shown.add_column("p", justify="right")
+    shown.add_column("test says")
+    for place, row in enumerate(table.rows):
+        last = place + 1 == len(table.rows) or table.rows[place + 1].model != row.model
+        shown.add_row(*([row.model] if several else []), *_cells(row, table.decision), end_section=last)
+    return shown
+
+
+def _cells(row: SweepRow, decision: DecisionMetric) -> list[str | Text]:
+    gap, balanced = difference(row.paired), row.balanced_accuracy
+    return [
+        Text(row.point.label + (" *" if row.is_best else "") + (" (baseline)" if row.is_baseline else "")),
+        f"{row.val_score:.1%}",
+        _percent(row.top1),
+        f"{balanced.value:.1%}" if decision is DecisionMetric.TOP1 else _percent(balanced),
+        _percent(row.minority_recall) if row.minority_recall else "—",
+        duration(row.seconds),
+        Text(f"{100 * gap.value:+z.1f} [{gap.ends_text(form='+z.1f', between=', ')}]") if gap else "—",
+        _p_value(row.paired.p_holm) if row.paired else "—",
+        row.paired.words() if row.paired else "—",
+    ]
+
+
+def _p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _percent(found: Interval) -> Text:
+    # As Text, since a table takes words in brackets for styles.
+    return Text(f"{found.value:.1%} [{found.ends_text(between=', ')}]")
+
+
+def difference(pair: PairedTest | None) -> Interval | None:
+    """Return the test score of a point less that of the baseline, which is the first of the pair."""
+    return pair.difference.negated if pair else None
+
+
+def captions(table: SweepTable) -> list[str]:
+    """Return what the columns mean, one sentence or two a line."""
+    decision = table.decision
+    lines = [
+        f"* the best point, chosen on val{decision.clause}. No decision used test. "
+        "[low, high]: 95 % interval over test images."
+    ]
+    lines.append(
+        f"Against the baseline: difference in test {decision.label} in points on the same images, "
+        f"{decision.test_name} with Holm's correction over all points of the table."
+    )
+    if len(table.seeds) > 1:
+        seeds = ", ".join(map(str, table.seeds))
+        tested = ", ".join(f"seed {seed} of {model}" for model, seed in table.seed.items())
+        lines.append(
+            f"Figures are means over seeds {seeds}; the paired tests and their differences are of {tested or 'none'}."
+        )
+    lines.append("Training: as if each point stood alone; features that points share count for every one of them.")
+    if table.minority:
+        names = ", ".join(map(shorten, table.minority[:3]))
+        more = f" and {len(table.minority) - 3} more" if len(table.minority) > 3 else ""
+        lines.append(
+            f"Minority recall: mean recall of the fifth of classes with the fewest training images ({names}{more})."
+        )
+    else:
+        lines.append("Minority recall: —, since the classes have equally many training images within 10 %.")
+    return lines
+
+
+def sweep_csv(table: SweepTable) -> str:
+    """Return results.csv: every figure of every point, unrounded, with a column for each key that is set."""
+    keys = list(dict.fromkeys(key for row in table.rows for key in row.point.settings))
+    lines = [_flat(row, keys, table) for row in table.rows]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return stream.getvalue()
+
+
+def _flat(row: SweepRow, keys: list[str], table: SweepTable) -> dict[str, Any]:
+    line: dict[str, Any] = {"model": row.model, "point": row.point.label}
+    line |= {key: _plain_value(row.point.settings[key]) if key in row.point.settings else None for key in keys}
+    line |= {"baseline": row.is_baseline, "best_on_val": row.is_best, f"val_{table.decision}": row.val_score}
+    for name in ("top1", "balanced_accuracy", "minority_recall"):
+        line |= _ends(f"test_{name}", getattr(row, name))
+    line |= {"seconds": row.seconds, **_ends("difference", difference(row.paired))}
+    pair = row.paired
+    line["p_value"], line["p_holm"] = (pair.p_value, pair.p_holm) if pair else (None, None)
+    line["test_says"] = pair.words() if pair else None
+    line["paired_seed"] = table.seed.get(row.model) if pair else None
+    line |= {"seeds": " ".join(map(str, row.seeds)), "final_phases": " ".join(row.phases)}
+    line[f"test_{table.decision}_of_seeds"] = " ".join(map(str, row.scores_of_seeds))
+    return line | {"runs": " ".join(row.folders), "decided_by": f"val {table.decision}"}
+
+
+def _plain_value(value: Any) -> Any:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _ends(name: str, found: Interval | None) -> dict[str, float | None]:
+    ends = (found.value, found.low, found.high) if found else (None, None, None)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+
+
+def sweep_page(table: SweepTable, figures: Mapping[str, Figure], facts: Mapping[str, str]) -> str:
+    """Return the whole page.
+
+    Args:
+        table: everything it shows.
+        figures: by the key of their factor.
+        facts: `made` (time), `version`, and `settings`, which all points share.
+    """
+    return (
+        environment()
+        .get_template("sweep_page.html.j2")
+        .render(
+            t=table,
+            captions=captions(table),
+            difference=difference,
+            figures={key: Markup(inline_svg(figure)) for key, figure in figures.items()},
+            facts=facts,
+        )
+    )

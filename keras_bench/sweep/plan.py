@@ -1,0 +1,235 @@
+"""Turns a sweep's file and the command line into runs, all of them checked before the first one starts."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from keras_bench.config import Config, Experiment, load_experiment, parse_setting
+from keras_bench.config.decision import DecisionMetric, shared_decision
+from keras_bench.config.load import flatten
+from keras_bench.errors import UserError
+from keras_bench.runs.fingerprint import phase_inputs
+from keras_bench.runs.folders import variant_name
+from keras_bench.runs.job import Job, Request, resolve
+from keras_bench.runs.weights import weights_name
+from keras_bench.sweep.file import Sweep, load_sweep
+from keras_bench.sweep.points import Point, Range
+from keras_bench.sweep.records import SweepPoint, settings_text, short_keys
+
+DECIDING = ("training.imbalance", "training.checkpoint_monitor")  # these say which metric of val decides
+
+# No result of training depends on these, so they are not part of a variant's name unless the points vary them. Nor is
+# what the experiment says itself.
+WITHOUT_EFFECT = ("explain", "latency", "export", "runtime", "title", "data_hint", "final_phase")
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """The command line's words, unchecked; None and () leave the choice to the sweep's file.
+
+    Attributes:
+        sweep: name or path.
+        experiment: name or path.
+        models: backbones.
+        seeds: of each point's runs.
+        phase: last phase to train.
+        data: the user's data.
+        weights: overrides model.weights.
+        settings: texts of --set, in order.
+        out: folder of all runs.
+    """
+
+    sweep: str
+    experiment: str | None = None
+    models: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    phase: str | None = None
+    data: Path | None = None
+    weights: str | None = None
+    settings: tuple[str, ...] = field(default=())
+    out: Path = Path("runs")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of a sweep.
+
+    Attributes:
+        number: its point's place in the sweep, from 0.
+        name: what the screen calls it.
+        job: the run.
+    """
+
+    number: int
+    name: str
+    job: Job
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep with everything that its points share.
+
+    Attributes:
+        sweep: the file.
+        experiment: whose runs these are.
+        request: of every run, without model, seed, variant and point.
+        models: backbones, in order.
+        seeds: of each point's runs.
+    """
+
+    sweep: Sweep
+    experiment: Experiment
+    request: Request
+    models: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    def job(self, point: Point, model: str, seed: int) -> Job:
+        """Return the run of a point.
+
+        Raises:
+            UserError: a value cannot be, or cannot be together with the others.
+        """
+        request = replace(self.request, model=model, seed=seed, layers=self.sweep.layers(point))
+        config = resolve(request, self.experiment).config
+        named = self._named(point, config, self.experiment.resolve(model))
+        return resolve(replace(request, variant=variant_name(named)), self.experiment)
+
+    def tasks(self, points: Sequence[Point]) -> list[Task]:
+        """Return all runs of some points: every point of every model once before the next seed begins."""
+        labels = [point.label for point in describe_points(points)]
+        return [
+            Task(number, _name(labels[number], model, seed), self.job(point, model, seed))
+            for seed in self.seeds
+            for model in self.models
+            for number, point in enumerate(points)
+        ]
+
+    def decision(self) -> DecisionMetric:
+        """Return which metric of val chooses the best point: balanced accuracy where it decides within any of them."""
+        points = self.sweep.points or _corners(self)
+        jobs = (self.job(point, model, self.seeds[0]) for model in self.models for point in points)
+        return shared_decision(job.config.training.decision for job in jobs)
+
+    def shared_settings(self) -> dict[str, Any]:
+        """Return what file and command line set for all points, by dotted key."""
+        layers = [flatten(parse_setting(text).tree) for text in self.request.settings]
+        weights = {"model.weights": self.request.weights} if self.request.weights is not None else {}
+        return {**self.sweep.fixed, **{key: value for layer in layers for key, value in layer.items()}, **weights}
+
+    def _named(self, point: Point, config: Config, unchanged: Config) -> dict[str, Any]:
+        """Return the settings that tell this point's runs from all other runs of the experiment."""
+        values, before = (flatten(one.model_dump(mode="json")) for one in (config, unchanged))
+        shared = [key for key in self.shared_settings() if key.partition(".")[0] not in WITHOUT_EFFECT]
+        return {key: values[key] for key in {*point.settings, *(key for key in shared if values[key] != before[key])}}
+
+
+def plan_sweep(request: SweepRequest) -> Plan:
+    """Read the sweep and check every one of its points.
+
+    Raises:
+        UserError: anything the user can put right, with the place it was written.
+    """
+    sweep = load_sweep(request.sweep)
+    name, origin = request.experiment or sweep.experiment, f"{sweep.path}: experiment"
+    experiment = load_experiment(name, "--experiment" if request.experiment else origin)
+    plan = Plan(
+        sweep=sweep,
+        experiment=experiment,
+        request=Request(
+            experiment=name,
+            phase=request.phase or sweep.phase,
+            data=request.data,
+            weights=request.weights,
+            out=request.out,
+            settings=request.settings,
+        ),
+        models=request.models or sweep.models or (next(iter(experiment.models)),),
+        seeds=request.seeds or sweep.seeds,
+    )
+    _refuse_settings_that_vary(plan)
+    if sweep.search is None:
+        _refuse_equal_points(plan, sweep.points)
+    else:
+        _check_space(plan)
+    return plan
+
+
+def describe_points(points: Sequence[Point]) -> list[SweepPoint]:
+    """Return what each point is called."""
+    names = short_keys(key for point in points for key in point.settings)
+    return [
+        SweepPoint(point.name or settings_text(point.settings, names), point.settings, bool(point.name))
+        for point in points
+    ]
+
+
+def corner(plan: Plan) -> Point:
+    """Return a point of a search's space: the lower end of every range, the first of every list."""
+    assert plan.sweep.search is not None
+    space = plan.sweep.search.space
+    return Point({key: within.low if isinstance(within, Range) else within[0] for key, within in space.items()})
+
+
+def _corners(plan: Plan) -> list[Point]:
+    """Return the points of a search's space that differ in all that says which metric decides."""
+    assert plan.sweep.search is not None
+    first, space = corner(plan), plan.sweep.search.space
+    varying = {key: values for key in DECIDING if isinstance(values := space.get(key), tuple)}
+    return [
+        Point({**first.settings, **dict(zip(varying, values, strict=True))})
+        for values in itertools.product(*varying.values())
+    ]
+
+
+def _name(label: str, model: str, seed: int) -> str:
+    return f"{label}, {model}" + (f" seed {seed}" if seed else "")
+
+
+def _refuse_settings_that_vary(plan: Plan) -> None:
+    sweep, request = plan.sweep, plan.request
+    varying = {key for point in sweep.points for key in point.settings} | set(
+        sweep.search.space if sweep.search else ()
+    )
+    for text in request.settings:
+        for key in flatten(parse_setting(text).tree):
+            if key in varying:
+                raise UserError(f"--set {text}: {sweep.path} varies {key}; leave the option out, or change the file")
+    if request.weights is not None and "model.weights" in varying:
+        raise UserError(f"--weights {request.weights}: {sweep.path} varies model.weights; leave the option out")
+
+
+def _refuse_equal_points(plan: Plan, points: Sequence[Point]) -> None:
+    """Stop where two points would train the same: a value given twice, or a key of a phase that does not train."""
+    labels = [point.label for point in describe_points(points)]
+    for model in plan.models:
+        seen: list[tuple[Any, str]] = []
+        for point, label in zip(points, labels, strict=True):
+            job = plan.job(point, model, plan.seeds[0])
+            twin = next((other for inputs, other in seen if inputs == inputs_of(job)), None)
+            if twin is not None:
+                raise UserError(
+                    f"{plan.sweep.path}: {plan.sweep.kind}: {twin} and {label} would train the same {model}: "
+                    f"they differ in nothing that phase {' or '.join(job.phases)} depends on"
+                )
+            seen.append((inputs_of(job), label))
+
+
+def _check_space(plan: Plan) -> None:
+    """Check both ends of every range and every value of every list, and that each key has an effect."""
+    search = plan.sweep.search
+    assert search is not None
+    if len(plan.models) != 1:
+        raise UserError(
+            f"{plan.sweep.path}: search: expected one model, received {', '.join(plan.models)}; use --model"
+        )
+    first = corner(plan)
+    for key, within in search.space.items():
+        others = (within.high,) if isinstance(within, Range) else within[1:]
+        _refuse_equal_points(plan, [first, *(Point({**first.settings, key: value}) for value in others)])
+
+
+def inputs_of(job: Job) -> dict[str, Any]:
+    """Return what the results of a run depend on besides its data."""
+    return {phase: phase_inputs(job, phase, "", weights_name(job)) for phase in job.phases}

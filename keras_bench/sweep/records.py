@@ -1,0 +1,211 @@
+"""The finished runs of a sweep, and the table and figures they come to."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_bench.config.decision import DecisionMetric
+from keras_bench.evaluation.intervals import Interval, PairedTest
+
+
+@dataclass(frozen=True)
+class PointRun:
+    """One finished run of one point: what the table needs of its final phase.
+
+    Attributes:
+        point: the point's place in the sweep, from 0.
+        model: the backbone's name.
+        seed: the run's seed.
+        phase: the final one, chosen on val.
+        val_score: top-1 on val, where every decision was made; balanced accuracy where that decides the sweep.
+        labels: of the test images, int64, (N,).
+        right: whether each of its answers on test is right, bool, (N,).
+        test: digest of the test images, their labels and the class names: equal where runs can be compared.
+        class_names: K names, in the order of the labels.
+        train_images: training images by class name.
+        seconds: wall time of all its phases, validation included.
+        folder: where it lies, for people.
+        shared_with_val: images of val that test holds too, or nearly, and that were kept in val.
+    """
+
+    point: int
+    model: str
+    seed: int
+    phase: str
+    val_score: float
+    labels: np.ndarray
+    right: np.ndarray
+    test: str
+    class_names: tuple[str, ...]
+    train_images: dict[str, int]
+    seconds: float
+    folder: str
+    shared_with_val: int = 0
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """What a point is called, and what it sets.
+
+    Attributes:
+        label: its name, or its settings in short.
+        settings: value by dotted key.
+        named: whether the label is a name that the sweep's file gives.
+    """
+
+    label: str
+    settings: dict[str, Any]
+    named: bool
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """One point of one model.
+
+    Attributes:
+        point: what was set.
+        model: the backbone's name.
+        seeds: of its finished runs; figures are means over them.
+        phases: the final phases of those runs.
+        val_score: chooses the best point: top-1, or balanced accuracy where that decides.
+        top1: on test.
+        scores_of_seeds: the same of each seed on test.
+        balanced_accuracy: mean recall over classes on test.
+        minority_recall: mean recall of the fifth of the classes with the fewest training images; None where it is not
+            shown.
+        seconds: wall time of training.
+        test: digest of the test images.
+        paired: the baseline (first) against this point (second) on the same test images; None for the baseline
+            itself and where they cannot be paired.
+        is_baseline: whether the others are tested against it.
+        is_best: whether it is the model's best on val.
+        folders: where its runs lie.
+        shared_with_val: images of val that test holds too, or nearly, and that were kept in val; most of any run.
+    """
+
+    point: SweepPoint
+    model: str
+    seeds: tuple[int, ...]
+    phases: tuple[str, ...]
+    val_score: float
+    top1: Interval
+    scores_of_seeds: tuple[float, ...]
+    balanced_accuracy: Interval
+    minority_recall: Interval | None
+    seconds: float
+    test: str
+    paired: PairedTest | None
+    is_baseline: bool
+    is_best: bool
+    folders: tuple[str, ...]
+    shared_with_val: int = 0
+
+    def test_score(self, decision: DecisionMetric) -> Interval:
+        """Return the metric that decides, on test."""
+        return self.top1 if decision is DecisionMetric.TOP1 else self.balanced_accuracy
+
+
+@dataclass(frozen=True)
+class FactorLine:
+    """Test scores over a factor's values, all else being the same.
+
+    Attributes:
+        label: the setting of all else.
+        values: one for each value of the factor; None where there is no finished run.
+    """
+
+    label: str
+    values: tuple[Interval | None, ...]
+
+
+@dataclass(frozen=True)
+class Factor:
+    """What happens to the test score, top-1 or balanced accuracy, when one key varies.
+
+    Attributes:
+        key: dotted key, or "point" where points differ in several keys at once.
+        values: in the order of the axis.
+        lines: one for each setting of the other keys, and of the model.
+        mean: over the lines that have all values; None where there are fewer than two of them.
+    """
+
+    key: str
+    values: tuple[Any, ...]
+    lines: tuple[FactorLine, ...]
+    mean: tuple[Interval, ...] | None
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether the values lie on an axis of numbers."""
+        return all(isinstance(value, int | float) and not isinstance(value, bool) for value in self.values)
+
+
+@dataclass(frozen=True)
+class SweepTable:
+    """Everything the table, the figures and the page of a sweep show.
+
+    Attributes:
+        name: the sweep's.
+        title: one line for people.
+        experiment: whose runs these are.
+        decision: the metric that chose the best points, and that tests and factors are about.
+        rows: by model, then in the order of the points.
+        factors: one for each key that varies.
+        verdict: the answer in words, a line each.
+        notes: what is missing or cannot be compared, a line each.
+        seed: the seed whose runs the paired tests compare, by model.
+        minority: the fifth of the classes with the fewest training images; () where classes are balanced.
+        test_images: number of test images of the first row.
+    """
+
+    name: str
+    title: str
+    experiment: str
+    decision: DecisionMetric
+    rows: tuple[SweepRow, ...]
+    factors: tuple[Factor, ...]
+    verdict: tuple[str, ...]
+    notes: tuple[str, ...]
+    seed: dict[str, int]
+    minority: tuple[str, ...]
+    test_images: int
+
+    @property
+    def seeds(self) -> list[int]:
+        """All seeds of its rows."""
+        return sorted({seed for row in self.rows for seed in row.seeds})
+
+    @property
+    def models(self) -> list[str]:
+        """The backbones, in order."""
+        return list(dict.fromkeys(row.model for row in self.rows))
+
+
+def short_keys(keys: Iterable[str]) -> dict[str, str]:
+    """Return for each dotted key its last part, or the whole key where two would be the same."""
+    names = list(dict.fromkeys(keys))
+    last = Counter(key.rpartition(".")[2] for key in names)
+    return {key: leaf if last[leaf := key.rpartition(".")[2]] == 1 else key for key in names}
+
+
+def value_text(value: Any) -> str:
+    """Return a configuration value for people: 0.0001, true, [0.8, 1.2], adam."""
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(value_text, value))}]"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def settings_text(settings: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """Return settings for people, e.g. "dropout=0.2, optimizer=adam".
+
+    Args:
+        settings: value by dotted key.
+        names: what each key is called, from `short_keys`.
+    """
+    return ", ".join(f"{names[key]}={value_text(value)}" for key, value in settings.items()) or "unchanged"

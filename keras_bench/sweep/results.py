@@ -1,0 +1,92 @@
+"""Reads the finished runs of a sweep and writes its table, figures and page. No TensorFlow."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from keras_bench import __version__
+from keras_bench.audit.selection import shared_with_val
+from keras_bench.config.decision import DecisionMetric
+from keras_bench.console import Log
+from keras_bench.evaluation.predictions import Predictions
+from keras_bench.files import save_figure, write_text
+from keras_bench.reading import read_json
+from keras_bench.runs.folders import SweepDir, sweep_folder
+from keras_bench.runs.job import Job
+from keras_bench.runs.results import best_phase
+from keras_bench.sweep.figures import factor_figure
+from keras_bench.sweep.page import captions, sweep_csv, sweep_page, sweep_table
+from keras_bench.sweep.plan import Plan, Task, describe_points
+from keras_bench.sweep.points import Point
+from keras_bench.sweep.records import PointRun, SweepTable, value_text
+from keras_bench.sweep.tabulate import tabulate
+from keras_bench.sweep.tasks import is_finished
+
+
+def write_results(plan: Plan, points: Sequence[Point], tasks: Sequence[Task], log: Log) -> None:
+    """Write and print the table of all finished runs; without one, say so."""
+    decision = plan.decision()
+    folder = sweep_folder(plan.request.out, plan.sweep.name)
+    with folder.lock_results(log):  # the runs are read under it too: who writes last knows most
+        runs = [point_run(task.number, task.job, decision) for task in tasks if is_finished(task.job)]
+        if not runs:
+            log.line("no run is finished: there is no table yet")
+            return
+        described = describe_points(points)
+        baseline = next((number for number, point in enumerate(points) if point == plan.sweep.baseline), 0)
+        heading = (plan.sweep.name, plan.sweep.title, tasks[0].job.config.name)
+        table = tabulate(heading, described, runs, baseline, decision)
+        _write(plan, table, folder)
+    log.table(sweep_table(table))
+    for line in [*captions(table), *table.notes, *table.verdict]:
+        log.line(line)
+    log.line(f"table:   {folder.results}")
+    log.line(f"page:    {folder.page}")
+
+
+def _write(plan: Plan, table: SweepTable, folder: SweepDir) -> None:
+    write_text(folder.results, sweep_csv(table))
+    figures = {
+        factor.key: factor_figure(factor, f"{table.name}, test of {table.experiment}", table.decision)
+        for factor in table.factors
+    }
+    phase = f"phase {plan.request.phase}" if plan.request.phase else "the experiment's last phase"
+    shared = [f"experiment {table.experiment}", phase]
+    shared += [f"{key}={value_text(value)}" for key, value in plan.shared_settings().items()]
+    facts = {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "version": __version__, "settings": ", ".join(shared)}
+    write_text(folder.page, sweep_page(table, figures, facts))
+    for key, figure in figures.items():
+        save_figure(figure, folder.figures / key)
+
+
+def point_run(number: int, job: Job, decision: DecisionMetric = DecisionMetric.TOP1) -> PointRun:
+    """Return what the table needs of a finished run; its final phase is the best on val among those asked for.
+
+    Args:
+        number: its point's place in the sweep.
+        job: the run.
+        decision: what is best: the metric that decides for the whole sweep.
+    """
+    found = {phase: job.run.read_result(phase) for phase in job.phases}
+    results = {phase: result for phase, result in found.items() if result is not None}
+    final = best_phase(results, decision)
+    test = Predictions.from_npz(job.run.predictions(final, "test"))
+    dataset = read_json(job.run.dataset)
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (test.ids, test.labels, test.class_names):
+        digest.update(part.tobytes())
+    return PointRun(
+        point=number,
+        model=job.backbone.name,
+        seed=job.request.seed,
+        phase=final,
+        val_score=getattr(results[final].metrics["val"], decision),
+        labels=test.labels,
+        right=test.right,
+        test=digest.hexdigest(),
+        class_names=tuple(map(str, test.class_names)),
+        train_images={name: counts["train"] for name, counts in dataset["images_per_class"].items()},
+        seconds=sum(result.seconds for result in results.values()),
+        folder=str(job.run.root),
+        shared_with_val=shared_with_val(dataset),
+    )

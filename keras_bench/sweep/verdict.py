@@ -1,0 +1,48 @@
+"""The answer of a sweep in words."""
+
+from collections.abc import Sequence
+
+from keras_bench.config.decision import DecisionMetric
+from keras_bench.evaluation.intervals import PairedTest
+from keras_bench.evaluation.words import interval_words, oriented, p_words, percent, seen_words
+from keras_bench.sweep.records import SweepRow
+
+
+def sweep_verdict(rows: Sequence[SweepRow], decision: DecisionMetric = DecisionMetric.TOP1) -> list[str]:
+    """Return what a sweep of one model says, a sentence or two a line; the best point was chosen on val.
+
+    Args:
+        rows: of one model, one of them the best.
+        decision: the metric that chose it, and that the paired tests are about.
+    """
+    best = next(row for row in rows if row.is_best)
+    seeds = f", mean of {len(best.seeds)} seeds" if len(best.seeds) > 1 else ""
+    lines = [
+        f"{best.model}: best on val is {best.point.label} (val {decision.label} {100 * best.val_score:.1f} %{seeds}). "
+        f"On test images {seen_words(best.shared_with_val)}, its {decision.label} is "
+        f"{percent(best.test_score(decision))}."
+    ]
+    baseline = next((row for row in rows if row.is_baseline), None)
+    if baseline is None:
+        return lines
+    if best.is_baseline:
+        lines[0] += " It is the baseline."
+    elif best.paired is not None:
+        lines.append(f"Against the baseline {baseline.point.label}: {_of_point(best.paired)}")
+    others = [row.paired for row in rows if row.paired is not None and not row.is_best]
+    if others:
+        counts = {words: sum(pair.words() == words for pair in others) for words in ("better", "worse")}
+        lines.append(
+            f"The other points against the baseline on test: {counts['better']} better, {counts['worse']} worse, "
+            f"{len(others) - sum(counts.values())} with no difference shown."
+        )
+    return lines
+
+
+def _of_point(pair: PairedTest) -> str:
+    """Say how the second of a pair does against the first, the baseline."""
+    gap = oriented(pair, pair.second).difference
+    return (
+        f"{pair.words()} on test, {gap.value * 100:+z.1f} points ({interval_words(gap, 'interval')}; "
+        f"{p_words(pair.p_holm)})."
+    )

@@ -1,0 +1,1 @@
+"""The order in which things happen: one run, a suite, a plan."""

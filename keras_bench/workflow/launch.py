@@ -1,0 +1,98 @@
+"""Runs jobs one after another, each in a fresh process.
+
+A process of its own for each run, because TensorFlow does not give a finished model's memory back.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+from keras_bench.config.load import flatten
+from keras_bench.console import Log
+from keras_bench.errors import UserError
+from keras_bench.runs.job import Job
+from keras_bench.runs.weights import OPTIONS, find_weights, missing_weights, offer_of_other_sizes
+
+Run = Callable[[Job], int]
+
+
+def run_each(
+    jobs: Sequence[Job], names: Sequence[str], run: Run, log: Log, after: Callable[[int], None] | None = None
+) -> list[int]:
+    """Run jobs in turn and return their exit codes; one that fails does not keep the others from running.
+
+    Only where the very first is refused its input (exit code 2) are the others not tried, so that the list has one
+    code: all was checked before, so what is left, such as the data, is the same for all and they would say the same.
+
+    Args:
+        jobs: at least one.
+        names: what the screen calls each.
+        run: runs a job and returns its exit code.
+        log: the screen.
+        after: called after each with the number of jobs that were run.
+
+    Raises:
+        KeyboardInterrupt: the person stopped it.
+    """
+    codes = []
+    for number, (job, name) in enumerate(zip(jobs, names, strict=True), start=1):
+        log.line(f"── {number}/{len(jobs)} {name} " + "─" * 40)
+        codes.append(run(job))
+        if codes == [UserError.exit_code]:
+            break
+        if after is not None:
+            after(number)
+    return codes
+
+
+def run_alone(job: Job, dry_run: bool = False) -> int:
+    """Run one job in a fresh process and return its exit code.
+
+    Raises:
+        KeyboardInterrupt: the person stopped it.
+    """
+    code = subprocess.run(run_command(job, dry_run)).returncode
+    if code == 130:
+        raise KeyboardInterrupt
+    return code
+
+
+def run_command(job: Job, dry_run: bool = False) -> list[str]:
+    """Return the command line of one job's run; its comparison is left to us."""
+    request = job.request
+    words = [sys.executable, "-m", "keras_bench.run", "--model", job.backbone.name, "--in-suite"]
+    words += ["--experiment", request.experiment, "--seed", str(request.seed), "--out", str(request.out)]
+    for option, value in (("phase", request.phase), ("data", request.data), ("weights", request.weights)):
+        words += [f"--{option}", str(value)] if value is not None else []
+    words += ["--variant", request.variant] if request.variant else []
+    for layer in request.layers:
+        for key, value in flatten(layer.tree).items():
+            words += ["--set", f"{key}={json.dumps(value, ensure_ascii=False)}"]
+    for setting in request.settings:
+        words += ["--set", setting]
+    words += [] if request.export else ["--no-export"]
+    words += ["--exports", str(request.exports)] if request.exports else []
+    return words + (["--dry-run"] if dry_run else [])
+
+
+def find_all_weights(jobs: Sequence[Job], log: Log) -> None:
+    """Find, or download, the weights of all jobs before the first one starts.
+
+    Raises:
+        UserError: some are missing; it names all of them.
+    """
+    missing = list(dict.fromkeys(missing_weights(list(jobs))))
+    if not missing:
+        return
+    log.line("ImageNet weights that are missing here:")
+    for line in missing:
+        log.line(f"  {line}")
+    try:
+        for job in jobs:
+            find_weights(job, log)
+    except UserError as error:
+        raise UserError(
+            f"{len(missing)} files of ImageNet weights are missing and could not be downloaded: {'; '.join(missing)}. "
+            f"Put them there, or use {OPTIONS}{offer_of_other_sizes(jobs)}"
+        ) from error

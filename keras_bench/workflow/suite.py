@@ -1,0 +1,46 @@
+"""The verb `suite`: every model of an experiment, one after another, each in a fresh process, then the table."""
+
+from dataclasses import replace
+
+from keras_bench.config import load_experiment
+from keras_bench.console import Log
+from keras_bench.errors import UserError
+from keras_bench.runs.data import require_data
+from keras_bench.runs.job import Request, resolve
+from keras_bench.workflow.compare import compare_runs
+from keras_bench.workflow.launch import find_all_weights, run_alone, run_each
+from keras_bench.workflow.parts import time_models
+
+
+def run_suite(request: Request, models: list[str] | None, dry_run: bool, log: Log) -> int:
+    """Run the models of an experiment and compare them; returns 0, or 1 when a model failed.
+
+    All input is checked, and all weights are found, for every model before the first one starts. A model that
+    fails does not keep the others from running.
+
+    Args:
+        request: what was asked, without a model.
+        models: only these; None: all of the experiment.
+        dry_run: print each model's plan instead.
+        log: the screen.
+    """
+    experiment = load_experiment(request.experiment)
+    names = models or list(experiment.models)
+    jobs = [resolve(replace(request, model=name), experiment) for name in names]
+    require_data(jobs[0])
+    find_all_weights(jobs, log)
+    codes = run_each(jobs, names, lambda job: run_alone(job, dry_run), log)
+    if codes[0] == UserError.exit_code:
+        return UserError.exit_code
+    failed = [f"{name} (exit code {code})" for name, code in zip(names, codes, strict=True) if code != 0]
+    if dry_run:
+        return 1 if failed else 0
+    time_models(jobs, log)
+    compare_runs(jobs[0].folder, log)
+    if jobs[0].exports.is_dir():
+        log.line(f"bundles: {jobs[0].exports}")
+        log.line(f"next:    keras-bench predict {jobs[0].exports}/<bundle> photos/ classifies your own images")
+    if failed:
+        log.line(f"not finished: {', '.join(failed)}; the same command runs what is missing")
+        return 1
+    return 0

@@ -1,0 +1,204 @@
+"""Images that two splits share: kept where a class merely looks alike, out of val, and never calibrated on."""
+
+import csv
+import json
+
+import pytest
+
+from keras_bench.audit.selection import shared_with_val
+from keras_bench.cli.main import main
+from keras_bench.console import Log
+from keras_bench.errors import UserError
+from keras_bench.export.phases import data_of_run
+from keras_bench.files import write_text
+from keras_bench.runs.data import audit_data, load_data, open_data, write_data_files
+from tests.audit.test_inspect import put, scene
+from tests.conftest import encoded
+from tests.made import make_run
+from tests.runs.test_data import data_of, ids
+
+NEAR = tuple(f"train/cat/near{i}.jpg" for i in range(4))
+
+
+def folder(root, *splits):
+    """Two classes: 24 training images each, 8 of val where it is asked for, and 8 of test."""
+    for k, name in enumerate(("cat", "dog")):
+        for start, split in enumerate(("train", *splits)):
+            for i in range(24 if split == "train" else 8):
+                put(root, f"{split}/{name}/{i:02}.png", encoded(scene(1000 * k + 100 * start + i), "PNG"))
+    return root
+
+
+@pytest.fixture
+def alike(tmp_path):
+    """Of the 29 training cats one is a copy of a test image, and four are near-duplicates of others."""
+    root = folder(tmp_path / "photos", "test")
+    put(root, "train/cat/exact.png", encoded(scene(100), "PNG"))
+    for i, name in enumerate(NEAR):
+        put(root, name, encoded(scene(101 + i), quality=60))
+    put(root, "train/dog/near.jpg", encoded(scene(1101), quality=60))
+    return root
+
+
+@pytest.fixture
+def shared(tmp_path):
+    """Of the val images one is a copy of a test image, and one a near-duplicate of another."""
+    root = folder(tmp_path / "photos", "val", "test")
+    put(root, "val/cat/exact.png", encoded(scene(200), "PNG"))
+    put(root, "val/dog/near.jpg", encoded(scene(1201), quality=60))
+    return root
+
+
+def said(capsys):
+    output = capsys.readouterr()
+    return " ".join((output.out + output.err).split())
+
+
+def recorded(job):
+    with job.run.splits.open(encoding="utf-8", newline="") as stream:
+        rows = {row["id"]: row for row in csv.DictReader(stream)}
+    return rows, json.loads(job.run.dataset.read_text(encoding="utf-8"))
+
+
+VAL = "dataset.validation_fraction=0.05"  # draws no image that the tests name
+
+
+@pytest.mark.parametrize(
+    ("rule", "gone"),
+    [
+        ("near", {"train/cat/exact.png", "train/dog/near.jpg"}),
+        ("near_always", {"train/cat/exact.png", "train/dog/near.jpg", *NEAR}),
+        ("exact", {"train/cat/exact.png"}),
+        ("none", set()),
+    ],
+)
+def test_a_class_of_many_near_duplicates_keeps_them_unless_the_setting_insists(alike, tmp_path, capsys, rule, gone):
+    job, before, data = data_of(alike, tmp_path / "runs", f"dataset.remove_leaked={rule}", VAL)
+    shared = {"train/cat/exact.png", "train/dog/near.jpg", *NEAR}
+    assert shared <= set(ids(before, "train"))
+    assert set(ids(before, "train")) - set(ids(data, "train")) == gone
+    words = said(capsys)
+    assert "train: classes with more than 1% near-duplicates of val or test: 1 ('cat' 4 of 28" in words
+    assert "look at train/cat/near0.jpg ~ test/cat/01.png" in words
+    assert "dataset.remove_leaked=near keeps them, near_always leaves them out" in words
+    write_data_files(job.run, data)
+    rows, dataset = recorded(job)
+    assert dataset["leaked"] == sorted(gone)
+    assert set(dataset["kept"]["train"]) == shared - gone
+    assert {name for name, row in rows.items() if row["split"] == "leaked"} == gone
+    assert {name for name, row in rows.items() if row["note"]} == shared
+    if rule == "near":
+        assert all("rather different images alike" in rows[name]["note"] for name in NEAR)
+        assert rows["train/cat/near0.jpg"]["split"] == "train"
+        assert rows["train/cat/exact.png"]["note"] == "same pixels as an image of val or test"
+        assert rows["train/dog/near.jpg"]["note"] == "near-duplicate of an image of val or test"
+
+
+def test_the_audit_and_its_page_show_what_is_kept(alike, tmp_path, capsys):
+    page = tmp_path / "audit.html"
+    assert main(["audit", str(alike), "--html", str(page), "--set", VAL]) == 1
+    words = said(capsys)
+    assert "near-duplicates too many to be copies: dataset.remove_leaked=near keeps them" in words
+    assert "train/cat/near0.jpg ~ test/cat/01.png" in words
+    text = page.read_text(encoding="utf-8")
+    assert "Near-duplicates in train too many to be copies: 1 classes" in text
+    assert '<bdi class="name">train/cat/near2.jpg</bdi></td><td class="left"><bdi class="name">test/cat/03.png' in text
+
+
+def test_images_of_val_that_test_holds_too_are_left_out_of_val(shared, tmp_path, capsys):
+    job, before, data = data_of(shared, tmp_path / "runs")
+    gone = {"val/cat/exact.png", "val/dog/near.jpg"}
+    assert set(ids(before, "val")) - set(ids(data, "val")) == gone
+    assert all(ids(data, split) == ids(before, split) for split in ("train", "test"))
+    words = said(capsys)
+    assert "val images that test holds too, exactly or nearly: 2, e.g. val/cat/exact.png" in words
+    assert "left out of val: 2 images that test holds too (dataset.remove_leaked: near)" in words
+    write_data_files(job.run, data)
+    rows, dataset = recorded(job)
+    assert {name for name, row in rows.items() if row["split"] == "val_in_test"} == gone
+    assert dataset["val_in_test"] == sorted(gone)
+    assert dataset["images"]["val"] == dataset["images_per_class"]["cat"]["val"] + 8 == 16
+    assert shared_with_val(dataset) == 0
+    assert json.loads(job.folder.audit.read_text())["leaks"]["val"]["exact"] == ["val/cat/exact.png"]
+
+
+def test_what_the_setting_keeps_in_val_is_counted(shared, tmp_path):
+    for rule, count in (("exact", 1), ("none", 2)):
+        job, before, data = data_of(shared, tmp_path / rule, f"dataset.remove_leaked={rule}")
+        assert len(ids(before, "val")) - len(ids(data, "val")) == 2 - count
+        write_data_files(job.run, data)
+        assert shared_with_val(recorded(job)[1]) == count
+    assert shared_with_val({"fingerprint": "of an earlier version"}) == 0
+
+
+@pytest.mark.parametrize("copied", [("cat",), ("cat", "dog")])
+def test_a_val_that_test_holds_whole_is_refused(tmp_path, copied):
+    root = folder(tmp_path / "photos", "val", "test")
+    for name in copied:
+        for i in range(8):
+            put(root, f"val/{name}/{i:02}.png", (root / f"test/{name}/{i:02}.png").read_bytes())
+    where = "" if len(copied) == 2 else " of class 'cat'"
+    with pytest.raises(UserError, match=rf"every val image{where} is a duplicate of one in test; .*remove_leaked=none"):
+        data_of(root, tmp_path / "runs")
+
+
+def test_an_export_sees_the_splits_of_its_run(alike, tmp_path, capsys):
+    """Training images that were left out must not calibrate the 8-bit model either."""
+    job, _, data = data_of(alike, tmp_path / "runs", VAL)
+    write_data_files(job.run, data)
+    exported = data_of_run(job, Log())
+    for split in ("train", "val", "test"):
+        assert ids(exported, split) == ids(data, split)
+    assert (exported.left_out, exported.kept) == (data.left_out, data.kept)
+    assert "train/cat/exact.png" not in ids(exported, "train")
+
+
+def test_the_splits_a_run_was_made_with_are_the_truth_whatever_is_left_out_today(alike, tmp_path):
+    job, _, data = data_of(alike, tmp_path / "runs", VAL)
+    write_data_files(job.run, data)
+    before = job.run.splits.read_text(encoding="utf-8")
+    lines = [line.rpartition(",")[0] for line in before.splitlines()]  # an earlier version: no notes,
+    earlier = [line.replace(",train", ",leaked") if line.startswith("train/cat/near") else line for line in lines]
+    write_text(job.run.splits, "\n".join(earlier) + "\n")  # and near-duplicates always left out
+    index, store, fingerprint = open_data(job, Log())
+    again = load_data(job, index, store, fingerprint, Log())
+    for read in (data_of_run(job, Log()), audit_data(job, again, Log(), begun=True)):
+        assert set(ids(data, "train")) - set(ids(read, "train")) == set(NEAR)
+        assert ids(read, "val") == ids(data, "val")
+        assert set(read.left_out["train"]) == {"train/cat/exact.png", "train/dog/near.jpg", *NEAR}
+    assert ids(audit_data(job, again, Log()), "train") == ids(data, "train")  # a new run goes by today's rule
+    job.run.splits.unlink()
+    assert ids(data_of_run(job, Log()), "train") == ids(data, "train")
+    write_text(job.run.splits, "id,class,split\nelsewhere.png,cat,train\n")
+    with pytest.raises(UserError, match=r"'elsewhere.png' is not among the images"):
+        data_of_run(job, Log())
+
+
+def test_an_audit_of_an_earlier_version_is_made_again(alike, tmp_path):
+    job = data_of(alike, tmp_path / "runs")[0]
+    made = job.folder.audit.read_text()
+    tree = json.loads(made)
+    earlier = {key: value for key, value in tree.items() if key not in ("leaks", "near_likeness")}
+    write_text(job.folder.audit, json.dumps({**earlier, "leaked_exact": [], "leaked_near": []}))
+    data_of(alike, tmp_path / "runs")
+    assert job.folder.audit.read_text() == made
+
+
+def test_the_report_names_what_val_and_test_share(tmp_path):
+    run = make_run(tmp_path, "MobileNet")
+    dataset = json.loads(run.dataset.read_text())
+    page = tmp_path / "made" / "index.html"
+    assert main(["report", "made", "--out", str(tmp_path)]) == 0  # of an earlier version: neither key is there
+    assert "On 200 test images no decision has seen" in page.read_text(encoding="utf-8")
+    for kept, words in (({}, "no decision has seen"), ({"val/<b>.png": "why"}, "that share 1 with val (exact or near")):
+        new = {"val_in_test": ["val/<i>.png"], "kept": {"train": {}, "val": kept}}
+        write_text(run.dataset, json.dumps({**dataset, **new}))
+        assert main(["report", "made", "--out", str(tmp_path)]) == 0
+        text = page.read_text(encoding="utf-8")
+        assert "Left out of val, since test holds them too: 1 images" in text
+        assert "val/&lt;i&gt;.png" in text
+        assert f"On 200 test images {words}" in text
+        assert ("val/&lt;b&gt;.png" in text) == bool(kept)
+        card = run.model_card.read_text(encoding="utf-8")
+        assert ("took part in no decision" in card) == (not kept)
+        assert ("val, which shares 1 images with test, exact or near copies" in card) == bool(kept)

@@ -1,0 +1,220 @@
+"""Which figure is measured when, and what is kept; the process that measures is replaced by a list."""
+
+import io
+import json
+import sys
+
+import pytest
+from rich.console import Console
+
+from keras_bench.config.schema import LatencyConfig
+from keras_bench.console import Log
+from keras_bench.cost import latency
+from keras_bench.cost.latency import Round, latency_finished, measure_latency, start_worker
+from keras_bench.cost.records import latencies_from_json
+from keras_bench.errors import RunError
+from keras_bench.files import write_bytes, write_json
+from keras_bench.runs.folders import RunDir
+
+SETTINGS = LatencyConfig(batch_sizes=(1, 8), calls=200, seconds=10.0, warm_up=10)
+ROUNDS = [(call, size) for call in ("predict", "compiled") for size in (1, 8)]
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """What describes this machine; each look at it is an hour later."""
+    now = {"platform": "Linux", "cpu": "a processor", "cores": 2, "packages": {"keras": "3"}, "hours": 0}
+
+    def describe(devices):
+        now["hours"] += 1
+        return {**now, "time": f"2026-01-01T{now['hours']:02d}:00:00+00:00"}
+
+    monkeypatch.setattr(latency, "describe_environment", describe)
+    return now
+
+
+@pytest.fixture
+def runs(tmp_path):
+    found = [RunDir(tmp_path / "study" / model / "seed0") for model in ("VGG16", "ResNet50")]
+    for run in found:
+        finish(run)
+    return found
+
+
+def finish(run):
+    write_bytes(run.model("ft"), run.model_name.encode())
+    write_json(run.run, {"final_phase": "ft"})
+
+
+class Worker:
+    """Answers like the process that measures and keeps what it was asked; can fail or be interrupted."""
+
+    def __init__(self, fails=(), interrupted_after=None):
+        self.asked, self.fails, self.interrupted_after = [], fails, interrupted_after
+
+    def __call__(self, file, wanted, settings):
+        if len(self.asked) == self.interrupted_after:
+            raise KeyboardInterrupt
+        assert file.name == "model.keras"
+        asked = (file.parents[2].name, wanted.call, wanted.batch_size)
+        self.asked.append(asked)
+        if asked in self.fails:
+            raise RunError("out of memory")
+        return {
+            "call": wanted.call, "device": wanted.device, "batch_size": wanted.batch_size, "threads": 2,
+            "accelerator": "a GPU" if wanted.device == "gpu" else None,
+            "warm_up": settings.warm_up, "calls": settings.calls,
+            "p50_ms": 1.0 + len(self.asked), "p90_ms": 20.0, "p99_ms": 30.0, "mean_ms": 3.0,
+            "memory_mb": 800.0, "base_memory_mb": 700.0,
+        }  # fmt: skip
+
+
+def measure(runs, worker, settings=SETTINGS, accelerators=False, again=False):
+    screen = io.StringIO()
+    measure_latency(runs, settings, accelerators, Log(Console(file=screen, width=1000)), worker, again)
+    return screen.getvalue()
+
+
+def stored(run):
+    return latencies_from_json(json.loads(run.latency.read_text()))
+
+
+def sessions(runs):
+    return {one.session for run in runs for one in stored(run)}
+
+
+def test_models_take_turns_within_each_figure(runs):
+    worker = Worker()
+    said = measure(runs, worker)
+    assert worker.asked == [(model, *wanted) for wanted in ROUNDS for model in ("VGG16", "ResNet50")]
+    # 8 × (8 s to start, 2.5 s of warm-up, 10 s timed)
+    assert "8 measurements, 2 runs in turn, each in a fresh process" in said
+    assert "200 calls or 10 s are timed: at most about 2 min 44 s" in said
+    # ResNet50 was second in each turn: its 4 figures are those of calls 2, 4, 6 and 8.
+    assert [one.p50_ms for one in stored(runs[1])] == [3, 5, 7, 9]
+    assert {(one.hardware, one.device, one.threads) for one in stored(runs[1])} == {("a processor", "cpu", 2)}
+    assert sessions(runs) == {"2026-01-01T01:00:00+00:00"}
+
+
+def test_what_is_finished_is_not_measured_again(runs):
+    assert not latency_finished(runs, SETTINGS)
+    measure(runs, Worker())
+    assert latency_finished(runs, SETTINGS)
+    assert latency_finished(runs[:1], SETTINGS)
+    worker = Worker()
+    assert "nothing to do" in measure(runs, worker)
+    assert worker.asked == []
+    assert not latency_finished(runs, SETTINGS.model_copy(update={"seconds": 20.0}))
+    assert not latency_finished(runs, SETTINGS.model_copy(update={"batch_sizes": (1, 8, 32)}))
+    assert not latency_finished(runs, SETTINGS, accelerators=True)
+    write_bytes(runs[1].model("ft"), b"another model")
+    assert not latency_finished(runs, SETTINGS)
+    assert latency_finished(runs[:1], SETTINGS)
+
+
+def test_what_is_asked_for_again_is_measured_again(runs):
+    measure(runs, Worker())
+    worker = Worker()
+    measure(runs, worker, again=True)
+    assert len(worker.asked) == 8
+    assert sessions(runs) == {"2026-01-01T02:00:00+00:00"}
+
+
+def test_a_run_that_joins_later_means_that_all_are_measured_again(runs):
+    measure(runs[:1], Worker())
+    measure(runs[1:], Worker())
+    assert len(sessions(runs)) == 2
+    assert not latency_finished(runs, SETTINGS)
+    worker = Worker()
+    measure(runs, worker)
+    assert len(worker.asked) == 8
+    assert sessions(runs) == {"2026-01-01T03:00:00+00:00"}
+
+
+def test_an_added_batch_size_joins_the_session(runs):
+    measure(runs, Worker())
+    worker = Worker()
+    said = measure(runs, worker, SETTINGS.model_copy(update={"batch_sizes": (1, 8, 32)}))
+    assert [size for _, _, size in worker.asked] == [32] * 4
+    assert "the session of 2026-01-01T01:00:00+00:00 goes on" in said
+    assert sessions(runs) == {"2026-01-01T01:00:00+00:00"}
+    assert len(stored(runs[0])) == 6
+
+
+def test_an_interrupted_session_goes_on_with_its_next_round(runs):
+    with pytest.raises(KeyboardInterrupt):
+        measure(runs, Worker(interrupted_after=5))  # two rounds, and one of two models in the third
+    assert [len(stored(run)) for run in runs] == [2, 2]
+    worker = Worker()
+    measure(runs, worker)
+    assert worker.asked == [(model, *wanted) for wanted in ROUNDS[2:] for model in ("VGG16", "ResNet50")]
+    assert sessions(runs) == {"2026-01-01T01:00:00+00:00"}
+    assert latency_finished(runs, SETTINGS)
+
+
+def test_on_another_machine_nothing_goes_on(runs, environment):
+    with pytest.raises(KeyboardInterrupt):
+        measure(runs, Worker(interrupted_after=4))
+    environment["cpu"] = "another processor"
+    worker = Worker()
+    measure(runs, worker)
+    assert len(worker.asked) == 8
+    assert {one.hardware for run in runs for one in stored(run)} == {"another processor"}
+
+
+def test_a_failure_loses_no_other_figure_and_is_tried_again(runs):
+    said = measure(runs, Worker(fails=[("VGG16", "predict", 8)]))
+    failed = f"{runs[0].label} predict on cpu, batch size 8"
+    assert f"warning: latency of {failed} could not be measured: out of memory" in said
+    assert f"warning: latency is missing for {failed}; the same command tries again" in said
+    assert [len(stored(run)) for run in runs] == [3, 4]
+    assert not latency_finished(runs, SETTINGS)
+    worker = Worker()
+    measure(runs, worker)
+    assert worker.asked == [("VGG16", "predict", 8), ("ResNet50", "predict", 8)]
+    assert latency_finished(runs, SETTINGS)
+    assert len(sessions(runs)) == 1
+
+
+def test_a_gpu_is_measured_beside_the_processor_and_named(runs):
+    measure(runs, Worker(), accelerators=True)
+    assert latency_finished(runs, SETTINGS, accelerators=True)
+    named = {one.device: one.hardware for one in stored(runs[0])}
+    assert named == {"cpu": "a processor", "gpu": "a GPU"}
+    assert len(stored(runs[0])) == 8
+
+
+def test_an_unfinished_run_is_refused(runs, tmp_path):
+    with pytest.raises(RunError, match="holds no finished run"):
+        latency_finished([*runs, RunDir(tmp_path / "study" / "MobileNet" / "seed0")], SETTINGS)
+
+
+def stand_in(tmp_path, monkeypatch, script):
+    """Put a shell script in the place of Python."""
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+
+
+def test_the_process_is_told_everything_and_its_answer_returned(tmp_path, monkeypatch):
+    stand_in(tmp_path, monkeypatch, 'echo noise >&2; echo "{\\"words\\": \\"$*\\"}"')
+    found = start_worker(tmp_path / "model.keras", Round("compiled", "gpu", 8), SETTINGS)
+    assert found["words"] == (
+        f"-m keras_bench.cost.latency_worker {tmp_path}/model.keras --call compiled --device gpu --batch-size 8 "
+        "--calls 200 --seconds 10.0 --warm-up 10"
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("echo first >&2; echo 'ValueError: no model' >&2; exit 1", "^ValueError: no model$"),
+        ("exit 3", "exit code 3"),
+        ("kill -9 $$", "ended by SIGKILL, as when memory runs out"),
+    ],
+)
+def test_a_process_that_fails_says_why(tmp_path, monkeypatch, script, message):
+    stand_in(tmp_path, monkeypatch, script)
+    with pytest.raises(RunError, match=message):
+        start_worker(tmp_path / "model.keras", Round("predict", "cpu", 1), SETTINGS)

@@ -1,0 +1,31 @@
+"""cost.json is written once for a model, and again for another."""
+
+import json
+
+from keras_bench.backbones.table import BACKBONES
+from keras_bench.config import ModelConfig
+from keras_bench.cost.count import multiply_adds
+from keras_bench.cost.measure import cost_finished, measure_cost, read_cost
+from keras_bench.files import write_json
+from keras_bench.models.build import ModelSpec, build_model
+from keras_bench.runs.job import Request, resolve
+
+
+def test_cost_of_a_finished_run(tmp_path):
+    settings = ("model.alpha=0.25", "dataset.image_size=32")
+    job = resolve(Request(experiment="digits", model="MobileNet", out=tmp_path, settings=settings))
+    assert not cost_finished(job)
+    assert read_cost(job.run) is None
+    model = build_model(ModelSpec(BACKBONES["MobileNet"], 32, 7, ModelConfig(alpha=0.25)))
+    job.run.phase("scratch").mkdir(parents=True)
+    model.save(job.run.model("scratch"))
+    write_json(job.run.run, {"final_phase": "scratch"})
+    measure_cost(job)
+    assert cost_finished(job)
+    assert read_cost(job.run).multiply_adds == multiply_adds(model)
+    assert json.loads(job.run.cost.read_text())["phase"] == "scratch"
+    written = job.run.cost.stat().st_mtime_ns
+    measure_cost(job)
+    assert job.run.cost.stat().st_mtime_ns == written
+    job.run.model("scratch").write_bytes(b"another model")
+    assert not cost_finished(job)

@@ -1,0 +1,234 @@
+import csv
+import io
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from keras_bench.console import Log
+from keras_bench.evaluation.classes import confusion_counts
+from keras_bench.evaluation.intervals import Interval
+from keras_bench.evaluation.metrics import SplitMetrics
+from keras_bench.evaluation.predictions import Predictions
+from keras_bench.explain.records import METHOD_TITLES
+from keras_bench.pages.html import interval, points
+from keras_bench.pages.svg import inline_svg
+from keras_bench.pages.text import plain, shorten
+from keras_bench.report.figures import accuracy_for_cost, all_learning_curves
+from keras_bench.report.model_card import model_card
+from keras_bench.report.overlays import explanation_grid, overlay
+from keras_bench.report.page import filled_columns
+from keras_bench.report.pareto import pareto_front
+from keras_bench.report.read import gather
+from keras_bench.report.run_figures import confusion_matrix, learning_curves, sample_predictions
+from keras_bench.report.tables import comparison_table, results_csv
+from keras_bench.runs.folders import experiment_folder
+from keras_bench.runs.results import PhaseResult
+from tests.made import make_run
+
+
+def history(*values):
+    return [{"cross_entropy": v, "val_cross_entropy": v + 0.1, "top1": 1 - v, "val_top1": 0.9 - v} for v in values]
+
+
+def predictions(labels, probabilities):
+    names = np.array([f"c{k}" for k in range(len(probabilities[0]))])
+    return Predictions(np.arange(len(labels)).astype(str), np.array(labels), np.array(probabilities, np.float32), names)
+
+
+def metrics(top1):
+    return SplitMetrics(images=10, cross_entropy=0.5, top1=top1, balanced_accuracy=top1, macro_f1=top1, macro_auc=0.9)
+
+
+def result(phase, val, test=0.5):
+    return PhaseResult(
+        phase, 1, 2, 20.0, 10.0, 100.0, 4_000_000, 300_000, 2048.0, {"val": metrics(val), "test": metrics(test)},
+        {"data": "abc", "weights": "none"}, {"xla": False}, {"commit": "123", "packages": {"keras": "3"}},
+    )  # fmt: skip
+
+
+def test_learning_curves_run_on_through_the_phases_with_a_border_between():
+    figure = learning_curves({"tl": history(0.5, 0.4, 0.3), "ft": history(0.2, 0.1)}, "VGG16, $money$")
+    left, right = figure.axes
+    assert [line.get_xdata().tolist() for line in left.lines[:2]] == [[1, 2, 3], [1, 2, 3]]
+    np.testing.assert_allclose(left.lines[3].get_ydata(), [0.3, 0.2])
+    border = next(line for line in left.lines if line.get_linestyle() == "--")
+    assert border.get_xdata() == [3.5, 3.5]
+    assert [text.get_text() for text in left.texts] == ["tl", "ft"]
+    assert right.get_ylabel() == "top-1"
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["train", "val"]
+    figure.savefig(io.BytesIO())
+
+
+def test_the_confusion_matrix_holds_shares_of_the_true_class():
+    given = predictions([0, 0, 0, 1, 2], [[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0], [1, 0, 0]])
+    figure = confusion_matrix(confusion_counts(given), np.arange(3), ["cat, Felis", "dog", "<b>$x_1"], "test")
+    axes = figure.axes[0]
+    np.testing.assert_allclose(axes.images[0].get_array(), [[2 / 3, 1 / 3, 0], [0, 1, 0], [1, 0, 0]])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog", r"<b>\$x_1"]
+    assert sorted(text.get_text() for text in axes.texts) == ["1", "1", "1", "2"]
+    figure.savefig(io.BytesIO())
+
+
+def test_the_confusion_matrix_puts_the_classes_in_the_order_given():
+    counts = np.array([[5, 0, 1], [0, 6, 0], [2, 0, 4]])
+    figure = confusion_matrix(counts, np.array([1, 0, 2]), ["a", "b", "c"], "test")
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["b", "a", "c"]
+    np.testing.assert_allclose(axes.images[0].get_array(), [[1, 0, 0], [0, 5 / 6, 1 / 6], [0, 1 / 3, 2 / 3]])
+
+
+def test_the_confusion_matrix_has_room_for_200_names_and_a_small_form():
+    counts, order = np.eye(200, dtype=int), np.arange(200)
+    titles = [f"class {k}" for k in order]
+    figure = confusion_matrix(counts, order, titles, "many")
+    axes = figure.axes[0]
+    assert len(axes.texts) == 0
+    assert len(axes.get_yticklabels()) == 200
+    # Labels of 7 points stand 72 · height / 200 points apart: they must not overlap.
+    assert 72 * figure.get_size_inches()[1] * 0.8 / 200 > 7
+    small = confusion_matrix(counts, order, titles, "many", labelled=False)
+    assert small.get_size_inches().max() <= 8
+    assert len(small.axes[0].get_yticklabels()) == 0
+    small.savefig(io.BytesIO(), dpi=50)
+
+
+def test_sample_predictions_say_what_is_wrong():
+    images = [np.zeros((4, 5, 3), np.uint8)] * 2
+    figure = sample_predictions(images, predictions([0, 1], [[0.75, 0.25], [0.6, 0.4]]), ["cat", "dog"], "test")
+    assert [axes.get_title() for axes in figure.axes] == ["cat (75%)", "cat (60%)\ntrue: dog"]
+    figure.savefig(io.BytesIO())
+
+
+def test_long_names_are_cut():
+    assert shorten("goldfish, Carassius auratus") == "goldfish"
+    assert shorten("a" * 200) == "a" * 21 + "…"
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    """Two models; the better on test is the worse on val. Names try to be markup."""
+    out = tmp_path_factory.mktemp("runs")
+    runs = [make_run(out, "MobileNet", skills=(("tl", 3.0),)), make_run(out, "VGG16", seed=1, images=200)]
+    return gather(experiment_folder(out, "made"), runs, Log(Console(file=io.StringIO())))
+
+
+def test_runs_are_ranked_by_val_of_their_final_phase_never_by_test(comparison):
+    assert [run.final.val_score.value for run in comparison.runs] == sorted(
+        (run.final.result.metrics["val"].top1 for run in comparison.runs), reverse=True
+    )
+
+
+def test_the_table_rounds_marks_the_final_phase_and_shows_names_as_they_are(comparison):
+    console = Console(width=250, file=io.StringIO(), record=True)
+    Log(console).table(comparison_table(replace(comparison, name="made [bold]")))
+    text = console.export_text()
+    assert "tl *" in text
+    assert "ft *" in text
+    assert "VGG16 seed 1" in text
+    assert "made [bold]" in text
+    best = comparison.runs[0].final
+    assert f"{best.test['top1'].value:.1%} [{100 * best.test['top1'].low:.1f}" in text
+
+
+def test_results_csv_is_unrounded_and_carries_provenance(comparison):
+    lines = list(csv.DictReader(io.StringIO(results_csv(comparison))))
+    assert len(lines) == 3
+    run = comparison.runs[0]
+    assert lines[0]["model"] == run.model
+    assert float(lines[0]["test_top1"]) == next(iter(run.phases.values())).result.metrics["test"].top1
+    assert (lines[0]["commit"], lines[0]["data"], lines[0]["keras"], lines[0]["xla"]) == (
+        "0123456789ab", "f" * 32, "3.15.1", "False",
+    )  # fmt: skip
+
+
+def test_the_scatter_draws_every_model_with_its_interval_and_the_front(comparison):
+    figure = accuracy_for_cost(comparison.runs, pareto_front)
+    for axes in figure.axes:
+        assert len(axes.containers) == 2
+        assert {text.get_text() for text in axes.texts} == {run.label for run in comparison.runs}
+    parameters = figure.axes[1].containers[0].lines[0].get_xdata()
+    assert parameters == [4.0]
+    without = accuracy_for_cost([replace(run, cost=None, latencies=[]) for run in comparison.runs], pareto_front)
+    assert [axes.texts[0].get_text() for axes in without.axes] == ["not measured", "MobileNet", "not measured"]
+
+
+def test_a_figure_without_an_interval_is_said_so_everywhere_and_has_no_bar(comparison):
+    run = comparison.runs[0]
+    view = run.final
+    test = {**view.test, "top1": Interval(1.0), "macro_f1": Interval(1.0)}
+    bare = replace(run, phases={**run.phases, run.final_phase: replace(view, test=test)})
+    changed = replace(comparison, runs=[bare, *comparison.runs[1:]])
+    figure = accuracy_for_cost(changed.runs, pareto_front)
+    bars = {len(one.lines[2][0].get_segments()[0]) for one in figure.axes[1].containers}
+    assert bars == {0, 2}  # the changed run has no bar, the other has one from end to end
+    figure.savefig(io.BytesIO())
+    console = Console(width=250, file=io.StringIO(), record=True)
+    Log(console).table(comparison_table(changed))
+    assert "100.0% [not defined]" in console.export_text()
+    lines = csv.DictReader(io.StringIO(results_csv(changed)))
+    line = next(line for line in lines if line["model"] == run.model and line["final"] == "True")
+    assert (line["test_top1_low"], line["test_top1_high"], line["test_macro_f1_low"]) == ("", "", "")
+    card = model_card(changed, bare, {"made": "now", "version": "0"})
+    assert "| macro-F1 | 100.0 % | not defined |" in card
+    assert "Wilson" in card
+    assert interval(Interval(1.0)) == '100.0 <span class="ends">[not defined]</span>'
+    assert points(Interval(0.0)) == '+0.0 <span class="ends">[not defined]</span>'
+
+
+def test_all_learning_curves_run_on_through_the_phases(comparison):
+    figure = all_learning_curves(comparison.runs)
+    ends = {float(np.max(line.get_xdata())) for line in figure.axes[0].lines}
+    assert ends >= {4.0, 8.0}
+    figure.savefig(io.BytesIO())
+
+
+def test_an_overlay_is_gray_where_there_is_no_evidence_and_coloured_where_there_is():
+    image = np.full((8, 8, 3), (200, 0, 0), np.uint8)
+    heat = np.zeros((4, 4), np.uint8)
+    heat[:, 2:] = 255
+    mixed = overlay(image, heat).astype(int)
+    assert np.ptp(mixed[:, 0], axis=-1).max() <= 3  # inferno begins at black
+    assert (mixed[:, 7, 0] > mixed[:, 7, 2]).all()  # and ends in light yellow
+    assert mixed[:, 7].mean() > mixed[:, 0].mean() + 60
+
+
+def test_the_grid_of_maps_heads_each_by_the_name_people_know(comparison):
+    figure = explanation_grid(comparison.explained, METHOD_TITLES, comparison.class_titles)
+    heads = [axes.get_title(loc="left").split("\n")[-1] for axes in figure.axes[1:5]]
+    assert heads == ["Saliency", "SmoothGrad", "Grad-CAM", "Grad-CAM++"]
+
+
+def test_columns_without_any_value_are_left_out(comparison):
+    shown = [column.header for column in comparison_table(comparison).columns]
+    assert {"top-5", "AUC", "ms"} <= set(shown)
+    bare = [
+        replace(run, latencies=[], phases={p: replace(v, test={**v.test, "top5": None}) for p, v in run.phases.items()})
+        for run in comparison.runs
+    ]
+    fewer = replace(comparison, runs=bare)
+    assert [column.header for column in comparison_table(fewer).columns] == [
+        name for name in shown if name not in ("top-5", "ms")
+    ]
+    assert filled_columns(comparison) - filled_columns(fewer) == {"top5"}
+
+
+def test_a_figure_inside_a_page_follows_its_colours_and_refers_to_nothing_outside(comparison):
+    svg = inline_svg(all_learning_curves(comparison.runs))
+    assert svg.startswith("<svg")
+    assert "currentColor" in svg
+    assert "<metadata" not in svg
+    assert not re.findall(r'href="(?!#|data:)', svg)
+
+
+def test_text_the_font_lacks_is_boxed_and_formulas_stay_text():
+    assert plain("$x_1$ 🦔") == r"\$x_1\$ □"
+
+
+def test_a_result_survives_json():
+    import json
+
+    given = result("tl", 0.6)
+    assert PhaseResult.from_json(json.loads(json.dumps(given.to_json()))) == given

@@ -1,0 +1,312 @@
+"""The receiver's side, on a bundle small enough to compute by hand: softmax of mean colour times a matrix."""
+
+import io
+import json
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from keras_bench.bundle import Bundle, BundleError, check_sums, classify, find_images, main, verify_samples
+from keras_bench.export.files import write_labels, write_runner, write_samples, write_sums
+from keras_bench.images import decode
+from tests.conftest import encoded
+
+NAMES = ["red", "green", "<b>blue</b>, \x1b[31mcielo"]
+MATRIX = np.array([[3.0, -1.0, 0.0], [0.0, 2.0, -1.0], [-2.0, 0.0, 4.0]], dtype=np.float32)
+
+
+def expected(pixels):
+    logits = pixels.reshape(-1, 3).mean(axis=0) / 255 @ MATRIX
+    return np.exp(logits) / np.exp(logits).sum()
+
+
+def tiny_model(names, opset=18, output="probabilities"):
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Div", ["mean", "full"], ["share"]),
+        helper.make_node("MatMul", ["share", "matrix"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], [output], axis=1),
+    ]
+    constants = {"axes": np.array([1, 2]), "full": np.float32(255), "matrix": MATRIX}
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", "height", "width", 3])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", 3])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    model.metadata_props.add(key="class_names", value=json.dumps(names))
+    return model
+
+
+def picture(seed, width=20, height=12):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    onnx.save(tiny_model(NAMES), folder / "model.onnx")
+    write_labels(folder, NAMES, NAMES)
+    images = [picture(0), picture(1, 9, 30)]
+    write_samples(folder, images, {"model.onnx": np.stack([expected(one) for one in images])}, NAMES[:2])
+    write_runner(folder)
+    write_sums(folder)
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Twelve readable images of two sizes, and their pixels by path."""
+    found = {}
+    for i in range(12):
+        path = tmp_path / "photos" / ("a" if i % 2 else "b") / f"{i:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = picture(i, 20 + 5 * (i % 3 == 0))
+        path.write_bytes(encoded(Image.fromarray(pixels), "PNG"))
+        found[str(path)] = pixels
+    return dict(sorted(found.items()))
+
+
+def rows(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_answers_are_those_computed_by_hand_in_the_order_of_the_files(bundle, photos, tmp_path, capsys):
+    assert main([str(tmp_path / "photos"), "--top", "3", "--format", "jsonl", "--batch-size", "5"], bundle) == 0
+    found = rows(capsys)
+    assert [row["path"] for row in found] == list(photos)
+    for row in found:
+        truth = expected(photos[row["path"]])
+        assert [answer["class"] for answer in row["answers"]] == [NAMES[k] for k in np.argsort(-truth)]
+        np.testing.assert_allclose(
+            [answer["probability"] for answer in row["answers"]], np.sort(truth)[::-1], atol=1e-6
+        )
+
+
+def test_every_way_to_name_images(photos, tmp_path, monkeypatch):
+    paths = list(photos)
+    assert find_images([str(tmp_path / "photos")]) == paths
+    assert find_images([str(tmp_path / "photos" / "**" / "*.png")]) == paths
+    assert find_images([*paths[:2], "missing.jpg"]) == [*paths[:2], "missing.jpg"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(paths[:3]) + "\n\n"))
+    assert find_images(["-"]) == paths[:3]
+    odd = tmp_path / "photos" / "a[1].png"
+    shutil.copy(paths[0], odd)
+    assert find_images([str(odd)]) == [str(odd)]  # a name that looks like a pattern
+
+
+def test_table_and_csv(bundle, photos, capsys):
+    first = next(iter(photos))
+    truth = expected(photos[first])
+    assert main([first, "--format", "csv", "--top", "2"], bundle) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "path,class_1,title_1,probability_1,class_2,title_2,probability_2"
+    assert f"{np.sort(truth)[-1]:.5f}"[:6] in lines[1]
+    assert main([first, "--top", "9"], bundle) == 0
+    table = capsys.readouterr().out
+    assert len(table.splitlines()) == 4
+    assert f"{truth[0]:7.2%}  red" in table
+    assert "\x1b" not in table
+    assert "\\x1b[31mcielo" in table
+
+
+def damaged_files(folder):
+    """Files that no decoder should answer for, and what is said of each."""
+    folder.mkdir()
+    jpeg = encoded(Image.fromarray(picture(0, 90, 90)))
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.png").write_text("not an image")
+    (folder / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+    Image.new("1", (20_000, 20_000)).save(folder / "vast.png")
+    return {"empty.jpg": "empty", "text.png": "not a JPEG", "cut.jpg": "truncated", "vast.png": "178,956,970"}
+
+
+@pytest.mark.filterwarnings("ignore:Image size:PIL.Image.DecompressionBombWarning")
+def test_unreadable_files_are_skipped_and_listed(bundle, photos, tmp_path, capsys):
+    reasons = damaged_files(tmp_path / "bad")
+    Image.fromarray(picture(3, 1, 1)).save(tmp_path / "bad" / "dot.png")
+    (tmp_path / "bad" / "lying.jpg").write_bytes(encoded(Image.fromarray(picture(4)), "PNG"))
+    missing = str(tmp_path / "nowhere.jpg")
+    assert main([str(tmp_path / "bad"), missing, "--format", "jsonl"], bundle) == 1
+    captured = capsys.readouterr()
+    answered = [json.loads(line) for line in captured.out.splitlines()]
+    assert [os.path.basename(row["path"]) for row in answered] == ["dot.png", "lying.jpg"]
+    truth = [expected(picture(3, 1, 1)), expected(picture(4))]
+    for row, p in zip(answered, truth, strict=True):
+        assert row["answers"][0]["probability"] == pytest.approx(p.max(), abs=1e-6)
+    for name, reason in {**reasons, "nowhere.jpg": "No such file"}.items():
+        line = next(line for line in captured.err.splitlines() if f"{name}: " in line)
+        assert reason in line, line
+    assert captured.err.splitlines()[-1] == "5 of 7 files could not be read"
+    assert "Traceback" not in captured.err
+
+
+def test_bad_words_are_one_line(bundle, tmp_path, capsys):
+    for words, reason in (
+        ([], "no images: expected files"),
+        (["--top", "0", "a.jpg"], "expected a whole number of at least 1, received '0'"),
+        (["--format", "xml", "a.jpg"], "invalid choice: 'xml'"),
+        (["--int8", "a.jpg"], "model.int8.onnx is missing from the bundle"),
+    ):
+        assert main(words, bundle) == 2
+        error = capsys.readouterr().err
+        assert len(error.splitlines()) == 1
+        assert reason in error
+    assert main([str(tmp_path), "a.jpg"]) == 2
+    assert "is not a bundle: expected SHA256SUMS in it" in capsys.readouterr().err
+
+
+def test_a_changed_byte_is_refused_before_any_answer(bundle, photos, capsys):
+    content = bytearray((bundle / "model.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / "model.onnx").write_bytes(bytes(content))
+    assert main([next(iter(photos))], bundle) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "model.onnx was changed or damaged" in captured.err
+
+
+def test_labels_must_be_the_models(bundle):
+    (bundle / "labels.json").unlink()
+    with pytest.raises(BundleError, match=r"labels.json is missing"):
+        Bundle(bundle)
+    write_labels(bundle, NAMES[:2], NAMES[:2])
+    write_sums(bundle)
+    with pytest.raises(BundleError, match="its 2 class names are not the model's, which gives 3"):
+        Bundle(bundle)
+    write_labels(bundle, NAMES[::-1], NAMES[::-1])  # as many, in another order: every answer would be wrong
+    write_sums(bundle)
+    with pytest.raises(BundleError, match="are not the model's"):
+        Bundle(bundle)
+    (bundle / "labels.json").write_text("[]")
+    write_sums(bundle)
+    with pytest.raises(BundleError, match="expected JSON with class_names"):
+        Bundle(bundle)
+
+
+def test_other_models_are_refused(bundle):
+    onnx.save(tiny_model(NAMES, output="scores_of_something"), bundle / "model.onnx")
+    write_sums(bundle)
+    with pytest.raises(BundleError, match="expected image uint8"):
+        Bundle(bundle)
+    onnx.save(tiny_model(NAMES, opset=99), bundle / "model.onnx")
+    write_sums(bundle)
+    with pytest.raises(BundleError, match=r"onnxruntime .* cannot load it"):
+        Bundle(bundle)
+
+
+def test_sums_are_those_of_the_system_tool(bundle):
+    names = check_sums(bundle)
+    assert {"model.onnx", "labels.json", "predict.py", "sample/1.png", "sample/2.png", "sample/expected.json"} == set(
+        names
+    )
+    if shutil.which("sha256sum"):
+        subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=bundle, check=True)
+
+
+def test_samples_answer_as_they_did(bundle):
+    assert verify_samples(bundle) < 1e-6
+    changed = json.loads((bundle / "sample" / "expected.json").read_text())
+    changed["model.onnx"]["sample/1.png"][0] += 0.01
+    (bundle / "sample" / "expected.json").write_text(json.dumps(changed))
+    write_sums(bundle)
+    with pytest.raises(BundleError, match=r"sample images are off by 0.01"):
+        verify_samples(bundle)
+
+
+def test_memory_stays_small_however_large_the_images_are(bundle, tmp_path, monkeypatch):
+    paths = []
+    for i in range(6):
+        paths.append(str(tmp_path / f"{i}.png"))
+        Image.fromarray(picture(i, 64, 64)).save(paths[-1])
+    monkeypatch.setattr("keras_bench.bundle.GROUP_BYTES", 2 * 64 * 64 * 3)
+    sizes = []
+    opened = Bundle(bundle)
+    monkeypatch.setattr(opened, "predict", lambda images: sizes.append(len(images)) or np.zeros((len(images), 3)))
+    assert [path for path, _ in classify(opened, paths)] == paths
+    assert sizes == [2, 2, 2, 0]
+
+
+ALONE = """
+import importlib.abc, runpy, sys
+
+class Only(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in sys.stdlib_module_names and top not in {"numpy", "PIL", "onnxruntime", "defusedxml", "olefile"}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Only())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_the_bundle_answers_with_three_packages_and_its_own_folder(bundle, photos, tmp_path):
+    moved = tmp_path / "elsewhere"
+    shutil.move(bundle, moved)
+    first = next(iter(photos))
+    command = [sys.executable, "-c", ALONE, str(moved / "predict.py"), first, "--format", "jsonl"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["answers"][0]
+    assert found["probability"] == pytest.approx(expected(photos[first]).max(), abs=1e-6)
+    done = subprocess.run([*command[:4], "--verify"], capture_output=True, text=True, cwd="/")
+    assert "all sums are right; sample images agree within" in done.stdout
+
+
+@pytest.mark.slow
+def test_an_environment_of_three_packages_is_enough(bundle, photos, tmp_path):
+    python = tmp_path / "alone" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "alone")], check=True)
+    packages = ["onnxruntime", "numpy", "pillow"]
+    done = subprocess.run([str(python), "-m", "pip", "install", "--quiet", *packages], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"pip cannot install {packages}: {done.stderr[-200:]}")
+    command = [str(python), "-W", "error", str(bundle / "predict.py"), *photos, "--format", "jsonl"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for line in done.stdout.splitlines():
+        row = json.loads(line)
+        truth = expected(photos[row["path"]]).max()
+        assert row["answers"][0]["probability"] == pytest.approx(truth, abs=1e-6)
+
+
+KINDS = {
+    "plain.jpg": lambda image: encoded(image),
+    "odd.webp": lambda image: encoded(image.resize((33, 17)), "WEBP"),
+    "gray.png": lambda image: encoded(image.convert("L"), "PNG"),
+    "clear.png": lambda image: encoded(image.convert("RGBA"), "PNG"),
+    "cmyk.jpg": lambda image: encoded(image.convert("CMYK")),
+    "turned.jpg": lambda image: encoded(image, exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03"
+                                                    b"\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"),
+    "large.jpg": lambda image: encoded(image.resize((2500, 1900))),
+}  # fmt: skip
+
+
+def test_every_kind_of_file_is_read_as_training_reads_it(bundle, tmp_path, capsys):
+    image = Image.fromarray(picture(7, 40, 24))
+    for name, make in KINDS.items():
+        (tmp_path / name).write_bytes(make(image))
+    assert main([*(str(tmp_path / name) for name in KINDS), "--format", "jsonl", "--top", "3"], bundle) == 0
+    receiver = runpy.run_path(str(bundle / "predict.py"))
+    for row in rows(capsys):
+        content = Path(row["path"]).read_bytes()
+        pixels = decode(content)
+        assert np.array_equal(receiver["decode"](content), pixels)
+        found = {answer["class"]: answer["probability"] for answer in row["answers"]}
+        # The sum of some million pixels in float32 is not exact.
+        np.testing.assert_allclose([found[name] for name in NAMES], expected(pixels), atol=1e-3)

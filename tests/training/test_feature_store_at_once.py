@@ -1,0 +1,134 @@
+"""Two processes that compute the same features at the same moment: one array, whole and right, whatever happens."""
+
+import os
+
+import numpy as np
+import pytest
+
+from keras_bench.cli.main import main
+from keras_bench.console import Log
+from keras_bench.training import feature_store as store
+from keras_bench.training.feature_store import entries, entry_for, evict, extract
+from tests.at_once import children
+
+IMAGES = np.arange(64 * 4, dtype=np.float32).reshape(64, 4)
+ABOUT = {"question": 1}
+CHILD = """
+import sys
+import numpy as np
+from keras_bench.console import Log
+from keras_bench.features import store
+
+store.SAVE_SECONDS = float(sys.argv[2])
+images = np.arange(64 * 4, dtype=np.float32).reshape(64, 4)
+
+def batches(done):
+    print("computes from", done, flush=True)
+    for start in range(done, 64, 8):
+        if start == 24:
+            print("halfway", flush=True)
+            sys.stdin.readline()
+        yield images[start : start + 8]
+
+about = {"question": 1}
+print("ready", flush=True)
+sys.stdin.readline()
+entry = store.entry_for(about)
+stored = store.extract(lambda: (lambda x: 2 * x + 1, 1), batches, (64, 4), entry, about, lambda count: None, Log())
+np.save(sys.argv[1], stored.array)
+"""
+
+
+def undisturbed(entry, about=ABOUT):
+    return extract(
+        lambda: (lambda images: 2 * images + 1, 1),
+        lambda done: (IMAGES[start : start + 8] for start in range(done, 64, 8)),
+        (64, 4),
+        entry,
+        about,
+        lambda count: None,
+        Log(),
+    )
+
+
+@pytest.mark.parametrize("save_seconds", [0, 3600])  # the second finds the first's progress, or only its file
+def test_two_processes_end_with_the_array_of_an_undisturbed_run(tmp_path, save_seconds):
+    places = [tmp_path / "first.npy", tmp_path / "second.npy"]
+    with children(CHILD, *((place, save_seconds) for place in places)) as both:
+        said = [child.read_until("halfway", "waiting") for child in both]
+        for child in both:
+            child.go_on()
+        outputs = [child.end() for child in both]
+    expected = 2 * IMAGES + 1
+    for place in places:
+        np.testing.assert_array_equal(np.load(place), expected)
+    whole = "".join([line for lines in [*said, outputs] for line in lines])
+    assert whole.count("computes from") == whole.count("waiting for another process that is computing the same") == 1
+    stored = entry_for(ABOUT).open()
+    np.testing.assert_array_equal(stored.array, expected)
+    assert not list(entries()[0].folder.glob("*.part*"))
+
+
+def test_where_the_first_dies_the_second_goes_on_behind_what_it_saved(tmp_path):
+    with children(CHILD, (tmp_path / "first.npy", 0), (tmp_path / "second.npy", 0)) as both:
+        said = [child.read_until("halfway", "waiting")[-1] for child in both]
+        number = [line.startswith("halfway") for line in said].index(True)
+        first, second = both[number], both[1 - number]
+        first.process.kill()
+        assert second.read_until("computes")[-1] == "computes from 24\n"
+        second.go_on()
+        second.end()
+    place = tmp_path / ("second.npy" if number == 0 else "first.npy")
+    np.testing.assert_array_equal(np.load(place), 2 * IMAGES + 1)
+
+
+def test_what_a_process_is_computing_is_not_removed(tmp_path, capsys):
+    other = {"backbone": "MobileNet"}
+    undisturbed(entry_for(other), other)
+    with children(CHILD, (tmp_path / "array.npy", 0)) as (child,):
+        child.read_until("halfway")
+        (part,) = entry_for(ABOUT).folder.glob("*.part.npy")
+        os.utime(part, (1, 1))  # as if nobody had touched it for years
+        assert evict(0) == 1
+        assert main(["cache", "--clear"]) == 0
+        assert "left: 1 that other processes are making now" in capsys.readouterr().out
+        assert part.is_file()
+        child.go_on()
+        child.end()
+    np.testing.assert_array_equal(np.load(tmp_path / "array.npy"), 2 * IMAGES + 1)
+    assert [entry.key for entry in entries()] == [entry_for(ABOUT).key]
+    assert main(["cache", "--clear"]) == 0
+    assert not entry_for(ABOUT).folder.exists()
+
+
+def test_an_array_that_is_removed_while_it_is_opened_is_computed_again(monkeypatch):
+    undisturbed(entry_for(ABOUT))
+    real, removed = os.utime, []
+
+    def utime(path, *times):
+        real(path, *times)
+        if not removed:
+            removed.append(evict(0))
+
+    monkeypatch.setattr(store.os, "utime", utime)
+    np.testing.assert_array_equal(undisturbed(entry_for(ABOUT)).array, 2 * IMAGES + 1)
+    assert removed == [1]
+
+
+def test_what_was_cut_off_before_it_was_saved_is_begun_anew():
+    entry = entry_for(ABOUT)
+    entry.folder.mkdir(parents=True)
+    for name, content in (("a", b""), ("b", b"\x93NUMPY"), ("c", b"something else")):
+        (entry.folder / f"{entry.key}.{name}.part.npy").write_bytes(content)
+        (entry.folder / f"{entry.key}.{name}.part.json").write_text('{"rows": 8, "seconds": 1.0}')
+    np.testing.assert_array_equal(undisturbed(entry).array, 2 * IMAGES + 1)
+    assert not list(entry.folder.glob("*.part*"))
+
+
+def test_files_that_are_being_written_are_no_entries():
+    undisturbed(entry_for(ABOUT))
+    being_written = entry_for(ABOUT).folder / ".writing-1-abc.json"
+    being_written.write_text("{")
+    assert [entry.key for entry in entries()] == [entry_for(ABOUT).key]
+    assert evict(0) == 1
+    assert being_written.exists()
