@@ -26,12 +26,12 @@ from benchmarks.results import append
 from keras_bench.console import Log
 from keras_bench.environment import describe_environment
 from keras_bench.models.start import start_tensorflow
-from keras_bench.runs.data import Data, load_data, open_data, positions_of
-from keras_bench.runs.job import Job, Request, resolve
-from keras_bench.runs.run import build_pipeline
-from keras_bench.runs.weights import InitialWeights, find_weights
+from keras_bench.runs.data import load_data, open_data, positions_of
+from keras_bench.runs.job import Request, resolve
+from keras_bench.runs.run import Run
+from keras_bench.runs.weights import find_weights
 from keras_bench.training.cached_features import CachedFeatures, compute_features, one_hot
-from keras_bench.training.phase import phase_settings, starting_model
+from keras_bench.training.phase import fit_plan, starting_model
 
 COLUMNS = (
     "views", "seeds", "top1", "difference_points", "standard_error", "views_drawn", "settings", "cpu", "commit",
@@ -43,21 +43,16 @@ FRESH = 0  # a view of its own in every epoch, never the plain one
 class Bench:
     """Everything that all seeds share."""
 
-    job: Job
-    data: Data
-    weights: InitialWeights
-    pipeline: Any
+    run: Run
     frozen: Any
     test: np.ndarray
-    log: Log
 
 
 @dataclass(frozen=True)
 class Draw:
     """Everything that the ways of one seed share."""
 
-    job: Job
-    pipeline: Any
+    run: Run
     features: CachedFeatures
 
 
@@ -120,67 +115,65 @@ def prepare(arguments: argparse.Namespace, out: Path) -> Bench:
     weights = find_weights(job, log)
     data = load_data(job, *open_data(job, log), log)
     start_tensorflow(log)
-    pipeline = build_pipeline(job, data)
-    frozen, _ = split_frozen(set_frozen(job, data, starting_model(job, data, weights, None)))
+    run = Run(job, data, log, weights)
+    frozen, _ = split_frozen(set_frozen(run, starting_model(run, None)))
     forward = keras_forward(frozen)
-    test = np.concatenate([forward(images) for images, _ in pipeline.evaluation(positions_of(data, "test"))])
-    return Bench(job, data, weights, pipeline, frozen, test, log)
+    test = np.concatenate([forward(images) for images, _ in run.pipeline.evaluation(positions_of(data, "test"))])
+    return Bench(run, frozen, test)
 
 
 def draw_of(bench: Bench, seed: int) -> Draw:
     """Compute the features of the plain images and of a seed's own view of each image for every epoch."""
-    job = replace(bench.job, request=replace(bench.job.request, seed=seed))
-    pipeline = replace(bench.pipeline, seed=seed)
-    features = compute_features(job, "tl", bench.data, bench.weights, bench.frozen, pipeline, bench.log)
-    return Draw(job, pipeline, features)
+    job = bench.run.job
+    run = replace(bench.run, job=replace(job, request=replace(job.request, seed=seed)))
+    return Draw(run, compute_features(run, "tl", bench.frozen))
 
 
 def train_head(bench: Bench, draw: Draw, way: int) -> float:
     """Return the top-1 on test of a head trained on `way` views, in the epoch that val chooses."""
     from keras_bench.models.split import split_frozen
     from keras_bench.training.feature_extraction import feature_stream, ordered_stream
-    from keras_bench.training.fit import fit_phase
+    from keras_bench.training.fit import Examples, fit_phase
     from keras_bench.training.resume import discard_state
 
-    job, views, seed = draw.job, draw.features.train, draw.job.request.seed
-    model = starting_model(job, bench.data, bench.weights, None)
-    _, head = split_frozen(set_frozen(job, bench.data, model))
-    labels, batch = one_hot(bench.data, "train"), job.config.training.batch_size
+    run, views, seed = draw.run, draw.features.train, draw.run.job.request.seed
+    _, head = split_frozen(set_frozen(run, starting_model(run, None)))
+    labels, batch = one_hot(run.data, "train"), run.config.training.batch_size
 
     def order_of(epoch: int) -> np.ndarray:
-        return np.asarray(draw.pipeline.order(len(labels), epoch))
+        return np.asarray(run.pipeline.order(len(labels), epoch))
 
     def stream(start: int) -> Any:
         if way != FRESH:
             return feature_stream(views[:way], labels, batch, order_of, seed, start)
         epochs = [
             feature_stream([views[epoch + 1]], labels, batch, order_of, seed, epoch)
-            for epoch in range(start, job.config.tl.epochs)
+            for epoch in range(start, run.config.tl.epochs)
         ]
         return reduce(lambda before, after: before.concatenate(after), epochs)
 
-    settings = phase_of(job, bench.data)
-    settings.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    validation = ordered_stream(draw.features.val, one_hot(bench.data, "val"), batch)
-    fit_phase(head, settings, job.run, stream, validation, bench.log)
-    head.load_weights(settings.checkpoint)
-    discard_state(job.run.state("tl"))  # the next head starts afresh
-    answers = head.predict(bench.test, batch_size=500, verbose=0).argmax(axis=1)
-    return float((answers == bench.data.index.labels[positions_of(bench.data, "test")]).mean())
+    plan = plan_of(run)
+    plan.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    validation = ordered_stream(draw.features.val, one_hot(run.data, "val"), batch)
+    fit_phase(head, plan, run.folder, Examples(head, stream, validation), run.log)
+    head.load_weights(plan.checkpoint)
+    discard_state(run.folder.state("tl"))  # the next head starts afresh
+    predicted = head.predict(bench.test, batch_size=500, verbose=0).argmax(axis=1)
+    return float((predicted == run.data.index.labels[positions_of(run.data, "test")]).mean())
 
 
-def set_frozen(job: Job, data: Data, model: Any) -> Any:
+def set_frozen(run: Run, model: Any) -> Any:
     """Freeze the backbone of a model and return it."""
-    from keras_bench.training.fit import set_phase_of
+    from keras_bench.training.fit import set_trainable
 
-    set_phase_of(model, phase_of(job, data))
+    set_trainable(model, plan_of(run))
     return model
 
 
-def phase_of(job: Job, data: Data) -> Any:
-    """Return phase tl of this data."""
-    steps = -(-len(positions_of(data, "train")) // job.config.training.batch_size)
-    return replace(phase_settings(job, "tl", data, steps, {}), checkpoint=job.run.tail_weights("tl"))
+def plan_of(run: Run) -> Any:
+    """Return how phase tl is fitted."""
+    steps = run.pipeline.steps(len(positions_of(run.data, "train")))
+    return replace(fit_plan(run, "tl", steps=steps), checkpoint=run.folder.tail_weights("tl"))
 
 
 def classes(data: Path, count: int) -> str:

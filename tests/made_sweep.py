@@ -40,12 +40,12 @@ class FakeRunner:
         if dropout in self.fails:
             return self.code
         inputs = {phase: phase_inputs(job, phase, DATA, "none") for phase in job.phases}
-        make_training(job.run, [(phase, 4 - 3 * dropout) for phase in job.phases], inputs=inputs)
+        make_training(job.folder, [(phase, 4 - 3 * dropout) for phase in job.phases], inputs=inputs)
         final = job.phases[-1]
-        write_json(job.run.run, {"phases": list(job.phases), "final_phase": final})
-        write_bytes(job.run.model(final), b"weights")
-        write_json(job.run.cost, file_identity(job.run, final))
-        write_json(job.run.timing, {"seconds": 100.0 * job.config.training.batch_size / 16})
+        write_json(job.folder.run, {"phases": list(job.phases), "final_phase": final})
+        write_bytes(job.folder.model(final), b"weights")
+        write_json(job.folder.cost, file_identity(job.folder, final))
+        write_json(job.folder.timing, {"seconds": 100.0 * job.config.training.batch_size / 16})
         return 0
 
 

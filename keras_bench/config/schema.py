@@ -307,3 +307,14 @@ class Config(Section):
         settings = getattr(self, phase)
         assert isinstance(settings, PhaseConfig)
         return settings
+
+    def is_cached(self, phase: str) -> bool:
+        """Return whether a phase trains on cached features."""
+        settings = self.phase(phase)
+        return isinstance(settings, TransferConfig) and settings.features == "cached"
+
+    def views_of(self, phase: str) -> int:
+        """Return how many views of each training image a cached phase computes; unchanged ones would all be alike."""
+        settings = self.phase(phase)
+        assert isinstance(settings, TransferConfig)
+        return 1 if self.augmentation.is_off else settings.views

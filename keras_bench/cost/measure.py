@@ -20,18 +20,18 @@ def measure_cost(job: Job) -> None:
     from keras_bench.cost.count import count_cost
     from keras_bench.models.weights import load_model
 
-    identity = model_identity(job.run)
-    file = job.run.model(identity["phase"])
+    identity = model_identity(job.folder)
+    file = job.folder.model(identity["phase"])
     counted = count_cost(load_model(file), job.image_size, file)
-    write_json(job.run.cost, {**identity, **counted.to_json()})
+    write_json(job.folder.cost, {**identity, **counted.to_json()})
 
 
 def cost_finished(job: Job) -> bool:
     """Return whether cost.json is there and counts the final phase's model as it is now."""
-    if not job.run.cost.is_file() or final_phase(job.run) is None:
+    if not job.folder.cost.is_file() or final_phase(job.folder) is None:
         return False
-    content = read_json(job.run.cost)
-    identity = model_identity(job.run)
+    content = read_json(job.folder.cost)
+    identity = model_identity(job.folder)
     return {key: content.get(key) for key in identity} == identity
 
 

@@ -46,7 +46,7 @@ class Member:
     @property
     def label(self) -> str:
         """What the member is called in tables."""
-        return f"{self.job.folder.root.name}/{self.job.run.label} {self.phase}"
+        return f"{self.job.experiment_folder.root.name}/{self.job.folder.label} {self.phase}"
 
 
 def run_ensemble(jobs: Sequence[Job], name: str, fit: bool, export: bool, log: Log) -> None:
@@ -67,7 +67,7 @@ def run_ensemble(jobs: Sequence[Job], name: str, fit: bool, export: bool, log: L
         ExportError: the bundle could not be made or does not agree with Keras.
     """
     members = _members(jobs)
-    decision = shared_decision(job.run.chosen_by() for job in jobs)
+    decision = shared_decision(job.folder.chosen_by() for job in jobs)
     weights = fit_weights([one.val for one in members], decision) if fit else [1 / len(members)] * len(members)
     val, test = (average([getattr(one, split) for one in members], weights) for split in ("val", "test"))
     best = max(members, key=lambda one: score(one.val.right, one.val.labels, decision))
@@ -87,10 +87,10 @@ def _members(jobs: Sequence[Job]) -> list[Member]:
     """
     members: list[Member] = []
     for job in jobs:
-        phase = model_identity(job.run)["phase"]
-        val, test = (Predictions.from_npz(job.run.predictions(phase, split)) for split in ("val", "test"))
-        if any(job.run.root.resolve() == one.job.run.root.resolve() for one in members):
-            raise UserError(f"{job.run.root} is named twice; an ensemble needs different runs")
+        phase = model_identity(job.folder)["phase"]
+        val, test = (Predictions.from_npz(job.folder.predictions(phase, split)) for split in ("val", "test"))
+        if any(job.folder.root.resolve() == one.job.folder.root.resolve() for one in members):
+            raise UserError(f"{job.folder.root} is named twice; an ensemble needs different runs")
         if members:
             _refuse_differences(members[0], job, val, test)
         members.append(Member(job, phase, val, test))
@@ -102,7 +102,7 @@ def _refuse_differences(first: Member, job: Job, val: Predictions, test: Predict
         for what, a, b in (("classes", one.class_names, other.class_names), ("images", one.ids, other.ids)):
             if not np.array_equal(a, b):
                 raise UserError(
-                    f"{job.run.root} and {first.job.run.root} have different {split} {what} "
+                    f"{job.folder.root} and {first.job.folder.root} have different {split} {what} "
                     f"({len(b):,} and {len(a):,}); an ensemble averages answers about the same images"
                 )
 
@@ -152,7 +152,7 @@ def _export(
         "experiment": job.config.name,
         "model": name,
         "phase": "ensemble",
-        "members": [{"run": one.label, "weight": weight, **model_identity(one.job.run)} for one, weight in kept],
+        "members": [{"run": one.label, "weight": weight, **model_identity(one.job.folder)} for one, weight in kept],
         "versions": describe_environment([])["packages"],
         "data": data.fingerprint,
     }
@@ -160,7 +160,7 @@ def _export(
     handoff = Handoff(
         title="export of the ensemble",
         place=job.exports / name,
-        members=[(one.job.run.model(one.phase), weight) for one, weight in kept],
+        members=[(one.job.folder.model(one.phase), weight) for one, weight in kept],
         image_size=job.image_size,
         about=about,
         config=job.config,
@@ -174,4 +174,6 @@ def _export(
 
 def default_name(jobs: Sequence[Job]) -> str:
     """Return what an ensemble of these runs is called, e.g. "ensemble-MobileNet+VGG16"."""
-    return "ensemble-" + "+".join(job.run.model_name + (f"-seed{job.run.seed}" if job.run.seed else "") for job in jobs)
+    return "ensemble-" + "+".join(
+        job.folder.model_name + (f"-seed{job.folder.seed}" if job.folder.seed else "") for job in jobs
+    )

@@ -14,6 +14,7 @@ from keras_bench.reading import read_json, read_record
 from keras_bench.runs.data import Data, positions_of
 from keras_bench.runs.fingerprint import changed_settings
 from keras_bench.runs.job import Job
+from keras_bench.runs.run import Run
 from keras_bench.runs.weights import finished_phase
 
 WRONG = 8  # wrong answers that can be shown, however accurate the model
@@ -44,27 +45,27 @@ class Subject:
 
 def explain_finished(job: Job) -> bool:
     """Return whether checks.json answers for the final phase and these settings; needs no TensorFlow."""
-    if not (job.run.explanation_checks.is_file() and job.run.explanations.is_file()):
+    if not (job.folder.explanation_checks.is_file() and job.folder.explanations.is_file()):
         return False
-    before = read_json(job.run.explanation_checks).get("settings", {})
+    before = read_json(job.folder.explanation_checks).get("settings", {})
     return not changed_settings(before, _settings(job), ExplainConfig().model_dump(mode="json"))
 
 
-def explain_run(job: Job, data: Data, log: Log) -> None:
+def explain_run(run: Run) -> None:
     """Compute the maps of the final phase, check them, and write explanations.npz, then checks.json."""
     from keras_bench.explain.cam import choose_cam_layer
     from keras_bench.explain.maps import enlarge, linear_view
     from keras_bench.models.weights import load_model
 
-    phase = finished_phase(job.run)
-    test = Predictions.from_npz(job.run.predictions(phase, "test"))
+    job, data, log, phase = run.job, run.data, run.log, run.final_phase
+    test = Predictions.from_npz(job.folder.predictions(phase, "test"))
     rows, drawn = choose_images(job, test, log)
-    model = load_model(job.run.model(phase))
+    model = load_model(job.folder.model(phase))
     cells = min(job.config.explain.cells, job.image_size)
     positions = positions_of(data, "test")[rows]
     boxes = _boxes(data, positions)
     cam = choose_cam_layer(model, job.backbone)
-    subject = Subject(_pixels(job, data, positions), test.answers[rows], boxes, drawn, cam.name, cells)
+    subject = Subject(_pixels(run, positions), test.answers[rows], boxes, drawn, cam.name, cells)
     log.line(
         f"explanations of {phase}: {len(METHODS)} methods on {len(rows)} test images, then deletion, insertion "
         f"and randomised weights"
@@ -75,7 +76,7 @@ def explain_run(job: Job, data: Data, log: Log) -> None:
     own = _maps(job, view, subject, log)
     maps = {method: enlarge(values, job.image_size) for method, values in own.items()}
     curves = _curves(job, model, subject, maps, log)
-    similarities = _similarities(job, data, model, view, subject, maps, log)
+    similarities = _similarities(run, model, view, subject, maps)
     scores = {
         method: _scores(subject, own[method], maps[method], curves[method], similarities[method]) for method in METHODS
     }
@@ -96,8 +97,8 @@ def explain_run(job: Job, data: Data, log: Log) -> None:
     )
     shown = {method: _for_display(method, values) for method, values in maps.items()}
     pictures = _reduced(subject.images, IMAGE_SIDE).round().clip(0, 255).astype(np.uint8)
-    write_bytes(job.run.explanations, Explanations(test.ids[rows], pictures, shown, subject.answers).to_npz())
-    write_json(job.run.explanation_checks, checks.to_json())
+    write_bytes(job.folder.explanations, Explanations(test.ids[rows], pictures, shown, subject.answers).to_npz())
+    write_json(job.folder.explanation_checks, checks.to_json())
 
 
 def choose_images(job: Job, test: Predictions, log: Log) -> tuple[np.ndarray, int]:
@@ -114,12 +115,12 @@ def choose_images(job: Job, test: Predictions, log: Log) -> tuple[np.ndarray, in
     names = np.array(sorted(place))
     count = min(settings.images, len(names))
     draw = [str(name) for name in np.random.default_rng(settings.seed).permutation(names)[:count]]
-    with job.folder.lock_explained(log):  # two first runs at a time must not choose differently
+    with job.experiment_folder.lock_explained(log):  # two first runs at a time must not choose differently
         chosen = _earlier_choice(job, draw, place)
         if chosen is None:
             chosen = draw + _more_mistakes(draw, names, test, settings.seed)
-            content = {"ids": chosen, "drawn": count, "seed": settings.seed, "wrong_answers_of": job.run.label}
-            write_json(job.folder.explained, content)
+            content = {"ids": chosen, "drawn": count, "seed": settings.seed, "wrong_answers_of": job.folder.label}
+            write_json(job.experiment_folder.explained, content)
     return np.array([place[name] for name in chosen], dtype=np.int64), count
 
 
@@ -133,27 +134,25 @@ def _more_mistakes(draw: list[str], names: np.ndarray, test: Predictions, seed: 
 
 def _earlier_choice(job: Job, draw: list[str], place: dict[str, int]) -> list[str] | None:
     """Return the choice of the experiment's first run where it begins with the same draw."""
-    if not job.folder.explained.is_file():
+    if not job.experiment_folder.explained.is_file():
         return None
-    ids = read_record(job.folder.explained, lambda content: list(content["ids"]))
+    ids = read_record(job.experiment_folder.explained, lambda content: list(content["ids"]))
     fits = ids[: len(draw)] == draw and len(ids) <= len(draw) + WRONG and all(name in place for name in ids)
     return ids if fits else None
 
 
 def _settings(job: Job) -> dict[str, Any]:
     """Return everything the scores depend on, the model that is explained included."""
-    phase = finished_phase(job.run)
-    result = job.run.read_result(phase)
+    phase = finished_phase(job.folder)
+    result = job.folder.read_result(phase)
     assert result is not None  # a finished run has the result of its final phase
     made = {"phase": phase, "best_epoch": result.best_epoch, "trained": result.environment.get("time")}
     return {**job.config.explain.model_dump(mode="json"), **made, "data": result.inputs.get("data")}
 
 
-def _pixels(job: Job, data: Data, positions: np.ndarray) -> np.ndarray:
+def _pixels(run: Run, positions: np.ndarray) -> np.ndarray:
     """Return the images as evaluation feeds them, float32, (N, side, side, 3)."""
-    from keras_bench.runs.run import build_pipeline
-
-    batches = [np.asarray(images) for images, _ in build_pipeline(job, data).evaluation(positions)]
+    batches = [np.asarray(images) for images, _ in run.pipeline.evaluation(positions)]
     return np.concatenate(batches).astype(np.float32)
 
 
@@ -202,7 +201,7 @@ def _curves(
 
 
 def _similarities(
-    job: Job, data: Data, model: Any, view: Any, subject: Subject, maps: dict[str, np.ndarray], log: Log
+    run: Run, model: Any, view: Any, subject: Subject, maps: dict[str, np.ndarray]
 ) -> dict[str, list[np.ndarray]]:
     """Return for each method the similarity of its maps after the head, then also the backbone, was randomised."""
     import keras
@@ -210,13 +209,12 @@ def _similarities(
     from keras_bench.explain.checks import randomized, similarity
     from keras_bench.explain.maps import compute_maps, enlarge, refresh_view
     from keras_bench.models.build import HEAD, build_model
-    from keras_bench.runs.run import model_spec
 
-    settings = job.config.explain
+    job, log, settings = run.job, run.log, run.config.explain
     count = min(settings.randomized_images, subject.drawn)
     # Not the run's own seed: a backbone that began at random would get the very weights it has.
     keras.utils.set_random_seed(job.request.seed + settings.seed + 1)
-    fresh = build_model(model_spec(job, data))
+    fresh = build_model(run.model_spec)
     found: dict[str, list[np.ndarray]] = {method: [] for method in METHODS}
     with log.progress("randomised weights", 2 * len(METHODS) * count, "maps") as advance:
         for with_backbone in (False, True):

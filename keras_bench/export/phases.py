@@ -17,6 +17,7 @@ from keras_bench.files import write_json
 from keras_bench.reading import read_json
 from keras_bench.runs.data import Data, audit_data, load_data, open_data, recorded_data
 from keras_bench.runs.job import Job
+from keras_bench.runs.run import Run
 
 WriteCard = Callable[[str, Verification], str]  # from a phase and the checks of its bundle to MODEL_CARD.md
 
@@ -41,9 +42,9 @@ def export_run(job: Job, phases: Sequence[str], write_card: WriteCard, log: Log)
     from keras_bench.models.start import start_tensorflow
 
     start_tensorflow(log)
-    with job.run.lock():
-        log.path = job.run.log
-        export_phases(job, data, phases, write_card, log)
+    with job.folder.lock():
+        log.path = job.folder.log
+        export_phases(Run(job, data, log), phases, write_card)
 
 
 def data_of_run(job: Job, log: Log) -> Data:
@@ -53,61 +54,62 @@ def data_of_run(job: Job, log: Log) -> Data:
         UserError: they are not where they were, or have changed.
     """
     index, store, fingerprint = open_data(job, log)
-    expected = read_json(job.run.dataset)["fingerprint"]
+    expected = read_json(job.folder.dataset)["fingerprint"]
     if fingerprint != expected:
         raise UserError(
-            f"{index.location} is not the data {job.run.root} was made with (fingerprint {fingerprint}, expected "
+            f"{index.location} is not the data {job.folder.root} was made with (fingerprint {fingerprint}, expected "
             f"{expected}), so a bundle cannot be checked; name the right one with --data"
         )
     data = load_data(job, index, store, fingerprint, log)
     return recorded_data(job, data) or audit_data(job, data, log)
 
 
-def export_phases(job: Job, data: Data, phases: Sequence[str], write_card: WriteCard, log: Log) -> None:
+def export_phases(run: Run, phases: Sequence[str], write_card: WriteCard) -> None:
     """Export phases of a finished run that are not exported yet; one that fails does not keep the others from it.
 
     Raises:
         ExportError: a bundle could not be made or does not agree with Keras.
     """
-    missing = [phase for phase in phases if not export_finished(job, phase)]
+    missing = [phase for phase in phases if not export_finished(run.job, phase)]
     if not missing:
         return
     failures = []
     for phase in missing:
         try:
-            _export_phase(job, data, phase, write_card, log)
+            _export_phase(run, phase, write_card)
         except ExportError as error:
             failures.append(str(error))
     if failures:
         raise ExportError("; ".join(failures))
 
 
-def _export_phase(job: Job, data: Data, phase: str, write_card: WriteCard, log: Log) -> None:
+def _export_phase(run: Run, phase: str, write_card: WriteCard) -> None:
+    job, data = run.job, run.data
     place = job.exports / bundle_name(job, phase)
     handoff = Handoff(
         title=f"export of {phase}",
         place=place,
-        members=[(job.run.model(phase), 1.0)],
+        members=[(job.folder.model(phase), 1.0)],
         image_size=job.image_size,
         about=_about(job, phase),
         config=job.config,
         data=data,
-        val=Predictions.from_npz(job.run.predictions(phase, "val")),
-        test=Predictions.from_npz(job.run.predictions(phase, "test")),
+        val=Predictions.from_npz(job.folder.predictions(phase, "val")),
+        test=Predictions.from_npz(job.folder.predictions(phase, "test")),
         card=partial(write_card, phase),
     )
-    verification = make_bundle(handoff, log)
+    verification = make_bundle(handoff, run.log)
     content = {
-        "bundle": os.path.relpath(place, job.run.root),
+        "bundle": os.path.relpath(place, job.folder.root),
         "made_of": made_of(job, phase),
         "verification": verification.to_json(),
     }
-    write_json(job.run.export(phase), content)
+    write_json(job.folder.export(phase), content)
 
 
 def _about(job: Job, phase: str) -> dict[str, Any]:
     """Return where the model comes from, for its file and verification.json."""
-    result = job.run.read_result(phase)
+    result = job.folder.read_result(phase)
     assert result is not None  # only finished phases are exported
     return {
         "experiment": job.config.name,
@@ -116,6 +118,6 @@ def _about(job: Job, phase: str) -> dict[str, Any]:
         "seed": job.request.seed,
         "commit": result.environment.get("commit") or "unknown",
         "versions": describe_environment([])["packages"],
-        "fingerprint": file_identity(job.run, phase)["model_sha256"],
+        "fingerprint": file_identity(job.folder, phase)["model_sha256"],
         "data": result.inputs["data"],
     }

@@ -22,22 +22,22 @@ BATCH = 32
 
 def bundle_name(job: Job, phase: str) -> str:
     """Return the name of a phase's bundle below the experiment's folder of exports."""
-    return f"{job.run.model_name}-{phase}-seed{job.run.seed}"
+    return f"{job.folder.model_name}-{phase}-seed{job.folder.seed}"
 
 
 def export_finished(job: Job, phase: str) -> bool:
     """Return whether the phase's bundle is there, made of this very model with these settings."""
     place = job.exports / bundle_name(job, phase)
-    if not (job.run.export(phase).is_file() and (place / LABELS).is_file()):
+    if not (job.folder.export(phase).is_file() and (place / LABELS).is_file()):
         return False
-    bundle, before = read_record(job.run.export(phase), lambda content: (content["bundle"], content["made_of"]))
-    same_place = (job.run.root / bundle).resolve() == place.resolve()
+    bundle, before = read_record(job.folder.export(phase), lambda content: (content["bundle"], content["made_of"]))
+    same_place = (job.folder.root / bundle).resolve() == place.resolve()
     return same_place and not changed_settings(before, made_of(job, phase), ExportConfig().model_dump(mode="json"))
 
 
 def made_of(job: Job, phase: str) -> dict[str, Any]:
     """Return everything a bundle depends on."""
-    return {**file_identity(job.run, phase), **job.config.export.model_dump(mode="json", exclude={"enabled"})}
+    return {**file_identity(job.folder, phase), **job.config.export.model_dump(mode="json", exclude={"enabled"})}
 
 
 def run_bundle(

@@ -10,10 +10,11 @@ from keras_bench.environment import describe_environment
 from keras_bench.errors import RunError, UserError
 from keras_bench.files import save_figure, write_json, write_text
 from keras_bench.lr_find.records import RateSearch
-from keras_bench.runs.data import Data, describe_data, load_data, open_data, positions_of, training_rows
+from keras_bench.runs.data import describe_data, load_data, open_data, positions_of, training_rows
 from keras_bench.runs.fingerprint import finished_phases, phase_inputs
 from keras_bench.runs.folders import RateSearchDir
 from keras_bench.runs.job import Job
+from keras_bench.runs.run import Run
 from keras_bench.runs.weights import InitialWeights, find_weights
 
 FEWEST_STEPS = 20  # with fewer, a slope over single batches says nothing
@@ -56,8 +57,8 @@ def find_rate(job: Job, span: RateRange, log: Log) -> None:
     from keras_bench.training.precision import describe_tf32
 
     devices = start_tensorflow(log)
-    search = _train(job, span, data, weights, continued, log)
-    folder = job.run.rate_search(phase)
+    search = _train(Run(job, data, log, weights, tuple(devices)), span, continued)
+    folder = job.folder.rate_search(phase)
     about = {
         "starts_from": str(continued) if continued else weights.origin,
         "inputs": inputs[phase],
@@ -84,31 +85,26 @@ def _finished_tl(job: Job, inputs: dict[str, dict[str, Any]]) -> Path | None:
         UserError: it was made with other settings, so that ft could not continue it.
     """
     done = finished_phases(replace(job, phases=("tl",)), inputs)
-    return job.run.best_weights("tl") if done else None
+    return job.folder.best_weights("tl") if done else None
 
 
 def _origin(job: Job, weights: InitialWeights, continued: Path | None) -> str:
     if continued:
-        return f"the best epoch of the finished tl in {job.run.phase('tl')}"
+        return f"the best epoch of the finished tl in {job.folder.phase('tl')}"
     if job.phases[-1] == "ft":
         return f"{weights.origin} and a random head, since the run has no finished tl; ft itself would continue one"
     return weights.origin
 
 
-def _train(
-    job: Job, span: RateRange, data: Data, weights: InitialWeights, continued: Path | None, log: Log
-) -> RateSearch:
+def _train(run: Run, span: RateRange, continued: Path | None) -> RateSearch:
     from keras_bench.lr_find.range_test import search_rate
-    from keras_bench.runs.run import build_pipeline
-    from keras_bench.training.phase import phase_settings, starting_model
+    from keras_bench.training.phase import fit_plan, starting_model
 
-    train = positions_of(data, "train")[training_rows(job, data)]
-    pipeline = build_pipeline(job, data)
-    epochs = -(-span.steps // pipeline.steps(len(train)))
-    settings = phase_settings(job, job.phases[-1], data, span.steps, {})
-    batches = pipeline.training(train, job.config.augmentation, epochs)
-    model = starting_model(job, data, weights, continued)
-    return search_rate(model, settings, span.low, span.high, span.steps, batches, log)
+    train = positions_of(run.data, "train")[training_rows(run.job, run.data)]
+    epochs = -(-span.steps // run.pipeline.steps(len(train)))
+    plan = fit_plan(run, run.phases[-1], steps=span.steps)
+    batches = run.pipeline.training(train, run.config.augmentation, epochs)
+    return search_rate(starting_model(run, continued), plan, span.low, span.high, span.steps, batches, run.log)
 
 
 def _write(folder: RateSearchDir, job: Job, search: RateSearch, about: dict[str, Any]) -> None:
@@ -147,7 +143,7 @@ def next_command(job: Job, rate: float) -> str:
     request, phase = job.request, job.phases[-1]
     written = f"{rate:.2g}"
     variant = request.variant
-    if job.run.read_result(phase) is not None:  # made with some other rate, and never overwritten
+    if job.folder.read_result(phase) is not None:  # made with some other rate, and never overwritten
         variant = f"{variant}-rate-{written}" if variant else f"rate-{written}"
     words = ["keras-bench", "run", "--experiment", request.experiment, "--model", job.backbone.name, "--phase", phase]
     options = (

@@ -11,7 +11,7 @@ from keras_bench.console import Log
 from keras_bench.errors import RunError
 from keras_bench.lr_find.records import RateSearch
 from keras_bench.lr_find.suggest import DIVERGED, last_average, rates_between, smooth, suggest
-from keras_bench.training.fit import Phase, compile_for_phase
+from keras_bench.training.fit import FitPlan, compile_for_phase
 from keras_bench.training.losses import class_weights
 from keras_bench.training.precision import training_precision, trains_in_tf32
 
@@ -59,13 +59,13 @@ class GrowingRate(keras.callbacks.Callback):
 
 
 def search_rate(
-    model: keras.Model, phase: Phase, low: float, high: float, steps: int, batches: Any, log: Log
+    model: keras.Model, plan: FitPlan, low: float, high: float, steps: int, batches: Any, log: Log
 ) -> RateSearch:
     """Train a model with exponentially growing rates; its weights are of no use afterwards.
 
     Args:
         model: built and filled with the weights the phase starts from.
-        phase: what to train, and with which optimizer.
+        plan: what to train, and with which optimizer.
         low: the first rate.
         high: the last one.
         steps: how many are tried, each on one batch.
@@ -75,15 +75,15 @@ def search_rate(
     Raises:
         RunError: already the first loss is not finite.
     """
-    xla = compile_for_phase(model, phase)
+    xla = compile_for_phase(model, plan)
     rates = rates_between(low, high, steps)
-    with log.progress(f"{phase.name}: growing learning rate", steps, "steps") as advance:
+    with log.progress(f"{plan.phase}: growing learning rate", steps, "steps") as advance:
         growing = GrowingRate(rates, advance)
-        with training_precision(trains_in_tf32(phase.config.training, xla)):
+        with training_precision(trains_in_tf32(plan.config.training, xla)):
             model.fit(
                 batches,
                 steps_per_epoch=steps,
-                class_weight=class_weights(phase.config.training, phase.class_counts),
+                class_weight=class_weights(plan.config.training, plan.class_counts),
                 callbacks=[growing],
                 shuffle=False,  # the stream is shuffled already
                 verbose=0,
@@ -95,7 +95,7 @@ def search_rate(
     losses = np.array(growing.losses)
     tried = rates[: len(losses)]
     return RateSearch(
-        phase=phase.name,
+        phase=plan.phase,
         low=low,
         high=high,
         steps=steps,

@@ -194,7 +194,7 @@ def card_writer(job: Job, log: Log) -> Callable[[str, Verification], str]:
 
     @cache  # the statistics of all phases take seconds
     def comparison() -> Comparison:
-        return gather(job.folder, [job.run], log)
+        return gather(job.experiment_folder, [job.folder], log)
 
     def write(phase: str, verification: Verification) -> str:
         facts = {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "version": __version__}

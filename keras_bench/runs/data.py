@@ -126,21 +126,21 @@ def audit_data(job: Job, data: Data, log: Log, begun: bool = False) -> Data:
     """
     audit = _audit_of(job, data)
     if audit is None:
-        with job.folder.lock_audit(log):
+        with job.experiment_folder.lock_audit(log):
             audit = _audit_of(job, data) or _make_audit(job, data, log)  # another process may have made it meanwhile
     for problem in audit.problems:
         if problem != audit.imbalance_problem or job.config.training.imbalance == "none":
             log.warn(problem)
     recorded = recorded_data(job, data) if begun else None
     if recorded is not None:
-        log.line(f"splits: those the run began with, {job.run.splits}")
+        log.line(f"splits: those the run began with, {job.folder.splits}")
         return recorded
     return _selected(data, leave_out(data.index, data.splits, audit, job.config.dataset.remove_leaked, log))
 
 
 def _audit_of(job: Job, data: Data) -> Audit | None:
     """Return the audit of exactly this data and these splits, or None."""
-    audit = read_audit(job.folder, data.fingerprint)
+    audit = read_audit(job.experiment_folder, data.fingerprint)
     return audit if audit is not None and audit.split == data.splits.digest() else None
 
 
@@ -148,15 +148,15 @@ def _make_audit(job: Job, data: Data, log: Log) -> Audit:
     from keras_bench.audit.inspect import audit_images  # the report reads audits and needs no hashing library
 
     audit = audit_images(data.index, data.splits, data.store, data.fingerprint, log)
-    write_json(job.folder.audit, audit.to_json())
+    write_json(job.experiment_folder.audit, audit.to_json())
     return audit
 
 
 def recorded_data(job: Job, data: Data) -> Data | None:
     """Return the data split as the run's splits.csv says, which is what it was made with; None where there is none."""
-    if not job.run.splits.is_file():
+    if not job.folder.splits.is_file():
         return None
-    return _selected(data, recorded_selection(job.run.splits, data.index, data.splits))
+    return _selected(data, recorded_selection(job.folder.splits, data.index, data.splits))
 
 
 def _selected(data: Data, selection: Selection) -> Data:

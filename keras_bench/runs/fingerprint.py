@@ -58,14 +58,14 @@ def finished_phases(job: Job, inputs: dict[str, dict[str, Any]]) -> list[str]:
     """
     done = []
     for phase in job.phases:
-        result = job.run.read_result(phase)
+        result = job.folder.read_result(phase)
         if result is not None:
-            _refuse_changes(job.run, phase, "finished", result.inputs, inputs[phase])
+            _refuse_changes(job.folder, phase, "finished", result.inputs, inputs[phase])
             done.append(phase)
         else:
-            for path in job.run.state(phase).glob("epoch*.json"):
+            for path in job.folder.state(phase).glob("epoch*.json"):
                 started = read_record(path, lambda content: dict(content["inputs"]))
-                _refuse_changes(job.run, phase, "started", started, inputs[phase])
+                _refuse_changes(job.folder, phase, "started", started, inputs[phase])
     return done
 
 

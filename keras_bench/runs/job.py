@@ -62,8 +62,8 @@ class Job:
         config: for this model.
         backbone: the row of the table.
         phases: what to train, in order.
-        run: where it goes.
-        folder: its experiment's folder.
+        folder: where it goes.
+        experiment_folder: what lies beside it, its experiment's.
         image_size: side of the network's input, pixels.
         exports: the experiment's folder of bundles.
     """
@@ -72,8 +72,8 @@ class Job:
     config: Config
     backbone: Backbone
     phases: tuple[str, ...]
-    run: RunDir
-    folder: ExperimentDir
+    folder: RunDir
+    experiment_folder: ExperimentDir
     image_size: int
     exports: Path
 
@@ -109,8 +109,8 @@ def resolve(request: Request, experiment: Experiment | None = None) -> Job:
         config=config,
         backbone=backbone,
         phases=phases,
-        run=run_folder(request.out, config.name, model, request.seed, request.variant),
-        folder=folder,
+        folder=run_folder(request.out, config.name, model, request.seed, request.variant),
+        experiment_folder=folder,
         image_size=config.dataset.image_size or backbone.image_size,
         exports=exports_folder(request.out, request.exports) / folder.root.name,
     )
@@ -153,8 +153,8 @@ def job_of_run(run: RunDir, data: Path | None, exports: Path | None, changes: di
         config=config,
         backbone=backbone,
         phases=tuple(content["phases"]),
-        run=run,
-        folder=folder,
+        folder=run,
+        experiment_folder=folder,
         image_size=config.dataset.image_size or backbone.image_size,
         exports=exports_folder(request.out, exports) / folder.root.name,
     )

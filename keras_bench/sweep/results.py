@@ -67,11 +67,11 @@ def point_run(number: int, job: Job, decision: DecisionMetric = DecisionMetric.T
         job: the run.
         decision: what is best: the metric that decides for the whole sweep.
     """
-    found = {phase: job.run.read_result(phase) for phase in job.phases}
+    found = {phase: job.folder.read_result(phase) for phase in job.phases}
     results = {phase: result for phase, result in found.items() if result is not None}
     final = best_phase(results, decision)
-    test = Predictions.from_npz(job.run.predictions(final, "test"))
-    dataset = read_json(job.run.dataset)
+    test = Predictions.from_npz(job.folder.predictions(final, "test"))
+    dataset = read_json(job.folder.dataset)
     digest = hashlib.blake2b(digest_size=16)
     for part in (test.ids, test.labels, test.class_names):
         digest.update(part.tobytes())
@@ -87,6 +87,6 @@ def point_run(number: int, job: Job, decision: DecisionMetric = DecisionMetric.T
         class_names=tuple(map(str, test.class_names)),
         train_images={name: counts["train"] for name, counts in dataset["images_per_class"].items()},
         seconds=sum(result.seconds for result in results.values()),
-        folder=str(job.run.root),
+        folder=str(job.folder.root),
         shared_with_val=shared_with_val(dataset),
     )

@@ -42,7 +42,7 @@ class PointRunner:
         code = self.run(job)
         if code == 0:
             self.done.append(job)
-            self.data[_images(job)] = read_json(job.run.dataset)["fingerprint"]
+            self.data[_images(job)] = read_json(job.folder.dataset)["fingerprint"]
         return code
 
     def _is_current(self, job: Job) -> bool:
@@ -61,11 +61,15 @@ class PointRunner:
 
         An audit names the data it is of, so where the images turn out to be others it is made anew.
         """
-        lenders = [one.folder for one in self.done if _images(one) == _images(job) and one.folder.audit.is_file()]
-        if lenders and not job.folder.audit.is_file():
-            with job.folder.lock_audit(self.log):
-                if not job.folder.audit.is_file():
-                    write_bytes(job.folder.audit, lenders[0].audit.read_bytes())
+        lenders = [
+            one.experiment_folder
+            for one in self.done
+            if _images(one) == _images(job) and one.experiment_folder.audit.is_file()
+        ]
+        if lenders and not job.experiment_folder.audit.is_file():
+            with job.experiment_folder.lock_audit(self.log):
+                if not job.experiment_folder.audit.is_file():
+                    write_bytes(job.experiment_folder.audit, lenders[0].audit.read_bytes())
 
 
 def _images(job: Job) -> DatasetConfig:
@@ -75,7 +79,7 @@ def _images(job: Job) -> DatasetConfig:
 
 def is_finished(job: Job) -> bool:
     """Return whether a run has finished every phase the sweep asks for."""
-    return job.run.run.is_file() and all(job.run.result(phase).is_file() for phase in job.phases)
+    return job.folder.run.is_file() and all(job.folder.result(phase).is_file() for phase in job.phases)
 
 
 def run_tasks(tasks: Sequence[Task], run: Run, log: Log) -> list[str] | None:
@@ -117,8 +121,8 @@ def expected_seconds(finished: Sequence[Job], left: Sequence[str]) -> float | No
     """
     seconds: dict[str, list[float]] = defaultdict(list)
     for job in finished:
-        if job.run.timing.is_file():
-            seconds[job.backbone.name].append(read_record(job.run.timing, lambda parts: float(parts["seconds"])))
+        if job.folder.timing.is_file():
+            seconds[job.backbone.name].append(read_record(job.folder.timing, lambda parts: float(parts["seconds"])))
     every = [value for values in seconds.values() for value in values]
     if not every:
         return None

@@ -6,31 +6,30 @@ import random
 import numpy as np
 from PIL import Image
 
-from keras_bench.console import Log
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.files import save_figure, write_bytes, write_json
 from keras_bench.report.read import shown_positions
 from keras_bench.report.run_figures import sample_predictions
-from keras_bench.runs.data import Data, positions_of
+from keras_bench.runs.data import positions_of
 from keras_bench.runs.folders import PHASE_ORDER
-from keras_bench.runs.job import Job
 from keras_bench.runs.results import best_phase
-from keras_bench.runs.weights import finished_phase
+from keras_bench.runs.run import Run
 
 SAMPLES = 18  # images in the grid of sample predictions
 THUMBNAIL = 128  # longer side at most, pixels
 
 
-def finish_run(job: Job, data: Data, log: Log) -> None:
+def choose_final_phase(run: Run) -> None:
     """Choose the final phase on val, draw sample predictions, and write run.json: training is finished."""
-    found = {phase: job.run.read_result(phase) for phase in PHASE_ORDER if phase in job.phases}
+    job, log = run.job, run.log
+    found = {phase: job.folder.read_result(phase) for phase in PHASE_ORDER if phase in job.phases}
     results = {phase: result for phase, result in found.items() if result is not None}
     decision = job.config.training.decision
     final = best_phase(results, decision)
-    test = Predictions.from_npz(job.run.predictions(final, "test"))
-    _draw_samples(job, data, test, final)
+    test = Predictions.from_npz(job.folder.predictions(final, "test"))
+    _draw_samples(run, test, final)
     write_json(
-        job.run.run,
+        job.folder.run,
         {
             "experiment": job.config.name,
             "model": job.backbone.name,
@@ -44,21 +43,22 @@ def finish_run(job: Job, data: Data, log: Log) -> None:
     log.line(f"final phase: {final}{among}")
 
 
-def keep_thumbnails(job: Job, data: Data) -> None:
+def keep_thumbnails(run: Run) -> None:
     """Write small JPEGs of the test images that the report shows: mistakes and confused pairs."""
-    test = Predictions.from_npz(job.run.predictions(finished_phase(job.run), "test"))
-    positions = positions_of(data, "test")
+    test = Predictions.from_npz(run.folder.predictions(run.final_phase, "test"))
+    positions = positions_of(run.data, "test")
     for row in shown_positions(test):
-        picture = Image.fromarray(data.store.image(int(positions[row])))
+        picture = Image.fromarray(run.data.store.image(int(positions[row])))
         picture.thumbnail((THUMBNAIL, THUMBNAIL))
         stream = io.BytesIO()
         picture.save(stream, format="JPEG", quality=85)
-        write_bytes(job.run.thumbnail(str(test.ids[row])), stream.getvalue())
+        write_bytes(run.folder.thumbnail(str(test.ids[row])), stream.getvalue())
 
 
-def _draw_samples(job: Job, data: Data, test: Predictions, final: str) -> None:
+def _draw_samples(run: Run, test: Predictions, final: str) -> None:
+    job, data = run.job, run.data
     chosen = np.array(sorted(random.Random(job.request.seed).sample(range(len(test.ids)), min(SAMPLES, len(test.ids)))))
     images = [data.store.image(int(position)) for position in positions_of(data, "test")[chosen]]
     where = f"{job.backbone.name} {final}, test of {job.config.name}"
     figure = sample_predictions(images, test.rows(chosen), data.index.class_titles, where)
-    save_figure(figure, job.run.figures / "sample_predictions")
+    save_figure(figure, job.folder.figures / "sample_predictions")

@@ -9,7 +9,6 @@ from keras_bench.data.tiny_imagenet import archive_path
 from keras_bench.environment import peak_memory_mb
 from keras_bench.runs.data import (
     Data,
-    class_counts,
     data_path,
     describe_data,
     load_data,
@@ -20,9 +19,9 @@ from keras_bench.runs.data import (
 )
 from keras_bench.runs.fingerprint import finished_phases, phase_inputs
 from keras_bench.runs.job import Job
+from keras_bench.runs.run import Run
 from keras_bench.runs.weights import find_weights, missing_weights, offer_of_other_sizes
-from keras_bench.training.auxiliary import part_to_fit
-from keras_bench.training.cached_features import is_cached, views_of
+from keras_bench.workflow.parts import planned_parts
 
 PROBE_STEPS = 4
 PROBE_SECONDS = 20.0
@@ -75,7 +74,8 @@ def print_plan(job: Job, log: Log) -> None:
 
     start_tensorflow(log)
     log.line(f"timing {PROBE_STEPS} steps a phase …")
-    probes = {phase: probe_phase(job, phase, data, log) for phase in todo}
+    run = Run(job, data, log)
+    probes = {phase: probe_phase(run, phase) for phase in todo}
     total = sum(_print_phase(job, phase, probe, data, log) for phase, probe in probes.items())
     classes = len(index.class_names)
     disk = sum(_disk_bytes(probe, data, classes) for probe in probes.values())
@@ -83,23 +83,8 @@ def print_plan(job: Job, log: Log) -> None:
         f"in all: at most {duration(total)} (early stopping may end sooner), {disk / 1e6:.0f} MB on disk, "
         f"about {peak_memory_mb() / 1024:.1f} GiB of memory"
     )
-    log.line(f"after training: {_after_training(job)}")
-    log.line(f"results would go to {job.run.root}; the same command without --dry-run starts")
-
-
-def _after_training(job: Job) -> str:
-    """Return what the post-stage would do; how long it takes depends on the model and is not estimated."""
-    explain, latency, export = job.config.explain, job.config.latency, job.config.export
-    parts = [f"explanations of {explain.images} test images"] if explain.enabled else []
-    if export.enabled:
-        eight_bits = " and an 8-bit version" if export.int8 else ""
-        parts.append(f"an ONNX bundle of {' and of '.join(job.phases)}, checked on test images{eight_bits}")
-    if latency.enabled:
-        count = (3 if export.enabled else 2) * len(latency.batch_sizes)
-        parts.append(
-            f"{count} latency measurements of at most {latency.seconds:g} s each, every one in a fresh process"
-        )
-    return "; ".join([*parts, "the report"])
+    log.line(f"after training: {'; '.join([*planned_parts(job), 'the report'])}")
+    log.line(f"results would go to {job.folder.root}; the same command without --dry-run starts")
 
 
 def _print_done(job: Job, data: Data, missing: list[str], log: Log) -> list[str]:
@@ -114,20 +99,21 @@ def _print_done(job: Job, data: Data, missing: list[str], log: Log) -> list[str]
     return done
 
 
-def probe_phase(job: Job, phase: str, data: Data, log: Log) -> Probe:
+def probe_phase(run: Run, phase: str) -> Probe:
     """Time a few training and evaluation steps of a phase on the run's own images, with random weights."""
     from keras_bench.models.build import build_model
     from keras_bench.models.phases import count_parameters
-    from keras_bench.runs.run import build_pipeline, model_spec
-    from keras_bench.training.fit import Phase, compile_for_phase
+    from keras_bench.training.auxiliary import with_asked_auxiliary
+    from keras_bench.training.fit import compile_for_phase
+    from keras_bench.training.phase import fit_plan
     from keras_bench.training.precision import training_precision, trains_in_tf32
 
-    model = build_model(model_spec(job, data))
-    settings = Phase(phase, job.config, job.backbone, 0, class_counts(data), {})
-    fitted = part_to_fit(job, settings, model, model, log)
-    xla = compile_for_phase(fitted, settings)
-    stream = iter(build_pipeline(job, data).training(positions_of(data, "train"), job.config.augmentation, 1000))
-    with training_precision(trains_in_tf32(job.config.training, xla)):
+    model = build_model(run.model_spec)
+    plan = fit_plan(run, phase, steps=0)
+    fitted = with_asked_auxiliary(run, plan, model, model)
+    xla = compile_for_phase(fitted, plan)
+    stream = iter(run.pipeline.training(positions_of(run.data, "train"), run.config.augmentation, 1000))
+    with training_precision(trains_in_tf32(run.config.training, xla)):
         first = _seconds(lambda: fitted.train_on_batch(*next(stream)))
         steps = _median_seconds(lambda: fitted.train_on_batch(*next(stream)))
     images, _ = next(stream)
@@ -160,8 +146,8 @@ def _print_phase(job: Job, phase: str, probe: Probe, data: Data, log: Log) -> fl
     trains = f"{phase}: trains {probe.trainable:,} of {probe.parameters:,} parameters; at most {epochs} epochs"
     if training.accumulation_steps > 1:
         trains += f", each batch of {training.batch_size} in portions of {portion}"
-    if is_cached(job, phase):
-        views = views_of(job, phase)
+    if job.config.is_cached(phase):
+        views = job.config.views_of(phase)
         seconds = (views * steps["train"] + 2 * steps["val"] + steps["test"]) * probe.predict_seconds
         images = views * counts["train"] + counts["val"]
         log.line(f"{trains} on features of {images:,} images, cached or not: about {duration(seconds)}, then seconds")

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from typing import Any
 
 from keras_bench.config import to_yaml
 from keras_bench.console import Log, duration
@@ -11,7 +10,6 @@ from keras_bench.environment import describe_environment
 from keras_bench.errors import ExportError
 from keras_bench.files import write_json, write_text
 from keras_bench.runs.data import (
-    Data,
     audit_data,
     describe_data,
     load_data,
@@ -21,9 +19,10 @@ from keras_bench.runs.data import (
 )
 from keras_bench.runs.fingerprint import finished_phases, phase_inputs
 from keras_bench.runs.job import Job
+from keras_bench.runs.run import Run
 from keras_bench.runs.weights import InitialWeights, find_weights
 from keras_bench.workflow.compare import compare_runs
-from keras_bench.workflow.parts import finish_parts, missing_parts, time_models
+from keras_bench.workflow.parts import make_parts, missing_parts, time_models
 
 INPUT, COMPARISON = "reading and checking images", "tables and figures"
 
@@ -44,8 +43,8 @@ def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
     require_data(job)
     weights = find_weights(job, log)
     failure = None
-    with job.run.lock():
-        log.path = job.run.log
+    with job.folder.lock():
+        log.path = job.folder.log
         try:
             _work(job, weights, log)
         except ExportError as error:  # the run itself is finished: its results come first
@@ -53,10 +52,10 @@ def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
         if not in_suite:
             with log.timed(LATENCY):
                 time_models([job], log)
-        log.line(f"results: {job.run.root}")
+        log.line(f"results: {job.folder.root}")
         if not in_suite:
             with log.timed(COMPARISON):
-                compare_runs(job.folder, log)
+                compare_runs(job.experiment_folder, log)
         _tell_time(job, time.monotonic() - started, log)
     if not in_suite:
         log.line(f"next:    {_next_command(job)}")
@@ -65,14 +64,14 @@ def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
 
 
 def _work(job: Job, weights: InitialWeights, log: Log) -> None:
-    """Do what is missing, from data to explanations."""
+    """Do what is missing, from data to bundles."""
     with log.timed(INPUT):
         index, store, fingerprint = open_data(job, log)
     inputs = {phase: phase_inputs(job, phase, fingerprint, weights.fingerprint) for phase in job.phases}
     done = finished_phases(job, inputs)
-    trained = set(done) == set(job.phases) and job.run.run.is_file()
+    trained = set(done) == set(job.phases) and job.folder.run.is_file()
     if trained and not missing_parts(job):
-        log.line(f"{job.run.root}: {' and '.join(done)} finished before with the same settings: nothing to do.")
+        log.line(f"{job.folder.root}: {' and '.join(done)} finished before with the same settings: nothing to do.")
         return
     _introduce(job, weights, done, log)
     with log.timed(INPUT):
@@ -84,34 +83,24 @@ def _work(job: Job, weights: InitialWeights, log: Log) -> None:
         from keras_bench.models.start import start_tensorflow
 
         devices = start_tensorflow(log)
+    from keras_bench.training.phase import train_phase
+    from keras_bench.workflow.final import choose_final_phase, keep_thumbnails
+
+    run = Run(job, data, log, weights, tuple(devices))
     if not trained:
-        _train(job, weights, data, inputs, done, devices, log)
-    finish_parts(job, data, log)
+        _write_provenance(run)
+        for phase in run.phases:
+            if phase in done:
+                log.line(f"{phase}: finished before with the same settings, reused")
+            else:
+                train_phase(run, phase)
+        choose_final_phase(run)
+    keep_thumbnails(run)
+    make_parts(run)
 
 
 def _interrupted(job: Job) -> bool:
-    return any(next(job.run.state(phase).glob("epoch*.json"), None) is not None for phase in job.phases)
-
-
-def _train(
-    job: Job,
-    weights: InitialWeights,
-    data: Data,
-    inputs: dict[str, dict[str, Any]],
-    done: list[str],
-    devices: list[str],
-    log: Log,
-) -> None:
-    from keras_bench.training.phase import train_phase
-    from keras_bench.workflow.final import finish_run
-
-    _write_provenance(job, data, weights, devices)
-    for phase in job.phases:
-        if phase in done:
-            log.line(f"{phase}: finished before with the same settings, reused")
-        else:
-            train_phase(job, phase, inputs[phase], data, weights, devices, log)
-    finish_run(job, data, log)
+    return any(next(job.folder.state(phase).glob("epoch*.json"), None) is not None for phase in job.phases)
 
 
 def _introduce(job: Job, weights: InitialWeights, done: list[str], log: Log) -> None:
@@ -124,20 +113,21 @@ def _introduce(job: Job, weights: InitialWeights, done: list[str], log: Log) -> 
         log.warn("phase tl trains a head on a frozen backbone of random weights; --phase scratch trains all of it")
 
 
-def _write_provenance(job: Job, data: Data, weights: InitialWeights, devices: list[str]) -> None:
+def _write_provenance(run: Run) -> None:
     """Write what the run is, before any training."""
     from keras_bench.training.precision import describe_tf32
 
-    write_text(job.run.config, to_yaml(job.config))
-    write_data_files(job.run, data)
-    location = {"data": data.index.location, "weights": str(weights.path) if weights.path else "none"}
+    weights = run.weights
+    write_text(run.folder.config, to_yaml(run.config))
+    write_data_files(run.folder, run.data)
+    location = {"data": run.data.index.location, "weights": str(weights.path) if weights.path else "none"}
     write_json(
-        job.run.environment,
+        run.folder.environment,
         {
-            **describe_environment(devices),
-            "tf32": describe_tf32(job.config.training),
+            **describe_environment(list(run.devices)),
+            "tf32": describe_tf32(run.config.training),
             "command": sys.argv[1:],
-            "seed": job.request.seed,
+            "seed": run.job.request.seed,
             "weights_sha256": weights.fingerprint,
             "locations": location,
         },
@@ -151,7 +141,9 @@ def _tell_time(job: Job, total: float, log: Log) -> None:
     parts = {**log.spent, "other": max(0.0, total - sum(log.spent.values()))}
     shares = ", ".join(f"{part} {seconds / total:.0%}" for part, seconds in parts.items() if seconds / total >= 0.005)
     log.line(f"time: {duration(total)}: {shares}")
-    write_json(job.run.timing, {"seconds": round(total, 1), **{part: round(value, 2) for part, value in parts.items()}})
+    write_json(
+        job.folder.timing, {"seconds": round(total, 1), **{part: round(value, 2) for part, value in parts.items()}}
+    )
 
 
 def _next_command(job: Job) -> str:

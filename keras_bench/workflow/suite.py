@@ -36,7 +36,7 @@ def run_suite(request: Request, models: list[str] | None, dry_run: bool, log: Lo
     if dry_run:
         return 1 if failed else 0
     time_models(jobs, log)
-    compare_runs(jobs[0].folder, log)
+    compare_runs(jobs[0].experiment_folder, log)
     if jobs[0].exports.is_dir():
         log.line(f"bundles: {jobs[0].exports}")
         log.line(f"next:    keras-bench predict {jobs[0].exports}/<bundle> photos/ classifies your own images")

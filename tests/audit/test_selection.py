@@ -55,9 +55,9 @@ def said(capsys):
 
 
 def recorded(job):
-    with job.run.splits.open(encoding="utf-8", newline="") as stream:
+    with job.folder.splits.open(encoding="utf-8", newline="") as stream:
         rows = {row["id"]: row for row in csv.DictReader(stream)}
-    return rows, json.loads(job.run.dataset.read_text(encoding="utf-8"))
+    return rows, json.loads(job.folder.dataset.read_text(encoding="utf-8"))
 
 
 VAL = "dataset.validation_fraction=0.05"  # draws no image that the tests name
@@ -81,7 +81,7 @@ def test_a_class_of_many_near_duplicates_keeps_them_unless_the_setting_insists(a
     assert "train: classes with more than 1% near-duplicates of val or test: 1 ('cat' 4 of 28" in words
     assert "look at train/cat/near0.jpg ~ test/cat/01.png" in words
     assert "dataset.remove_leaked=near keeps them, near_always leaves them out" in words
-    write_data_files(job.run, data)
+    write_data_files(job.folder, data)
     rows, dataset = recorded(job)
     assert dataset["leaked"] == sorted(gone)
     assert set(dataset["kept"]["train"]) == shared - gone
@@ -113,20 +113,20 @@ def test_images_of_val_that_test_holds_too_are_left_out_of_val(shared, tmp_path,
     words = said(capsys)
     assert "val images that test holds too, exactly or nearly: 2, e.g. val/cat/exact.png" in words
     assert "left out of val: 2 images that test holds too (dataset.remove_leaked: near)" in words
-    write_data_files(job.run, data)
+    write_data_files(job.folder, data)
     rows, dataset = recorded(job)
     assert {name for name, row in rows.items() if row["split"] == "val_in_test"} == gone
     assert dataset["val_in_test"] == sorted(gone)
     assert dataset["images"]["val"] == dataset["images_per_class"]["cat"]["val"] + 8 == 16
     assert shared_with_val(dataset) == 0
-    assert json.loads(job.folder.audit.read_text())["leaks"]["val"]["exact"] == ["val/cat/exact.png"]
+    assert json.loads(job.experiment_folder.audit.read_text())["leaks"]["val"]["exact"] == ["val/cat/exact.png"]
 
 
 def test_what_the_setting_keeps_in_val_is_counted(shared, tmp_path):
     for rule, count in (("exact", 1), ("none", 2)):
         job, before, data = data_of(shared, tmp_path / rule, f"dataset.remove_leaked={rule}")
         assert len(ids(before, "val")) - len(ids(data, "val")) == 2 - count
-        write_data_files(job.run, data)
+        write_data_files(job.folder, data)
         assert shared_with_val(recorded(job)[1]) == count
     assert shared_with_val({"fingerprint": "of an earlier version"}) == 0
 
@@ -145,7 +145,7 @@ def test_a_val_that_test_holds_whole_is_refused(tmp_path, copied):
 def test_an_export_sees_the_splits_of_its_run(alike, tmp_path, capsys):
     """Training images that were left out must not calibrate the 8-bit model either."""
     job, _, data = data_of(alike, tmp_path / "runs", VAL)
-    write_data_files(job.run, data)
+    write_data_files(job.folder, data)
     exported = data_of_run(job, Log())
     for split in ("train", "val", "test"):
         assert ids(exported, split) == ids(data, split)
@@ -155,11 +155,11 @@ def test_an_export_sees_the_splits_of_its_run(alike, tmp_path, capsys):
 
 def test_the_splits_a_run_was_made_with_are_the_truth_whatever_is_left_out_today(alike, tmp_path):
     job, _, data = data_of(alike, tmp_path / "runs", VAL)
-    write_data_files(job.run, data)
-    before = job.run.splits.read_text(encoding="utf-8")
+    write_data_files(job.folder, data)
+    before = job.folder.splits.read_text(encoding="utf-8")
     lines = [line.rpartition(",")[0] for line in before.splitlines()]  # an earlier version: no notes,
     earlier = [line.replace(",train", ",leaked") if line.startswith("train/cat/near") else line for line in lines]
-    write_text(job.run.splits, "\n".join(earlier) + "\n")  # and near-duplicates always left out
+    write_text(job.folder.splits, "\n".join(earlier) + "\n")  # and near-duplicates always left out
     index, store, fingerprint = open_data(job, Log())
     again = load_data(job, index, store, fingerprint, Log())
     for read in (data_of_run(job, Log()), audit_data(job, again, Log(), begun=True)):
@@ -167,21 +167,21 @@ def test_the_splits_a_run_was_made_with_are_the_truth_whatever_is_left_out_today
         assert ids(read, "val") == ids(data, "val")
         assert set(read.left_out["train"]) == {"train/cat/exact.png", "train/dog/near.jpg", *NEAR}
     assert ids(audit_data(job, again, Log()), "train") == ids(data, "train")  # a new run goes by today's rule
-    job.run.splits.unlink()
+    job.folder.splits.unlink()
     assert ids(data_of_run(job, Log()), "train") == ids(data, "train")
-    write_text(job.run.splits, "id,class,split\nelsewhere.png,cat,train\n")
+    write_text(job.folder.splits, "id,class,split\nelsewhere.png,cat,train\n")
     with pytest.raises(UserError, match=r"'elsewhere.png' is not among the images"):
         data_of_run(job, Log())
 
 
 def test_an_audit_of_an_earlier_version_is_made_again(alike, tmp_path):
     job = data_of(alike, tmp_path / "runs")[0]
-    made = job.folder.audit.read_text()
+    made = job.experiment_folder.audit.read_text()
     tree = json.loads(made)
     earlier = {key: value for key, value in tree.items() if key not in ("leaks", "near_likeness")}
-    write_text(job.folder.audit, json.dumps({**earlier, "leaked_exact": [], "leaked_near": []}))
+    write_text(job.experiment_folder.audit, json.dumps({**earlier, "leaked_exact": [], "leaked_near": []}))
     data_of(alike, tmp_path / "runs")
-    assert job.folder.audit.read_text() == made
+    assert job.experiment_folder.audit.read_text() == made
 
 
 def test_the_report_names_what_val_and_test_share(tmp_path):

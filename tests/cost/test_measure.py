@@ -15,17 +15,17 @@ def test_cost_of_a_finished_run(tmp_path):
     settings = ("model.alpha=0.25", "dataset.image_size=32")
     job = resolve(Request(experiment="digits", model="MobileNet", out=tmp_path, settings=settings))
     assert not cost_finished(job)
-    assert read_cost(job.run) is None
+    assert read_cost(job.folder) is None
     model = build_model(ModelSpec(BACKBONES["MobileNet"], 32, 7, ModelConfig(alpha=0.25)))
-    job.run.phase("scratch").mkdir(parents=True)
-    model.save(job.run.model("scratch"))
-    write_json(job.run.run, {"final_phase": "scratch"})
+    job.folder.phase("scratch").mkdir(parents=True)
+    model.save(job.folder.model("scratch"))
+    write_json(job.folder.run, {"final_phase": "scratch"})
     measure_cost(job)
     assert cost_finished(job)
-    assert read_cost(job.run).multiply_adds == multiply_adds(model)
-    assert json.loads(job.run.cost.read_text())["phase"] == "scratch"
-    written = job.run.cost.stat().st_mtime_ns
+    assert read_cost(job.folder).multiply_adds == multiply_adds(model)
+    assert json.loads(job.folder.cost.read_text())["phase"] == "scratch"
+    written = job.folder.cost.stat().st_mtime_ns
     measure_cost(job)
-    assert job.run.cost.stat().st_mtime_ns == written
-    job.run.model("scratch").write_bytes(b"another model")
+    assert job.folder.cost.stat().st_mtime_ns == written
+    job.folder.model("scratch").write_bytes(b"another model")
     assert not cost_finished(job)

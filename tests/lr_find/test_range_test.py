@@ -13,7 +13,7 @@ from keras_bench.config import load_experiment, parse_setting
 from keras_bench.console import Log
 from keras_bench.errors import RunError
 from keras_bench.lr_find.range_test import GrowingRate, search_rate
-from keras_bench.training.fit import Phase
+from keras_bench.training.fit import FitPlan
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (16, 4, 4, 3)).astype(np.float32)
 LABELS = np.eye(2, dtype=np.float32)[np.arange(16) % 2]
@@ -32,7 +32,7 @@ def make_model():
 def make_phase(*settings):
     texts = ("tl.optimizer=sgd", "tl.momentum=0", *settings)
     config = load_experiment("digits").resolve("MobileNet", [parse_setting(text) for text in texts])
-    return Phase("tl", config, BACKBONES["MobileNet"], steps=40, class_counts=(1, 1), inputs={})
+    return FitPlan("tl", config, BACKBONES["MobileNet"], steps=40, class_counts=(1, 1), inputs={})
 
 
 def search(low, high, steps=40, images=IMAGES, model=None):

@@ -102,7 +102,7 @@ def test_work_of_the_earlier_network_is_not_gone_on_with(tmp_path):
     job = resolve(Request("digits", model="ConvNeXtTiny", phase="tl", weights="none", out=tmp_path))
     inputs = phase_inputs(job, "tl", "f" * 32, "none")
     earlier = {key: value for key, value in inputs.items() if key != "model.last_norm"}
-    write_json(job.run.state("tl") / "epoch0001.json", {"inputs": earlier})
+    write_json(job.folder.state("tl") / "epoch0001.json", {"inputs": earlier})
     with pytest.raises(
         UserError, match="with other settings: model.last_norm was before pooling .*, is now after pooling"
     ):

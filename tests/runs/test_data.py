@@ -51,23 +51,23 @@ def test_training_images_that_test_holds_too_are_left_out(photos, tmp_path, caps
     output = capsys.readouterr()
     assert ("left out of train" in output.out) == bool(gone)
     assert "near-duplicate in train: 2" in output.out + output.err
-    write_data_files(job.run, data)
-    assert set(json.loads(job.run.dataset.read_text())["leaked"]) == gone
-    rows = [line.split(",") for line in job.run.splits.read_text().splitlines()[1:]]
+    write_data_files(job.folder, data)
+    assert set(json.loads(job.folder.dataset.read_text())["leaked"]) == gone
+    rows = [line.split(",") for line in job.folder.splits.read_text().splitlines()[1:]]
     assert {name for name, _, split, _ in rows if split == "leaked"} == gone
     assert len(list(photos.rglob("*.*"))) == 56  # the user's files are as they were
 
 
 def test_another_split_of_the_same_images_is_audited_anew(photos, tmp_path):
     first = data_of(photos, tmp_path / "runs")[0]
-    before = first.folder.audit.read_text()
+    before = first.experiment_folder.audit.read_text()
     data_of(photos, tmp_path / "runs")
-    assert first.folder.audit.read_text() == before
+    assert first.experiment_folder.audit.read_text() == before
     data_of(photos, tmp_path / "runs", "dataset.split_seed=5")
-    assert first.folder.audit.read_text() != before
-    first.folder.audit.write_text('{"fingerprint": "of an older version"}')
+    assert first.experiment_folder.audit.read_text() != before
+    first.experiment_folder.audit.write_text('{"fingerprint": "of an older version"}')
     data_of(photos, tmp_path / "runs")
-    assert first.folder.audit.read_text() == before
+    assert first.experiment_folder.audit.read_text() == before
 
 
 def test_a_class_that_would_be_empty_is_refused(tmp_path):

@@ -25,7 +25,7 @@ def trained(tmp_path):
         job = job_of(tmp_path, *settings)
         inputs = phase_inputs(job, "tl", "data", "none")
         inputs = {key: value for key, value in inputs.items() if key not in without} | (more or {})
-        make_training(job.run, (("tl", 1.0),), inputs={"tl": inputs})
+        make_training(job.folder, (("tl", 1.0),), inputs={"tl": inputs})
 
     return train
 
@@ -115,8 +115,8 @@ def test_an_interrupted_phase_is_held_to_the_same(trained, tmp_path):
     trained()
     job = job_of(tmp_path)
     inputs = phase_inputs(job, "tl", "data", "none")
-    job.run.result("tl").unlink()
-    state = job.run.state("tl") / "epoch0001.json"
+    job.folder.result("tl").unlink()
+    state = job.folder.state("tl") / "epoch0001.json"
     write_json(state, {"inputs": {key: value for key, value in inputs.items() if key != "training.focal_gamma"}})
     assert done(tmp_path) == []
     with pytest.raises(UserError, match=r"started with other settings: training\.focal_gamma was 2\.0 \(not a setting"):
@@ -133,8 +133,8 @@ def test_a_key_without_a_default_counts_as_changed():
 
 def test_a_bundle_is_made_again_only_where_a_setting_of_it_changed(tmp_path):
     job = job_of(tmp_path)
-    job.run.model("tl").parent.mkdir(parents=True)
-    job.run.model("tl").write_bytes(b"weights")
+    job.folder.model("tl").parent.mkdir(parents=True)
+    job.folder.model("tl").write_bytes(b"weights")
     now = made_of(job, "tl")
     defaults = type(job.config.export)().model_dump(mode="json")
     before = {key: value for key, value in now.items() if key != "int8_val_images"}

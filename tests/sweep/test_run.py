@@ -31,7 +31,7 @@ def _without_table(monkeypatch):
 def test_every_point_lands_in_a_folder_named_by_what_it_sets(tmp_path):
     words = {"weights": "none", "settings": ("tl.epochs=2", "latency.calls=9", "runtime.tensorboard=false")}
     plan = plan_sweep(request(tmp_path, **words))
-    roots = [task.job.run.root for task in plan.tasks(plan.sweep.points)]
+    roots = [task.job.folder.root for task in plan.tasks(plan.sweep.points)]
     assert roots[1] == (
         tmp_path / "runs/digits@model.dropout=0.2,model.weights=none,tl.epochs=2,training.batch_size=32/MobileNet/seed0"
     )
@@ -61,7 +61,7 @@ def test_the_command_of_a_run_resolves_to_the_same_run(tmp_path, capsys):
     for line in ("zoom: [-0.2, 0.1]", "unfreeze: all", "alpha: 0.5", "batch_size: 8", "epochs: 2", "weights: none"):
         assert f"  {line}  #" in shown
     assert shown.count("enabled: false") == 3
-    assert words[words.index("--variant") + 1] == task.job.folder.root.name.removeprefix("digits@")
+    assert words[words.index("--variant") + 1] == task.job.experiment_folder.root.name.removeprefix("digits@")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_an_unknown_experiment_names_the_file(tmp_path):
 @pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_ready_sweep_resolves(path):
     plan = plan_sweep(SweepRequest(str(path)))
-    assert len({task.job.run.root for task in plan.tasks(plan.sweep.points or (corner(plan),))}) == max(
+    assert len({task.job.folder.root for task in plan.tasks(plan.sweep.points or (corner(plan),))}) == max(
         1, len(plan.sweep.points)
     )
 
@@ -131,7 +131,7 @@ def test_a_finished_sweep_has_its_table_figures_and_page(tmp_path):
         assert float(row["test_top1"]) == run.right.mean()
         assert float(row["val_top1"]) == run.val_score
         assert float(row["seconds"]) == 8.0
-        assert row["runs"] == str(task.job.run.root)
+        assert row["runs"] == str(task.job.folder.root)
     assert [row["baseline"] for row in rows] == ["True", "False", "False", "False"]
     assert [row["p_holm"] == "" for row in rows] == [True, False, False, False]
     for key in ("model.dropout", "training.batch_size"):
@@ -212,9 +212,9 @@ def test_a_first_run_that_is_refused_stops_the_sweep(tmp_path):
 def test_the_audit_of_the_same_images_is_made_once(tmp_path):
     class Auditing(FakeRunner):
         def __call__(self, job):
-            if not job.folder.audit.is_file():
+            if not job.experiment_folder.audit.is_file():
                 self.audited = [*getattr(self, "audited", []), job.config.dataset.fraction]
-                write_text(job.folder.audit, "{}")
+                write_text(job.experiment_folder.audit, "{}")
             return super().__call__(job)
 
     runner = Auditing()
@@ -227,7 +227,7 @@ def test_expected_seconds_go_by_the_model_where_it_is_known(tmp_path):
     jobs = [task.job for task in plan.tasks(plan.sweep.points[:1])]
     assert expected_seconds(jobs, ["MobileNet"]) is None
     for job, seconds in zip(jobs[:3], (10.0, 100.0, 20.0), strict=True):
-        write_json(job.run.timing, {"seconds": seconds})
+        write_json(job.folder.timing, {"seconds": seconds})
     models = [job.backbone.name for job in jobs]
     assert models == ["MobileNet", "VGG16", "MobileNet", "VGG16"]
     assert expected_seconds(jobs, ["MobileNet", "VGG16", "VGG16"]) == 15 + 100 + 100
@@ -266,7 +266,7 @@ def test_names_cannot_become_markup(tmp_path):
 def test_the_final_phase_is_the_best_on_val_among_those_asked_for(tmp_path):
     plan = plan_sweep(request(tmp_path, "grid: {model.dropout: [0.2]}\n", phase="ft"))
     job = plan.job(plan.sweep.points[0], "MobileNet", 0)
-    make_training(job.run, (("tl", 4.0), ("ft", 0.5)))
+    make_training(job.folder, (("tl", 4.0), ("ft", 0.5)))
     run = point_run(0, job)
     assert run.phase == "tl"
     assert run.seconds == 16.0  # of both

@@ -12,7 +12,7 @@ from keras_bench.config import load_experiment, parse_setting
 from keras_bench.console import Log
 from keras_bench.runs.folders import run_folder
 from keras_bench.runs.history import read_history
-from keras_bench.training.fit import Phase, fit_phase
+from keras_bench.training.fit import Examples, FitPlan, fit_phase
 from keras_bench.training.resume import find_state
 from keras_bench.workflow.plan import Probe, _print_phase
 
@@ -47,12 +47,12 @@ def fit(folder, batch_size, accumulation_steps, *settings, log=None):
     ]  # fmt: skip
     config = load_experiment("digits").resolve("MobileNet", [parse_setting(text) for text in texts])
     portion = config.training.portion_size
-    phase = Phase("scratch", config, BACKBONES["MobileNet"], -(-24 // portion), (3, 9, 4, 8), inputs={})
+    phase = FitPlan("scratch", config, BACKBONES["MobileNet"], -(-24 // portion), (3, 9, 4, 8), inputs={})
     run = run_folder(folder, "test", "MobileNet", 0)
     run.phase("scratch").mkdir(parents=True, exist_ok=True)
     model = small_model()
     epoch = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(portion)
-    fit_phase(model, phase, run, lambda start: epoch.repeat(), VALIDATION, log or Log())
+    fit_phase(model, phase, run, Examples(None, lambda start: epoch.repeat(), VALIDATION), log or Log())
     return model, run
 
 

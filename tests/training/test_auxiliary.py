@@ -17,8 +17,10 @@ from keras_bench.models.split import split_frozen
 from keras_bench.runs.folders import run_folder
 from keras_bench.runs.history import read_history
 from keras_bench.runs.job import Request, resolve
-from keras_bench.training.auxiliary import fit_part, part_to_fit
-from keras_bench.training.fit import Phase, set_phase_of
+from keras_bench.runs.run import Run
+from keras_bench.training.auxiliary import with_asked_auxiliary
+from keras_bench.training.fit import Examples, FitPlan, fit_phase, set_trainable
+from keras_bench.training.phase import checkpoint_of, keep_whole_model
 from tests.models.test_auxiliary import IMAGES, LABELS, cross_entropies, small_model
 
 EXAMPLES = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(3)
@@ -59,18 +61,30 @@ def make_job(out, *settings):
     return replace(resolve(request), backbone=ROW)
 
 
+def plan_of(job, phase="ft"):
+    return FitPlan(phase, job.config, ROW, steps=2, class_counts=(1, 1, 1), inputs={})
+
+
+def fit_examples(job, model, examples, log):
+    """As `train_phase` does it."""
+    run, plan = Run(job, None, log), plan_of(job)
+    fitted = with_asked_auxiliary(run, plan, model, examples.part)
+    outcome = fit_phase(fitted, checkpoint_of(run, plan, fitted is model), job.folder, examples, log)
+    keep_whole_model(run, "ft", model, fitted)
+    return outcome
+
+
 def fit(job, log):
-    phase = Phase("ft", job.config, ROW, steps=2, class_counts=(1, 1, 1), inputs={})
-    job.run.phase("ft").mkdir(parents=True, exist_ok=True)
+    job.folder.phase("ft").mkdir(parents=True, exist_ok=True)
     model = small_model()
-    return fit_part(job, phase, model, model, lambda start: EXAMPLES.repeat(), EXAMPLES, log)
+    return fit_examples(job, model, Examples(model, lambda start: EXAMPLES.repeat(), EXAMPLES), log)
 
 
 @pytest.mark.parametrize(("phase", "unfreeze"), [("tl", "all"), ("ft", 1)])
 def test_where_nothing_before_it_trains_it_is_left_out_and_the_run_says_so(tmp_path, phase, unfreeze):
     job, log = make_job(tmp_path, f"ft.unfreeze={unfreeze}"), Lines()
     model = small_model()
-    assert part_to_fit(job, Phase(phase, job.config, ROW, 2, (1, 1, 1), {}), model, model, log) is model
+    assert with_asked_auxiliary(Run(job, None, log), plan_of(job, phase), model, model) is model
     assert log.shown == [f"{phase}: without the auxiliary classifier; nothing up to branch trains, so it cannot help"]
 
 
@@ -78,7 +92,7 @@ def test_where_nothing_before_it_trains_it_is_left_out_and_the_run_says_so(tmp_p
 def test_where_it_helps_it_trains_and_the_run_says_so(tmp_path, phase, unfreeze):
     job, log = make_job(tmp_path, f"ft.unfreeze={unfreeze}"), Lines()
     model = small_model()
-    fitted = part_to_fit(job, Phase(phase, job.config, ROW, 2, (1, 1, 1), {}), model, model, log)
+    fitted = with_asked_auxiliary(Run(job, None, log), plan_of(job, phase), model, model)
     assert fitted.auxiliary_weight == 0.4
     # 5 channels come in; the convolutions have 128 and 768, each BatchNorm 4 numbers a channel; 4 classes.
     own = 5 * 128 + 4 * 128 + 25 * 128 * 768 + 4 * 768 + 768 * 4 + 4
@@ -98,14 +112,14 @@ def test_an_interrupted_phase_goes_on_and_keeps_the_weights_of_the_plain_model(t
     assert "weight 0.4" in log.shown[0]
     assert log.shown[1] == "ft: continuing after epoch 2, where it was interrupted"
     assert (outcome.best_epoch, outcome.epochs) == (expected.best_epoch, expected.epochs)
-    rows, cut_rows = (read_history(job.run.history("ft")) for job in (whole, cut))
+    rows, cut_rows = (read_history(job.folder.history("ft")) for job in (whole, cut))
     for ours, theirs in zip(cut_rows, rows, strict=True):
         for name in ("loss", "val_loss", "val_cross_entropy", "val_top1"):
             assert ours[name] == pytest.approx(theirs[name], rel=1e-4)
     best = rows[expected.best_epoch - 1]
     for job in (whole, cut):
         plain = small_model()
-        plain.load_weights(job.run.best_weights("ft"))
+        plain.load_weights(job.folder.best_weights("ft"))
         assert cross_entropies(plain.predict(IMAGES, verbose=0), 0).mean() == pytest.approx(
             best["val_cross_entropy"], rel=1e-4
         )
@@ -113,15 +127,14 @@ def test_an_interrupted_phase_goes_on_and_keeps_the_weights_of_the_plain_model(t
 
 def test_behind_a_frozen_part_it_trains_on_features_and_the_whole_model_is_kept(tmp_path):
     job, log, model = make_job(tmp_path, "ft.unfreeze=2", "ft.epochs=1"), Lines(), small_model()
-    phase = Phase("ft", job.config, ROW, steps=2, class_counts=(1, 1, 1), inputs={})
-    set_phase_of(model, phase)
+    set_trainable(model, plan_of(job))
     frozen, rest = split_frozen(model)
     features = tf.data.Dataset.from_tensor_slices((frozen(IMAGES), LABELS)).batch(3)
-    fit_part(job, phase, model, rest, lambda start: features.repeat(), features, log)
+    fit_examples(job, model, Examples(rest, lambda start: features.repeat(), features), log)
     assert "with an auxiliary classifier behind branch" in log.shown[0]
-    (row,) = read_history(job.run.history("ft"))
+    (row,) = read_history(job.folder.history("ft"))
     plain, start = small_model(), small_model()
-    plain.load_weights(job.run.best_weights("ft"))
+    plain.load_weights(job.folder.best_weights("ft"))
     assert cross_entropies(plain.predict(IMAGES, verbose=0), 0).mean() == pytest.approx(
         row["val_cross_entropy"], rel=1e-4
     )

@@ -1,32 +1,28 @@
 """The benchmark of cached views: what its seeds share, and the error it reports."""
 
-from dataclasses import dataclass
-
 import pytest
 
 from benchmarks import cached_accuracy
 from benchmarks.cached_accuracy import FRESH, Bench, draw_of, keep
+from keras_bench.console import Log
+from keras_bench.runs.data import load_data, open_data
 from keras_bench.runs.job import Request, resolve
-
-
-@dataclass(frozen=True)
-class Stream:
-    seed: int
+from keras_bench.runs.run import Run
 
 
 def test_each_seed_draws_views_of_its_own(monkeypatch, tmp_path):
     asked = []
 
-    def noting(job, phase, _data, _weights, frozen, pipeline, _log):
-        asked.append((job.request.seed, pipeline.seed, phase, frozen))
+    def noting(run, phase, frozen):
+        asked.append((run.job.request.seed, run.pipeline.seed, phase, frozen))
 
     monkeypatch.setattr(cached_accuracy, "compute_features", noting)
-    bench = Bench(
-        resolve(Request("digits", "MobileNet", "tl", out=tmp_path)), None, None, Stream(0), "frozen", None, None
-    )
+    job = resolve(Request("digits", "MobileNet", "tl", out=tmp_path))
+    data = load_data(job, *open_data(job, Log()), Log())
+    bench = Bench(Run(job, data, Log()), "frozen", None)
     draws = [draw_of(bench, seed) for seed in (0, 5)]
     assert asked == [(0, 0, "tl", "frozen"), (5, 5, "tl", "frozen")]
-    assert [(draw.job.request.seed, draw.pipeline.seed) for draw in draws] == [(0, 0), (5, 5)]
+    assert [(draw.run.job.request.seed, draw.run.pipeline.seed) for draw in draws] == [(0, 0), (5, 5)]
 
 
 def test_the_error_is_that_of_the_mean_difference_within_a_seed(monkeypatch, capsys):

@@ -14,12 +14,12 @@ from keras_bench.models.build import ModelSpec, build_backbone
 from keras_bench.models.split import network_digest, split_frozen
 from keras_bench.runs import data as prepare
 from keras_bench.runs.job import Request, resolve
-from keras_bench.runs.run import build_pipeline
+from keras_bench.runs.run import Run
 from keras_bench.runs.weights import InitialWeights
 from keras_bench.training import cached_features as features
 from keras_bench.training.feature_store import Stored, entries, entry_for
-from keras_bench.training.fit import Phase, set_phase_of
-from keras_bench.training.phase import starting_model
+from keras_bench.training.fit import set_trainable
+from keras_bench.training.phase import fit_plan, starting_model
 
 RECIPE = ("model.alpha=0.25", "dataset.limit_per_class=20", "tl.views=2", "dataset.image_size=32")
 RANDOM = InitialWeights(None, "none", "random weights")
@@ -42,11 +42,12 @@ def data(tmp_path_factory):
 def cached(data, *settings, change=lambda model: None):
     """Return the features of a run's frozen part."""
     job = resolve(Request("digits", "MobileNet", "tl", None, "none", settings=(*RECIPE, *settings)))
-    model = starting_model(job, data, RANDOM, None)
+    run = Run(job, data, Log(), RANDOM)
+    model = starting_model(run, None)
     change(model)
-    set_phase_of(model, Phase("tl", job.config, job.backbone, 1, (1,) * 10, {}))
+    set_trainable(model, fit_plan(run, "tl"))
     frozen, _ = split_frozen(model)
-    return features.compute_features(job, "tl", data, RANDOM, frozen, build_pipeline(job, data), Log())
+    return features.compute_features(run, "tl", frozen)
 
 
 @pytest.fixture

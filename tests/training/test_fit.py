@@ -17,7 +17,7 @@ from keras_bench.models.build import ModelSpec, build_model
 from keras_bench.runs.folders import run_folder
 from keras_bench.runs.history import read_history
 from keras_bench.training.callbacks import AtomicCheckpoint, DivergedError, StopOnNonFinite
-from keras_bench.training.fit import Phase, fit_phase
+from keras_bench.training.fit import Examples, FitPlan, fit_phase
 from keras_bench.training.resume import find_state
 
 ROW = BACKBONES["MobileNet"]
@@ -50,7 +50,7 @@ def make_phase(*settings):
         "runtime.save_state_seconds=0",
     ]
     config = load_experiment("digits").resolve("MobileNet", [parse_setting(text) for text in (*texts, *settings)])
-    return Phase("tl", config, ROW, steps=3, class_counts=(1, 1, 1), inputs={"seed": 0})
+    return FitPlan("tl", config, ROW, steps=3, class_counts=(1, 1, 1), inputs={"seed": 0})
 
 
 def make_model():
@@ -87,7 +87,7 @@ def epoch_by_epoch(start):
 def run_phase(folder, phase, log=None, training=stream):
     run = run_folder(folder, "test", "MobileNet", 0)
     run.phase("tl").mkdir(parents=True, exist_ok=True)
-    return run, fit_phase(make_model(), phase, run, training, VALIDATION, log or Log())
+    return run, fit_phase(make_model(), phase, run, Examples(None, training, VALIDATION), log or Log())
 
 
 def test_the_best_epoch_is_kept_and_history_tells_why(tmp_path):
@@ -142,7 +142,7 @@ def test_the_two_monitors_keep_different_epochs(tmp_path, imbalance, kept):
     )
     run = run_folder(tmp_path, "test", "MobileNet", 0)
     run.phase("tl").mkdir(parents=True)
-    outcome = fit_phase(model_whose_features_vary(), phase, run, changing_labels, validation, Log())
+    outcome = fit_phase(model_whose_features_vary(), phase, run, Examples(None, changing_labels, validation), Log())
     rows = read_history(run.history("tl"))
     assert [row["val_top1"] for row in rows] == pytest.approx([5 / 7, 6 / 7])
     assert [row["val_balanced_accuracy"] for row in rows] == pytest.approx([(4 / 6 + 1) / 2, 1 / 2])
@@ -206,7 +206,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_says_where(tmp_path):
     with pytest.raises(
         DivergedError, match=r"became nan in phase tl, epoch 1, (step 3|validation); .*--set tl.learning_rate=1e-5"
     ):
-        fit_phase(make_model(), make_phase(), run, lambda start: data, VALIDATION, Log())
+        fit_phase(make_model(), make_phase(), run, Examples(None, lambda start: data, VALIDATION), Log())
     watcher = StopOnNonFinite("ft")
     watcher.set_model(make_model())
     watcher.on_epoch_begin(1)

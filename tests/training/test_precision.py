@@ -11,7 +11,7 @@ from keras_bench.lr_find.range_test import search_rate
 from keras_bench.runs.folders import run_folder
 from keras_bench.runs.history import read_history
 from keras_bench.training.callbacks import DivergedError
-from keras_bench.training.fit import fit_phase
+from keras_bench.training.fit import Examples, fit_phase
 from keras_bench.training.precision import describe_tf32, training_precision, trains_in_tf32
 from tests.tf32 import allow, allowed, rounded
 from tests.training.test_fit import IMAGES, LABELS, VALIDATION, make_phase
@@ -40,7 +40,9 @@ def lively_model():
 def fit(folder, phase, model=None, training=AGAIN_AND_AGAIN, validation=VALIDATION):
     run = run_folder(folder, "test", "MobileNet", 0)
     run.phase("tl").mkdir(parents=True, exist_ok=True)
-    return run, fit_phase(model or lively_model(), phase, run, lambda start: training, validation, Log())
+    return run, fit_phase(
+        model or lively_model(), phase, run, Examples(None, lambda start: training, validation), Log()
+    )
 
 
 def cross_entropy(model, tf32):

@@ -14,7 +14,7 @@ from keras_bench.files import link_or_copy
 from keras_bench.runs.folders import run_folder
 from keras_bench.runs.history import read_history
 from keras_bench.training import resume
-from keras_bench.training.fit import fit_phase
+from keras_bench.training.fit import Examples, fit_phase
 from keras_bench.training.resume import find_state
 from tests.training.test_fit import IMAGES, LABELS, VALIDATION, InterruptedLog, make_phase, stream
 
@@ -70,7 +70,7 @@ def interrupted(request, tmp_path, monkeypatch):
         phase = replace(phase, checkpoint=checkpoint)
     monkeypatch.setattr(resume, "time", Clock())
     with pytest.raises(KeyboardInterrupt):
-        fit_phase(make_model(), phase, run, stream, VALIDATION, InterruptedLog(5))
+        fit_phase(make_model(), phase, run, Examples(None, stream, VALIDATION), InterruptedLog(5))
     losses = [row["val_cross_entropy"] for row in read_history(run.history("tl"))]
     assert find_state(run.state("tl")).epochs == 1
     assert losses.index(min(losses)) > 0
@@ -94,7 +94,7 @@ def check_agreement(run, checkpoint, outcome):
 
 def test_the_kept_weights_are_of_the_best_epoch_though_a_later_one_had_replaced_them(interrupted):
     run, phase, checkpoint = interrupted
-    outcome = fit_phase(make_model(), phase, run, misleading, VALIDATION, Log())
+    outcome = fit_phase(make_model(), phase, run, Examples(None, misleading, VALIDATION), Log())
     assert outcome.best_epoch == 1
     check_agreement(run, checkpoint, outcome)
 
@@ -103,7 +103,7 @@ def test_the_kept_weights_are_of_the_best_epoch_though_a_later_one_had_replaced_
 def test_missing_or_damaged_best_weights_come_back_from_beside_the_state(interrupted, damage):
     run, phase, checkpoint = interrupted
     damage(checkpoint)
-    outcome = fit_phase(make_model(), phase, run, misleading, VALIDATION, Log())
+    outcome = fit_phase(make_model(), phase, run, Examples(None, misleading, VALIDATION), Log())
     assert outcome.best_epoch == 1
     check_agreement(run, checkpoint, outcome)
 
@@ -113,7 +113,7 @@ def test_where_the_best_weights_are_lost_the_phase_starts_over_and_says_so(inter
     cut_short(find_state(run.state("tl")).best)
     checkpoint.unlink()
     log = Lines()
-    outcome = fit_phase(make_model(), phase, run, stream, VALIDATION, log)
+    outcome = fit_phase(make_model(), phase, run, Examples(None, stream, VALIDATION), log)
     (warning,) = log.warned
     assert "tl: starts over: it was interrupted after epoch 1, but" in warning
     assert checkpoint.name in warning
@@ -127,7 +127,7 @@ def test_a_state_of_an_earlier_version_counts_unless_the_weights_are_of_a_later_
     del tree["best_sha256"]
     path.write_text(json.dumps(tree))
     log = Lines()
-    check_agreement(run, checkpoint, fit_phase(make_model(), phase, run, stream, VALIDATION, log))
+    check_agreement(run, checkpoint, fit_phase(make_model(), phase, run, Examples(None, stream, VALIDATION), log))
     assert "starts over" in log.warned[0]
 
 
@@ -140,7 +140,7 @@ def test_what_an_earlier_version_kept_counts_where_history_says_that_it_is_of_th
     os.replace(path.with_suffix(".best.weights.h5"), checkpoint)
     resume.drop_later_rows(run.history("tl"), 1)
     log = Lines()
-    outcome = fit_phase(make_model(), phase, run, misleading, VALIDATION, log)
+    outcome = fit_phase(make_model(), phase, run, Examples(None, misleading, VALIDATION), log)
     assert log.warned == []
     assert outcome.best_epoch == 1
     check_agreement(run, checkpoint, outcome)

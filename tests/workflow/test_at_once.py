@@ -36,8 +36,8 @@ def test_an_audit_that_another_process_makes_meanwhile_is_used(image_folder, tmp
         raise AssertionError("audited twice")
 
     monkeypatch.setattr("keras_bench.audit.inspect.audit_images", never)
-    with waiting(job.folder.lock_audit(Log()), prepare.audit_data, job, data):
-        write_json(job.folder.audit, theirs.to_json())
+    with waiting(job.experiment_folder.lock_audit(Log()), prepare.audit_data, job, data):
+        write_json(job.experiment_folder.audit, theirs.to_json())
     assert "warning: seen by the other process" in capsys.readouterr().out
 
 

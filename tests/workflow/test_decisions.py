@@ -16,8 +16,9 @@ from keras_bench.evaluation.predictions import Predictions
 from keras_bench.files import write_bytes, write_json
 from keras_bench.runs.folders import run_folder, sweep_folder
 from keras_bench.runs.job import Request, resolve
+from keras_bench.runs.run import Run
 from keras_bench.sweep.plan import plan_sweep
-from keras_bench.workflow.final import finish_run
+from keras_bench.workflow.final import choose_final_phase
 from tests.made import make_run, make_training
 from tests.made_sweep import FakeRunner, request, sweep
 
@@ -123,13 +124,13 @@ def test_the_final_phase_is_best_in_what_chose_the_epochs(tmp_path, monkeypatch,
     monkeypatch.setattr("keras_bench.workflow.final._draw_samples", lambda *_: None)
     weights = ("model.weights=none", "model.alpha=0.25")
     job = resolve(Request("digits", "MobileNet", "ft", out=tmp_path, settings=(*weights, *settings)))
-    make_training(job.run, [(phase, 1.0) for phase in ("tl", "ft")], names=NAMES)
-    give(job.run, "tl", SMALL)
-    give(job.run, "ft", LARGE)
-    finish_run(job, None, Log())
-    content = json.loads(job.run.run.read_text())
+    make_training(job.folder, [(phase, 1.0) for phase in ("tl", "ft")], names=NAMES)
+    give(job.folder, "tl", SMALL)
+    give(job.folder, "ft", LARGE)
+    choose_final_phase(Run(job, None, Log()))
+    content = json.loads(job.folder.run.read_text())
     assert (content["final_phase"], content["chosen_by"]) == (final, chosen_by)
-    assert job.run.chosen_by() == chosen_by.removeprefix("val ")
+    assert job.folder.chosen_by() == chosen_by.removeprefix("val ")
 
 
 class Specialists(FakeRunner):
@@ -137,7 +138,7 @@ class Specialists(FakeRunner):
 
     def __call__(self, job):
         code = super().__call__(job)
-        give(job.run, job.phases[-1], LARGE if job.config.model.dropout == 0.2 else SMALL)
+        give(job.folder, job.phases[-1], LARGE if job.config.model.dropout == 0.2 else SMALL)
         return code
 
 

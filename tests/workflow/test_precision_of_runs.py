@@ -16,7 +16,7 @@ from keras_bench.models.start import start_tensorflow
 from keras_bench.models.weights import load_model
 from keras_bench.runs.data import load_data, open_data
 from keras_bench.runs.job import Request, resolve
-from keras_bench.runs.run import build_pipeline
+from keras_bench.runs.run import Run
 from keras_bench.training import phase as stages
 from keras_bench.training.feature_store import entries
 from keras_bench.workflow import parts as post
@@ -51,7 +51,7 @@ def request_of(out, weights, phase="ft"):
 
 
 def images_of(job, data, positions):
-    return np.concatenate([np.asarray(images) for images, _ in build_pipeline(job, data).evaluation(positions)])
+    return np.concatenate([np.asarray(images) for images, _ in Run(job, data, Log()).pipeline.evaluation(positions)])
 
 
 @pytest.mark.slow
@@ -75,8 +75,8 @@ def test_nothing_that_is_reported_is_rounded(emulated_tf32, weights, tmp_path, m
         return converted
 
     monkeypatch.setattr(post, "explain_run", noted("explanations", post.explain_run))
-    monkeypatch.setattr(stages, "_fit", noted("fit", stages._fit))
-    monkeypatch.setattr(stages, "_evaluate", noted("evaluation", stages._evaluate))
+    monkeypatch.setattr(stages, "fit_phase", noted("fit", stages.fit_phase))
+    monkeypatch.setattr(stages, "evaluate", noted("evaluation", stages.evaluate))
     monkeypatch.setattr(convert, "to_onnx", as_keras_has_it(convert.to_onnx))
     allow(True)  # as TensorFlow starts
     request = request_of(tmp_path / "out", weights)
@@ -95,9 +95,9 @@ def test_nothing_that_is_reported_is_rounded(emulated_tf32, weights, tmp_path, m
         assert verification["agreement"]["max_difference"] < 1e-4
     check_features(job, data, emulated_tf32)
     for environment in (
-        json.loads(job.run.environment.read_text()),
-        job.run.read_result("tl").environment,
-        job.run.read_result("ft").environment,
+        json.loads(job.folder.environment.read_text()),
+        job.folder.read_result("tl").environment,
+        job.folder.read_result("ft").environment,
     ):
         assert environment["tf32"] == {"training": True, "evaluation": False}
 
@@ -111,9 +111,9 @@ def test_tensorflow_starts_in_full_float32(emulated_tf32):
 def test_a_dry_run_times_steps_as_training_would_run_them(emulated_tf32, weights, tmp_path, monkeypatch):
     seen = []
 
-    def noted(job, phase, data, log):
+    def noted(run, phase):
         before = len(emulated_tf32.seen)
-        probe = probe_phase(job, phase, data, log)
+        probe = probe_phase(run, phase)
         seen.extend(emulated_tf32.seen[before:])
         return probe
 
@@ -129,9 +129,9 @@ def test_a_dry_run_times_steps_as_training_would_run_them(emulated_tf32, weights
 
 def check_predictions(job, data, phase, emulated):
     """Saved probabilities are those of the model as Keras has it, and rounded ones would be too far from them."""
-    model = load_model(job.run.model(phase))
+    model = load_model(job.folder.model(phase))
     for split in ("val", "test"):
-        saved = Predictions.from_npz(job.run.predictions(phase, split))
+        saved = Predictions.from_npz(job.folder.predictions(phase, split))
         images = images_of(job, data, positions_by_id(data.index, saved.ids))
         with emulated.converting():
             exact = np.asarray(model(images, training=False))
@@ -144,12 +144,12 @@ def check_predictions(job, data, phase, emulated):
 
 def check_features(job, data, emulated):
     """So are cached features."""
-    model = load_model(job.run.model("tl"))
+    model = load_model(job.folder.model("tl"))
     set_phase(model, job.backbone, "tl")
     frozen, _ = split_frozen(model)
     found = entries()
     assert len(found) == 3  # two views of the training images, and validation
-    pipeline = build_pipeline(job, data)
+    pipeline = Run(job, data, Log()).pipeline
     for entry in found:
         about = entry.read_facts()["about"]
         images = np.concatenate(
