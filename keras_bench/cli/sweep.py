@@ -2,7 +2,8 @@
 
 import argparse
 
-from keras_bench.cli.options import PHASES, Verbs, add_data, add_out, add_some_models, add_verb, at_least
+from keras_bench.cli.options import PHASES, Verbs, add_data, add_out, add_some_models, add_verb
+from keras_bench.errors import UserError
 
 
 def add_to(verbs: Verbs) -> None:
@@ -33,7 +34,8 @@ def handle(arguments: argparse.Namespace) -> int:
     from keras_bench.sweep.run import checked_plan, run_sweep
 
     for seed in arguments.seeds or ():
-        at_least("--seed", seed, 0)
+        if seed < 0:
+            raise UserError(f"--seed: expected whole numbers of at least 0, received {seed}")
     requests = [
         SweepRequest(
             sweep=sweep,

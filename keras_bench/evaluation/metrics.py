@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import f1_score, recall_score, roc_auc_score
 
 from keras_bench.evaluation.predictions import Predictions
 
@@ -39,6 +38,8 @@ def compute_metrics(predictions: Predictions) -> SplitMetrics:
 
     Macro averages run over all K classes, absent ones included as scikit-learn's `zero_division=0` has it.
     """
+    from sklearn.metrics import f1_score, recall_score  # takes a second to load; run folders are read without it
+
     labels, probabilities = predictions.labels, predictions.probabilities.astype(np.float64)
     classes = np.arange(probabilities.shape[1])
     answers = probabilities.argmax(axis=1)
@@ -71,6 +72,8 @@ def in_top_k(labels: np.ndarray, probabilities: np.ndarray, k: int) -> np.ndarra
 
 def macro_auc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
     """Return the mean one-vs-rest area under the ROC curve, or None where a class has no image or all of them."""
+    from sklearn.metrics import roc_auc_score
+
     counts = np.bincount(labels, minlength=probabilities.shape[1])
     if (counts == 0).any() or (counts == len(labels)).any():
         return None

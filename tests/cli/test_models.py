@@ -7,7 +7,7 @@ import pytest
 from keras_bench.backbones.facts import Facts
 from keras_bench.backbones.table import BACKBONES
 from keras_bench.cli.main import main
-from keras_bench.cli.models import NUMBERS, TEXTS, Row, passes, sort_rows
+from keras_bench.cli.models_table import NUMBERS, TEXTS, Row, passes, sort_rows
 from keras_bench.errors import UserError
 
 SMALL = Row(BACKBONES["MobileNetV3Small"], Facts(68.1, None, "docstring", 1_000_000, 60_000_000, 125_000_000), "here")

@@ -179,10 +179,10 @@ def test_a_run_that_is_no_longer_current_gets_its_process(tmp_path):
     sweep(request(tmp_path), FakeRunner())
     plan = plan_sweep(request(tmp_path))
     jobs = [task.job for task in plan.tasks(plan.sweep.points)]
-    changed = json.loads(jobs[1].run.result("tl").read_text())
+    changed = json.loads(jobs[1].folder.result("tl").read_text())
     changed["inputs"]["tl.epochs"] = 99
-    write_json(jobs[1].run.result("tl"), changed)
-    jobs[2].run.cost.unlink()
+    write_json(jobs[1].folder.result("tl"), changed)
+    jobs[2].folder.cost.unlink()
     runner = FakeRunner()
     sweep(request(tmp_path), runner)
     assert [call[:2] for call in runner.calls] == [(0.2, 16), (0.2, 32), (0.4, 16)]

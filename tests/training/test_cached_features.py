@@ -22,7 +22,6 @@ from keras_bench.models.split import split_frozen
 from keras_bench.runs.folders import run_folder
 from keras_bench.runs.job import Request, resolve
 from keras_bench.training import cached_features as features_job
-from keras_bench.training.cached_features import views_of
 from keras_bench.training.feature_extraction import feature_stream, ordered_stream
 from keras_bench.training.feature_store import entries, entry_for, evict, extract
 
@@ -118,8 +117,8 @@ def test_onnx_runtime_gives_the_features_keras_gives(unfreeze):
 
 def test_images_that_nothing_changes_have_one_view():
     settings = ("tl.views=3", *WITHOUT_AUGMENTATION[1::2])
-    assert views_of(resolve(Request("digits", "MobileNet", "tl", settings=settings)), "tl") == 1
-    assert views_of(resolve(Request("digits", "MobileNet", "tl", settings=settings[:1])), "tl") == 3
+    assert resolve(Request("digits", "MobileNet", "tl", settings=settings)).config.views_of("tl") == 1
+    assert resolve(Request("digits", "MobileNet", "tl", settings=settings[:1])).config.views_of("tl") == 3
 
 
 def test_validation_features_come_once_and_in_order():

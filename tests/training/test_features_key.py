@@ -112,7 +112,7 @@ def test_precision_and_weights_and_the_graph_each_change_every_key(keys):
 
 def test_augmentation_changes_the_keys_of_views_only(keys, monkeypatch):
     first = keys()
-    monkeypatch.setattr("keras_bench.data.augmentation.VERSION", 1000)
+    monkeypatch.setattr("keras_bench.training.cached_features.AUGMENTATION_VERSION", 1000)
     plain, view, val = keys()
     assert (plain, val) == (first[0], first[2])
     assert view != first[1]

@@ -46,7 +46,7 @@ def test_the_images_that_the_first_process_explains_are_those_of_the_second(tmp_
     test = Predictions.from_npz(run.predictions("tl", "test"))
     folder = experiment_folder(tmp_path, "made")
     config = SimpleNamespace(explain=SimpleNamespace(images=5, seed=0))
-    job = SimpleNamespace(config=config, folder=folder, run=run)
+    job = SimpleNamespace(config=config, experiment_folder=folder, folder=run)
     log = WaitingLog()
     rows, drawn = choose_images(job, test, log)
     assert not log.waits.is_set()

@@ -205,7 +205,7 @@ def test_an_ensemble_is_held_against_the_member_that_is_best_in_what_decided(tmp
         made(tmp_path, "MobileNet", SMALL, chosen_by)
         made(tmp_path, "VGG16", LARGE)
         jobs = [
-            replace(resolve(Request("digits", model, "tl", out=tmp_path, settings=("model.weights=none",))), run=run)
+            replace(resolve(Request("digits", model, "tl", out=tmp_path, settings=("model.weights=none",))), folder=run)
             for model in ("MobileNet", "VGG16")
             for run in [run_folder(tmp_path, "made", model, 0)]
         ]
