@@ -1,7 +1,9 @@
 """The tf.data pipeline: decoded pixels in, one resize, augmentation on train only, batches out."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -117,8 +119,12 @@ class Pipeline:
         signature = tf.TensorSpec((self.image_size, self.image_size, 3), tf.float32)
         return tf.map_fn(one, batch, fn_output_signature=signature)
 
+    @cached_property
+    def _resizing(self) -> keras.layers.Resizing:
+        return keras.layers.Resizing(self.image_size, self.image_size, dtype="float32")  # in mixed precision too
+
     def _resize(self, pixels: tf.Tensor) -> tf.Tensor:
-        return tf.image.resize(tf.cast(pixels, tf.float32), (self.image_size, self.image_size))
+        return self._resizing(tf.cast(pixels, tf.float32))  # Resizing rounds integers
 
     def _labels(self, batch: tf.Tensor) -> tf.Tensor:
         labels = tf.gather(tf.constant(self.store.index.labels, tf.int64), batch)

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from keras_bench.config import AugmentationConfig
-from keras_bench.data.augmentation import CHANGES, MOST_CHANGES, MOST_DRAWS, build_augmentation, first_seed_word
+from keras_bench.data.augmentation import build_augmentation
+from keras_bench.data.seeding import CHANGES, MOST_CHANGES, MOST_DRAWS, PositionSeed, first_seed_word
 
 NOTHING = {"horizontal_flip": False, "rotation_degrees": 0, "zoom": (0, 0), "translation": 0}
 SIDE, MIDDLE, SLOPE = 17, 8, 5.0
@@ -142,3 +143,12 @@ def test_seed_words_are_distinct_within_a_seed_and_across_seeds_and_fit_int32():
 def test_a_change_that_draws_too_often_is_refused():
     with pytest.raises(ValueError, match="draw of crop: expected a number from 0 to 3, received 4"):
         first_seed_word(0, "crop", 4)
+
+
+def test_a_layer_that_draws_more_often_than_was_said_is_refused():
+    generator = PositionSeed(2, "crop", "crop")
+    generator.at(tf.constant(7))
+    pairs = [generator.next().numpy().tolist() for _ in range(2)]
+    assert pairs == [[first_seed_word(2, "crop", 0), 7], [first_seed_word(2, "crop", 1), 7]]
+    with pytest.raises(ValueError, match=r"expected 2 draws \(crop, crop\), received one more"):
+        generator.next()

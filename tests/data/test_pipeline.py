@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -5,8 +6,10 @@ from scipy.ndimage import affine_transform
 
 from keras_bench.config import AugmentationConfig, DatasetConfig
 from keras_bench.console import Log
-from keras_bench.data.augmentation import _drawing, _move, build_augmentation
+from keras_bench.data.augmentation import build_augmentation
+from keras_bench.data.layers import RandomAffine
 from keras_bench.data.pipeline import Pipeline
+from keras_bench.data.seeding import CHANGES, MOST_DRAWS, PositionSeed, first_seed_word
 from keras_bench.data.sources import open_source
 from keras_bench.data.store import ImageStore
 from tests.conftest import digit_image, encoded
@@ -56,6 +59,29 @@ def test_mixed_sizes_are_squashed_one_by_one(image_folder):
     images, _ = next(iter(pipeline.evaluation(np.array([0, 1, 2]))))
     for image, position in zip(images.numpy(), (0, 1, 2), strict=True):
         np.testing.assert_allclose(image, bilinear(pipeline.store.image(position), 24), atol=1e-3)
+
+
+@pytest.fixture(params=["float32", "mixed_bfloat16", "mixed_float16"])
+def precision(request):
+    keras.mixed_precision.set_global_policy(request.param)
+    yield
+    keras.mixed_precision.set_global_policy("float32")
+
+
+def test_the_resize_is_that_of_the_exported_graph_bit_by_bit_in_any_precision(image_folder, precision):
+    """The graph calls tf.image.resize: bilinear, no antialiasing."""
+    rng, pipeline = np.random.default_rng(0), make_pipeline(image_folder)
+    sizes = ((24, 24), (1, 1), (7, 50), (333, 250), (64, 64))
+    batches = [rng.integers(0, 256, (2, *size, 3), np.uint8) for size in sizes]
+    unknown = tf.data.Dataset.from_generator(
+        lambda: (batch[0] for batch in batches), output_signature=tf.TensorSpec((None, None, 3), tf.uint8)
+    ).map(pipeline._resize)
+    for batch, resized in zip(batches, unknown, strict=True):
+        expected = tf.image.resize(tf.cast(batch, tf.float32), (24, 24)).numpy()
+        assert resized.dtype == tf.float32
+        np.testing.assert_array_equal(resized, expected[0])
+        (whole,) = tf.data.Dataset.from_tensors(batch).map(pipeline._resize)
+        np.testing.assert_array_equal(whole, expected)
 
 
 def test_each_training_epoch_is_a_new_shuffle_of_every_image_once(image_folder):
@@ -131,24 +157,24 @@ def test_rotation_zoom_and_shift_are_one_affine_transform(degrees, zoom, shift_x
     if beside_a_gpu:
         monkeypatch.setattr(tf.config, "list_physical_devices", lambda _kind: ["a GPU"])
     image = np.random.default_rng(0).uniform(0, 255, (9, 9, 3)).astype(np.float32)
-    values = iter([1.0, 1.0, np.radians(degrees), zoom - 1.0, shift_x, shift_y])
-
-    def draw(_change, _number, _low, _high):
-        return tf.constant([next(values)], tf.float32)
-
-    found = _move(tf.constant(image[None]), NOTHING, draw).numpy()[0]
+    values = {"angle": np.radians(degrees), "zoom": zoom, "shift_x": shift_x, "shift_y": shift_y}
+    given = {name: tf.constant([value], tf.float32) for name, value in {"flip_x": 1, "flip_y": 1, **values}.items()}
+    found = RandomAffine().transform_images(tf.constant(image[None]), given).numpy()[0]
     np.testing.assert_allclose(found, turned(image, degrees, zoom, shift_x, shift_y), atol=1e-3)
 
 
-def test_values_are_drawn_over_the_whole_range():
-    drawn = []
+def test_values_are_drawn_over_the_whole_range(monkeypatch):
+    drawn, words = [], {first_seed_word(3, name, n): (name, n) for name in CHANGES for n in range(MOST_DRAWS)}
 
-    def noting(change, number, low, high):
-        drawn.append((change, number, low, high))
+    def noting(_shape, low, high, seed, **_):
+        drawn.append((*words[int(seed.next()[0])], low, high))
         return tf.zeros(1)
 
-    config = NOTHING.model_copy(update={"rotation_degrees": 90.0, "zoom": (-0.2, 0.1), "translation": 0.25})
-    _move(tf.zeros((1, 8, 8, 3)), config, noting)
+    layer = RandomAffine(rotation_degrees=90.0, zoom=(-0.2, 0.1), translation=0.25)
+    layer.generator = PositionSeed(3, *RandomAffine.DRAWS)
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.random, "uniform", noting)
+        layer(tf.zeros((1, 8, 8, 3)), training=True)
     assert drawn == [
         ("horizontal_flip", 0, -1.0, 1.0),
         ("vertical_flip", 0, -1.0, 1.0),
@@ -157,7 +183,10 @@ def test_values_are_drawn_over_the_whole_range():
         ("translation", 0, -2.0, 2.0),
         ("translation", 1, -2.0, 2.0),
     ]
-    values = _drawing(3, tf.constant(7), tf.constant(4000))("zoom", 0, -1.0, 3.0).numpy()
+    one_draw = RandomAffine()
+    one_draw.generator = PositionSeed(3, "zoom")
+    one_draw.generator.at(tf.constant(7))
+    values = one_draw.uniform(tf.zeros((4000, 8, 8, 3)), -1.0, 3.0).numpy()
     assert np.histogram(values, 4, (-1, 3))[0].min() > 850
 
 
