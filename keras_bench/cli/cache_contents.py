@@ -27,9 +27,9 @@ def show_cache(log: Log) -> None:
         for row in rows:
             table.add_row(*(Text(str(cell)) for cell in row))
         log.table(table)
-    parts = _parts()
+    parts = cached_parts()
     for part in parts:
-        log.line(f"{part}: {_size(part) / 1e6:,.1f} MB")
+        log.line(f"{part}: {folder_size(part) / 1e6:,.1f} MB")
     log.line(f"cache: {cache_folder()}" + ("" if parts else ", empty"))
 
 
@@ -56,11 +56,11 @@ def clear_cache(log: Log) -> None:
     $KERAS_BENCH_CACHE may name a folder that holds other things too; they stay. So does what another process is making
     at this moment.
     """
-    parts = _parts()
-    before, in_use = sum(map(_size, parts)), 0
+    parts = cached_parts()
+    before, in_use = sum(map(folder_size, parts)), 0
     for part in parts:
         in_use += _clear(part)
-    removed = before - sum(map(_size, _parts()))
+    removed = before - sum(map(folder_size, cached_parts()))
     log.line(f"removed {removed / 1e6:,.1f} MB from {cache_folder()}")
     if in_use:
         log.line(f"left: {in_use} that other processes are making now; the same command removes them later")
@@ -94,11 +94,13 @@ def _remove(paths: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _parts() -> list[Path]:
+def cached_parts() -> list[Path]:
+    """Return the folders of ours that lie in the cache."""
     return [path for name in PARTS if (path := cache_folder() / name).is_dir()]
 
 
-def _size(folder: Path) -> int:
+def folder_size(folder: Path) -> int:
+    """Return the bytes that a folder's files take; one that another process removes meanwhile counts 0."""
     sizes = 0
     for path in folder.rglob("*"):
         with suppress(FileNotFoundError):
