@@ -6,12 +6,26 @@ import traceback
 from collections.abc import Sequence
 
 from keras_bench import __version__
-from keras_bench.cli import audit, cache, ensemble, export, lr_find, models, predict, report, run, suite, sweep, verify
+from keras_bench.cli import (
+    audit,
+    cache,
+    doctor,
+    ensemble,
+    export,
+    lr_find,
+    models,
+    predict,
+    report,
+    run,
+    suite,
+    sweep,
+    verify,
+)
 from keras_bench.cli.options import Parser
 from keras_bench.errors import RunError, UserError, unknown_name
 
 # In the order of --help. Each module has `add_to(verbs)`; a new verb is a module and its name here.
-VERBS = (run, suite, sweep, report, export, verify, predict, ensemble, audit, models, lr_find, cache)
+VERBS = (run, suite, sweep, report, export, verify, predict, ensemble, audit, models, lr_find, cache, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,87 @@
+"""Whether this machine and this installation are fit for runs. It never uses the network."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from keras_bench.cli.cache_contents import cached_parts, folder_size
+from keras_bench.console import Log
+from keras_bench.download import cache_folder
+from keras_bench.environment import usable_cores
+from keras_bench.runs.machine import Check, check_folder, check_memory, check_packages, check_weight_files
+from keras_bench.training.feature_store import Entry, entries
+
+
+def diagnose(out: Path) -> list[Check]:
+    """Look at everything; the last checks start TensorFlow.
+
+    Args:
+        out: the folder of all runs.
+    """
+    return [
+        *check_packages(),
+        Check("cores", f"{usable_cores()} usable"),
+        check_memory(),
+        check_folder("runs", out),
+        check_folder("cache", cache_folder()),
+        *(Check(f"cache: {part.name}", f"{folder_size(part) / 1e6:,.1f} MB") for part in cached_parts()),
+        *(_damaged(entry) for entry in entries() if not _is_whole(entry)),
+        *check_weight_files(),
+        *_check_tensorflow(),
+    ]
+
+
+def print_checks(checks: list[Check], log: Log) -> None:
+    """Print a table of all checks, then a line with the remedy of each problem."""
+    table = Table("", "checked", "", title="keras-bench doctor")
+    for check in checks:
+        table.add_row("problem" if check.remedy else "ok", Text(check.subject), Text(check.value))
+    log.table(table)
+    problems = [check for check in checks if check.remedy]
+    for check in problems:
+        log.line(f"problem: {check.subject}: {check.value}; {check.remedy}")
+    if not problems:
+        log.line("all is well; next: keras-bench run --experiment digits --dry-run")
+
+
+def _is_whole(entry: Entry) -> bool:
+    """Return whether cached features are as long as they were when finished; what was removed just now is."""
+    try:
+        return bool(entry.read_facts()["bytes"] == entry.array.stat().st_size)
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+
+
+def _damaged(entry: Entry) -> Check:
+    value = f"{entry.array} or the .json beside it is damaged"
+    return Check("cache: features", value, "delete both; features are computed again when a run needs them")
+
+
+def _check_tensorflow() -> list[Check]:
+    from keras_bench.models.start import start_tensorflow
+
+    try:
+        devices = start_tensorflow(Log(Console(quiet=True)))
+    except ImportError as error:
+        value = f"cannot be imported ({' '.join(str(error).split())[:120]})"
+        return [Check("TensorFlow", value, "install keras-bench again in a new environment; unset KERAS_BACKEND")]
+    from keras_bench.models.preprocessing import differing_backbones, keras_settings
+
+    checks = [Check("devices", ", ".join(devices) or "CPU, no GPU that TensorFlow sees")]
+    settings = keras_settings()
+    needs_change = settings != ("tensorflow", "channels_last")
+    remedy = "set both to tensorflow and channels_last in keras.json, and unset KERAS_BACKEND" if needs_change else ""
+    checks.append(Check("Keras", f"backend {settings[0]}, image data format {settings[1]}", remedy))
+    if needs_change:
+        return checks
+    differing = differing_backbones()
+    for name, difference in differing.items():
+        value = f"{name}: pixels differ from keras.applications by up to {difference:.2g}"
+        checks.append(
+            Check("preprocessing", value, "install the versions that keras-bench requires before this backbone trains")
+        )
+    return checks if differing else [*checks, Check("preprocessing", "of every backbone as in keras.applications")]

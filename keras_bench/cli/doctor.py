@@ -1,0 +1,28 @@
+"""The verb `doctor`: whether this machine and this installation are fit for runs."""
+
+import argparse
+
+from keras_bench.cli.options import Verbs, add_out, add_verb
+
+
+def add_to(verbs: Verbs) -> None:
+    """Add the verb and its options."""
+    parser = add_verb(
+        verbs,
+        "doctor",
+        handle,
+        "check this machine and this installation",
+        "Check versions, devices, memory, disk, caches, weight files and the preprocessing of every backbone. "
+        "Exit code 1 where something is wrong. Uses no network.",
+    )
+    add_out(parser)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Check, and return 1 where there is a problem."""
+    from keras_bench.cli.diagnosis import diagnose, print_checks
+    from keras_bench.console import Log
+
+    checks = diagnose(arguments.out)
+    print_checks(checks, Log())
+    return 1 if any(check.remedy for check in checks) else 0
