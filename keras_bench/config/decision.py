@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class DecisionMetric(StrEnum):
-    """A metric of SplitMetrics that decides; its value is the attribute's name.
+    """A metric that decides; its value is the metric's name in METRICS.
 
     Val is drawn like train, so where classes differ in size its top-1 is that of the large classes; balanced accuracy,
     the mean recall over classes, counts them alike (Brodersen et al., ICPR 2010).

@@ -11,24 +11,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import stats
 
+from keras_bench.evaluation.bootstrap import ROWS, recall_distribution
 from keras_bench.evaluation.intervals import Interval, PairedTest
-from keras_bench.evaluation.metrics import SMALLEST, compute_metrics, in_top_k
+from keras_bench.evaluation.metrics import METRICS, Estimator, ShareOfImages
 from keras_bench.evaluation.predictions import Predictions
 
 RESAMPLES = 2000
 LEVEL = 0.95
 COLLAPSED = 1e-9  # a bootstrap interval no wider than rounding makes it
-_ROWS = 256  # resamples, or positives of the AUC, handled at once: bounds memory
 
 
 def draw_counts(images: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
     """Return how often each image occurs in each resample, float32, (resamples, images); rows sum to `images`."""
     generator = np.random.default_rng(seed)
     counts = np.empty((resamples, images), dtype=np.float32)
-    for start in range(0, resamples, _ROWS):
-        rows = min(_ROWS, resamples - start)
+    for start in range(0, resamples, ROWS):
+        rows = min(ROWS, resamples - start)
         drawn = generator.integers(0, images, (rows, images)) + images * np.arange(rows)[:, None]
         counts[start : start + rows] = np.bincount(drawn.ravel(), minlength=rows * images).reshape(rows, images)
     return counts
@@ -70,31 +70,23 @@ def mean_interval(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 0)
 
 
 def metric_intervals(predictions: Predictions, counts: np.ndarray) -> dict[str, Interval | None]:
-    """Return each metric of SplitMetrics with its interval; None where the metric is not defined.
+    """Return each of METRICS with its interval; None where the metric is not defined.
 
-    Top-1 and top-5 have Wilson intervals, the others bootstrap intervals. In a resample, macro averages run over the
-    classes it holds an image or (for F1) an answer of.
+    In a resample, macro averages run over the classes it holds an image or (for F1) an answer of.
 
     Args:
         predictions: N images of one split.
         counts: float32, (resamples, N), from `draw_counts`.
     """
-    labels, probabilities = predictions.labels, predictions.probabilities.astype(np.float64)
-    images, classes = probabilities.shape
-    values = compute_metrics(predictions)
-    of_true = np.maximum(probabilities[np.arange(images), labels], SMALLEST)
-    recall, f1 = _class_averages(labels, probabilities.argmax(axis=1), classes, counts)
-    top5 = None if values.top5 is None else proportion_interval(in_top_k(labels, probabilities, 5))
-    return {
-        "cross_entropy": interval(values.cross_entropy, counts @ -np.log(of_true) / images),
-        "top1": proportion_interval(predictions.right),
-        "top5": top5,
-        "balanced_accuracy": interval(values.balanced_accuracy, recall),
-        "macro_f1": interval(values.macro_f1, f1),
-        "macro_auc": None
-        if values.macro_auc is None
-        else interval(values.macro_auc, auc_distribution(labels, probabilities, counts)),
-    }
+    return {name: _metric_interval(metric.estimator, predictions, counts) for name, metric in METRICS.items()}
+
+
+def _metric_interval(estimator: Estimator, predictions: Predictions, counts: np.ndarray) -> Interval | None:
+    if isinstance(estimator, ShareOfImages):
+        hits = estimator.hits(predictions)
+        return None if hits is None else proportion_interval(hits)
+    value = estimator.value(predictions)
+    return None if value is None else interval(value, estimator.distribution(predictions, counts))
 
 
 def top1_interval(right: np.ndarray, counts: np.ndarray) -> Interval:
@@ -122,72 +114,8 @@ def recall_interval(right: np.ndarray, labels: np.ndarray, classes: Sequence[int
     """
     if len(classes) == 1 and right.dtype == np.bool_:
         return proportion_interval(right[labels == classes[0]])
-    groups = int(labels.max()) + 1
-    hits = _sum_by(labels, right, groups, counts)[list(classes)]
-    support = _sum_by(labels, np.ones(len(labels)), groups, counts)[list(classes)]
-    with np.errstate(invalid="ignore"):
-        recall = np.where(support > 0, hits / support, np.nan)
     value = float(np.mean([right[labels == k].mean() for k in classes]))
-    return interval(value, _mean_of_defined(recall))
-
-
-def _class_averages(
-    labels: np.ndarray, answers: np.ndarray, classes: int, counts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean recall and mean F1 of each resample, (resamples,) each."""
-    right = labels == answers
-    support = _sum_by(labels, np.ones(len(labels)), classes, counts)
-    answered = _sum_by(answers, np.ones(len(labels)), classes, counts)
-    hits = _sum_by(labels, right, classes, counts)
-    with np.errstate(invalid="ignore"):
-        recall = np.where(support > 0, hits / support, np.nan)
-        f1 = np.where(support + answered > 0, 2 * hits / (support + answered), np.nan)
-    return _mean_of_defined(recall), _mean_of_defined(f1)
-
-
-def _mean_of_defined(values: np.ndarray) -> np.ndarray:
-    """Return each resample's mean over the classes defined in it, float64; NaN where none is."""
-    count = np.isfinite(values).sum(axis=0)
-    return np.asarray(np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1), np.nan))
-
-
-def _sum_by(group: np.ndarray, weights: np.ndarray, groups: int, counts: np.ndarray) -> np.ndarray:
-    """Return for each group and resample the sum of count × weight, float64, (groups, resamples)."""
-    images = np.arange(len(group))
-    membership = sparse.csr_matrix((weights.astype(np.float64), (group, images)), shape=(groups, len(group)))
-    return membership @ counts.T
-
-
-def auc_distribution(labels: np.ndarray, probabilities: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the mean one-vs-rest area under the ROC curve of each resample, float64, (resamples,).
-
-    The area is the Mann–Whitney statistic: the share of (positive, negative) pairs in which the positive has the
-    higher probability, ties counting half (Hanley and McNeil 1982). With multiplicities w the number of such pairs
-    is Σ_i w_i (S w)_i, where S compares positives with negatives: one matrix product for all resamples.
-
-    Args:
-        labels: int64, (N,), each class with at least one image.
-        probabilities: float, (N, K).
-        counts: float32, (resamples, N).
-    """
-    images, classes = probabilities.shape
-    order = np.argsort(labels, kind="stable")
-    columns = np.ascontiguousarray(probabilities.T)
-    transposed = np.ascontiguousarray(counts.T)
-    wins = np.zeros((classes, counts.shape[0]))
-    for start in range(0, images, _ROWS):
-        rows = order[start : start + _ROWS]
-        of_class = columns[labels[rows]]
-        own = of_class[np.arange(len(rows)), rows][:, None]
-        beaten = (own > of_class).astype(np.float32) + np.float32(0.5) * (own == of_class)
-        beaten[labels[rows][:, None] == labels[None, :]] = 0
-        # Exact in float32: sums of halves below 2**23.
-        weighted = (beaten @ transposed).astype(np.float64) * transposed[rows]
-        np.add.at(wins, labels[rows], weighted)
-    positives = _sum_by(labels, np.ones(images), classes, counts)
-    pairs = positives * (images - positives)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return _mean_of_defined(np.where(pairs > 0, wins / pairs, np.nan))
+    return interval(value, recall_distribution(right, labels, classes, counts))
 
 
 def compare(pairs: Sequence[tuple[str, Predictions, str, Predictions]], counts: np.ndarray) -> list[PairedTest]:

@@ -45,10 +45,10 @@ class PhaseView:
     """One finished phase.
 
     Attributes:
-        result: what result.json holds.
+        result: what result.json holds, with the metrics that an earlier version did not compute.
         history: the rows of history.csv.
         val_score: top-1 on val, where every decision was made; balanced accuracy where that decides.
-        test: each metric of SplitMetrics on test; None where it is not defined.
+        test: each of METRICS on test; None where it is not defined.
         classes: scores of every class on test.
         confusion: int64, (K, K), label by answer, on test.
         confused: the pairs most often taken for one another, with up to two examples each.

@@ -2,18 +2,14 @@
 
 from typing import Any
 
+from keras_bench.evaluation.metrics import METRICS, PERCENT, ShareOfImages
 from keras_bench.export.records import Verification
 from keras_bench.pages.html import environment, markdown
 from keras_bench.report.comparison import Comparison, RunView
 from keras_bench.report.page import minority_classes
 
-METRICS = {
-    "top1": "top-1",
-    "top5": "top-5",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro-F1",
-    "macro_auc": "macro-AUC (one against rest)",
-}
+# Those in percent first; otherwise as in the table.
+CARD_METRICS = dict(sorted(METRICS.items(), key=lambda entry: entry[1].unit is not PERCENT))
 
 
 def model_card(
@@ -40,8 +36,16 @@ def model_card(
         phase=phase or run.final_phase,
         view=run.phases[phase or run.final_phase],
         verification=verification,
-        metrics=METRICS,
+        metrics=CARD_METRICS,
+        shares=_shares(),
         titles=comparison.class_titles,
         minority=minority_classes(comparison),
         facts=facts,
     )
+
+
+def _shares() -> str:
+    """Return the metrics that are shares of images in words: "Top-1 and top-5"."""
+    *others, last = [metric.title for metric in METRICS.values() if isinstance(metric.estimator, ShareOfImages)]
+    words = f"{', '.join(others)} and {last}"
+    return words[0].upper() + words[1:]

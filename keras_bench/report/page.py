@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from keras_bench.audit.findings import class_totals
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.cost.records import CALLS, DEVICES
+from keras_bench.evaluation.metrics import BY_COLUMN, METRICS
 from keras_bench.explain.records import METHOD_TITLES
 from keras_bench.pages.html import data_uri, environment
 from keras_bench.pages.svg import inline_svg
@@ -45,6 +46,7 @@ def report_page(comparison: Comparison, figures: Mapping[str, Figure], facts: Ma
         devices=DEVICES,
         methods=METHOD_TITLES,
         columns=filled_columns(comparison),
+        metrics=BY_COLUMN,
         **published_figures(comparison),
         batch_sizes=sorted({one.batch_size for run in comparison.runs for one in run.latencies}),
         minority=minority_classes(comparison),
@@ -67,12 +69,12 @@ def published_figures(comparison: Comparison) -> dict[str, Any]:
 def filled_columns(comparison: Comparison) -> set[str]:
     """Return which columns of the comparison that may be empty are not.
 
-    They are named by a metric of SplitMetrics; "published" means that any of ours has a published figure below it.
+    They are named by an entry of METRICS; "published" means that any of ours has a published figure below it.
     """
     tests = [view.test for run in comparison.runs for view in run.phases.values()]
-    filled = {name for test in tests for name, found in test.items() if found is not None}
+    filled = {name for name in METRICS if any([test[name] is not None for test in tests])}
     stated = {name for row in shown_rows(comparison) for name in row.figures}
-    return filled | ({"published"} if stated & {"test_top1", "test_macro_f1", "test_macro_auc"} else set())
+    return filled | ({"published"} if stated & {f"test_{name}" for name in METRICS} else set())
 
 
 def minority_classes(comparison: Comparison) -> list[tuple[int, int]]:

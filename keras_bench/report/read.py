@@ -1,6 +1,7 @@
 """Reads the finished runs of an experiment and computes everything its report shows. No TensorFlow."""
 
 from collections import defaultdict
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from keras_bench.evaluation.calibration import calibrate
 from keras_bench.evaluation.classes import class_scores, confusion_counts, most_confident_mistakes, most_confused
 from keras_bench.evaluation.decisions import compare, score_interval
 from keras_bench.evaluation.intervals import PairedTest
+from keras_bench.evaluation.metrics import complete_metrics
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.evaluation.statistics import draw_counts, metric_intervals
 from keras_bench.explain.judge import judge_methods
@@ -186,8 +188,9 @@ def _phase_view(run: RunDir, phase: str, counts: Counts, decision: DecisionMetri
     val, test = _predictions(run, "val", phase), _predictions(run, "test", phase)
     confusion = confusion_counts(test)
     val_counts = counts["val"] if len(val.ids) == counts["val"].shape[1] else draw_counts(len(val.ids))
+    metrics = {split: complete_metrics(result.metrics[split], saved) for split, saved in (("val", val), ("test", test))}
     return PhaseView(
-        result=result,
+        result=replace(result, metrics=metrics),
         history=read_history(run.history(phase)),
         val_score=score_interval(val.right, val.labels, val_counts, decision),
         test=metric_intervals(test, counts["test"]),

@@ -11,10 +11,14 @@ from rich.text import Text
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.console import duration
 from keras_bench.evaluation.intervals import ClassScores, Interval
+from keras_bench.evaluation.metrics import BY_COLUMN, METRICS, PERCENT, Unit
 from keras_bench.report.comparison import Comparison, PhaseView, RunView
 
-COLUMNS = ("top-5", "macro-F1", "AUC", "ECE", "params", "mult-adds", "ms", "s/epoch", "training", "memory")
-METRICS = ("cross_entropy", "top1", "top5", "balanced_accuracy", "macro_f1", "macro_auc")
+TERMINAL_METRICS = {name: metric for name, metric in BY_COLUMN.items() if metric.terminal}
+COLUMNS = (
+    *(metric.heading for metric in TERMINAL_METRICS.values()),
+    *("ECE", "params", "mult-adds", "ms", "s/epoch", "training", "memory"),
+)
 
 
 def comparison_table(comparison: Comparison) -> Table:
@@ -58,11 +62,9 @@ def _cells(run: RunView, phase: str, view: PhaseView, decision: DecisionMetric) 
     return [
         Text(run.label),
         phase + (" *" if is_final else ""),
-        _percent(view.val_score, False),
-        *(_percent(test[metric]) for metric in _shown(decision)),
-        _percent(test["top5"], False),
-        _three(test["macro_f1"]),
-        _three(test["macro_auc"]),
+        _value(view.val_score, PERCENT),
+        *(_with_ends(test[metric]) for metric in _shown(decision)),
+        *(_value(test[name], metric.terminal) for name, metric in TERMINAL_METRICS.items()),
         f"{view.calibration.before.error:.1%}",
         f"{result.parameters / 1e6:.2f} M",
         f"{run.cost.multiply_adds / 1e9:.2f} G" if run.cost else "—",
@@ -139,12 +141,14 @@ def _cost(run: RunView) -> dict[str, Any]:
     return line
 
 
-def _percent(found: Interval | None, with_ends: bool = True) -> str | Text:
-    if found is None:
-        return "—"
+def _with_ends(score: Interval | None) -> str | Text:
+    """Return a share in percent with the ends of its interval, or "—" for None."""
     # As Text, since a table takes words in brackets for styles.
-    return Text(f"{found.value:.1%}" + (f" [{found.ends_text(between=', ')}]" if with_ends else ""))
+    return "—" if score is None else Text(f"{score.value:.1%} [{score.ends_text(between=', ')}]")
 
 
-def _three(found: Interval | None) -> str:
-    return "—" if found is None else f"{found.value:.3f}"
+def _value(score: Interval | None, unit: Unit | None) -> str:
+    """Return a value without its interval, or "—" for None."""
+    if score is None or unit is None:
+        return "—"
+    return f"{unit.scale * score.value:.{unit.digits}f}{'%' if unit is PERCENT else ''}"

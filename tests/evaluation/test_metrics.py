@@ -1,8 +1,10 @@
+from dataclasses import asdict, dataclass
+
 import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from keras_bench.evaluation.metrics import compute_metrics, in_top_k, macro_auc
+from keras_bench.evaluation.metrics import METRICS, compute_metrics, in_top_k, macro_auc, metrics_of
 from keras_bench.evaluation.predictions import Predictions
 
 
@@ -52,6 +54,28 @@ def test_ties_go_to_the_lower_class_number_and_no_image_counts_twice():
 def test_a_certain_wrong_answer_costs_much_but_not_infinitely():
     result = compute_metrics(make([0, 1], [[0.0, 1.0], [0.0, 1.0]]))
     assert result.cross_entropy == pytest.approx(-np.log(np.finfo(np.float32).tiny) / 2)
+
+
+def test_certain_right_answers_cost_nothing_and_the_sign_of_nothing_is_not_written():
+    assert str(compute_metrics(make([0, 1], np.eye(2))).cross_entropy) == "0.0"
+
+
+def test_every_field_is_a_metric_of_the_table_in_the_order_of_earlier_files():
+    names = list(asdict(compute_metrics(make([0, 1], np.eye(2)))))
+    assert names == ["images", *METRICS]
+    earlier = ["images", "cross_entropy", "top1", "top5", "balanced_accuracy", "macro_f1", "macro_auc"]
+    assert names[: len(earlier)] == earlier
+    assert len({metric.column for metric in METRICS.values()}) == len(METRICS)
+
+
+def test_a_metric_without_an_entry_is_refused():
+    @dataclass
+    class Other:
+        images: int
+        top3: float | None = None
+
+    with pytest.raises(TypeError, match=r"Other\.top3: expected Annotated\[float, Metric\(\.\.\.\)\], received float"):
+        metrics_of(Other)
 
 
 def test_an_absent_class_leaves_the_area_undefined_and_counts_in_macro_f1():

@@ -8,10 +8,10 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
+from keras_bench.evaluation.bootstrap import auc_distribution
 from keras_bench.evaluation.intervals import Interval, PairedTest
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.evaluation.statistics import (
-    auc_distribution,
     compare,
     draw_counts,
     holm,

@@ -1,16 +1,18 @@
 import csv
 import io
+import json
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from keras_bench.console import Log
 from keras_bench.evaluation.classes import confusion_counts
 from keras_bench.evaluation.intervals import Interval
-from keras_bench.evaluation.metrics import SplitMetrics
+from keras_bench.evaluation.metrics import METRICS, SplitMetrics
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.explain.records import METHOD_TITLES
 from keras_bench.pages.html import interval, points
@@ -19,7 +21,7 @@ from keras_bench.pages.text import plain, shorten
 from keras_bench.report.figures import accuracy_for_cost, all_learning_curves
 from keras_bench.report.model_card import model_card
 from keras_bench.report.overlays import explanation_grid, overlay
-from keras_bench.report.page import filled_columns
+from keras_bench.report.page import filled_columns, report_page
 from keras_bench.report.pareto import pareto_front
 from keras_bench.report.read import gather
 from keras_bench.report.run_figures import confusion_matrix, learning_curves, sample_predictions
@@ -178,6 +180,53 @@ def test_a_figure_without_an_interval_is_said_so_everywhere_and_has_no_bar(compa
     assert points(Interval(0.0)) == '+0.0 <span class="ends">[not defined]</span>'
 
 
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_of_the_table_is_shown_everywhere(comparison, name):
+    metric, run = METRICS[name], comparison.runs[0]
+    score, unit = run.final.test[name], metric.unit
+    low, value, high = (f"{unit.scale * number:.{unit.digits}f}" for number in (score.low, score.value, score.high))
+    (line,) = [
+        row
+        for row in csv.DictReader(io.StringIO(results_csv(comparison)))
+        if (row["model"], row["final"]) == (run.model, "True")
+    ]
+    assert float(line[f"val_{name}"]) == getattr(run.final.result.metrics["val"], name)
+    assert [float(line[f"test_{name}{end}"]) for end in ("", "_low", "_high")] == [score.value, score.low, score.high]
+    card = model_card(comparison, run, {"made": "now", "version": "0"})
+    shown = f"| {metric.title} | {value}{' ' * bool(unit.name)}{unit.name} | {low} to {high}"
+    assert card.count(shown) == 1
+    figures = ["learning_curves", "accuracy_for_cost", "epoch_seconds", "reliability", "coverage"]
+    figures += [f"confusion_{number}" for number in range(len(comparison.runs))]
+    facts = {"made": "", "version": "", "hardware": [], "not_measured": []}
+    facts["pareto"] = {run.label: [] for run in comparison.runs}
+    page = report_page(comparison, dict.fromkeys(figures, Figure()), facts)
+    assert re.search(rf"<th[^>]*>(test )?{metric.heading}(, {unit.name})?</th>", page)
+    assert f'<td data-sort="{score.value}">{value} <span class="ends">[{low}, {high}]</span></td>' in page
+    if metric.terminal:
+        (column,) = [one for one in comparison_table(comparison).columns if one.header == metric.heading]
+        written = f"{metric.terminal.scale * score.value:.{metric.terminal.digits}f}{metric.terminal.name}"
+        assert list(column.cells)[list(run.phases).index(run.final_phase)] == written
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_that_nothing_computed_is_an_error(comparison, name):
+    run = comparison.runs[0]
+    lacking = {other: found for other, found in run.final.test.items() if other != name}
+    bare = replace(run, phases={**run.phases, run.final_phase: replace(run.final, test=lacking)})
+    with pytest.raises(KeyError, match=name):
+        filled_columns(replace(comparison, runs=[bare]))
+
+
+def test_a_metric_that_an_earlier_version_did_not_compute_is_computed_from_its_predictions(tmp_path):
+    run = make_run(tmp_path, "MobileNet")
+    now = results_csv(gather(experiment_folder(tmp_path, "made"), [run], Log()))
+    tree = json.loads(run.result("ft").read_text())
+    for split in ("val", "test"):
+        assert tree["metrics"][split].pop("top5") > 0
+    run.result("ft").write_text(json.dumps(tree))
+    assert results_csv(gather(experiment_folder(tmp_path, "made"), [run], Log())) == now
+
+
 def test_all_learning_curves_run_on_through_the_phases(comparison):
     figure = all_learning_curves(comparison.runs)
     ends = {float(np.max(line.get_xdata())) for line in figure.axes[0].lines}
@@ -228,7 +277,5 @@ def test_text_the_font_lacks_is_boxed_and_formulas_stay_text():
 
 
 def test_a_result_survives_json():
-    import json
-
     given = result("tl", 0.6)
     assert PhaseResult.from_json(json.loads(json.dumps(given.to_json()))) == given
