@@ -148,6 +148,16 @@ def negative_log_probabilities(predictions: Predictions) -> np.ndarray:
     return np.asarray(-np.log(np.maximum(of_true.astype(np.float64), SMALLEST)))
 
 
+def squared_errors(predictions: Predictions) -> np.ndarray:
+    """Return Σ_k (p_k − y_k)² of each image, y being 1 for its class and 0 for others, in [0, 2], float64, (N,).
+
+    The mean is the score of Brier (Verification of forecasts expressed in terms of probability, 1950) for K classes.
+    """
+    errors = predictions.probabilities.astype(np.float64)
+    errors[np.arange(len(errors)), predictions.labels] -= 1
+    return np.asarray((errors**2).sum(axis=1))
+
+
 def balanced_accuracy(predictions: Predictions) -> float:
     """Return the mean recall over the classes with images."""
     from sklearn.metrics import recall_score
@@ -244,6 +254,18 @@ class SplitMetrics:
             column=4,
             terminal=PLAIN,
             undefined="AUC is not defined: a class has no test image.",
+        ),
+    ] = None
+    brier_score: Annotated[
+        float | None,
+        Metric(
+            title="Brier score",
+            short_title="Brier",
+            estimator=MeanOverImages(squared_errors),
+            column=7,
+            unit=PLAIN,
+            terminal=PLAIN,
+            higher_is_better=False,
         ),
     ] = None
 

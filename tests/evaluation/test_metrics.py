@@ -46,6 +46,26 @@ def test_many_classes_agree_with_scikit_learn():
     assert result.macro_f1 == sk.f1_score(labels, answers, average="macro")
 
 
+@pytest.mark.parametrize(
+    ("probabilities", "score"),
+    [
+        ([[1, 0, 0], [0, 0, 1]], 0.0),  # certain and right
+        ([[0, 1, 0], [1, 0, 0]], 2.0),  # certain and wrong: 1² + 1² each
+        ([[1 / 3, 1 / 3, 1 / 3]] * 2, 2 / 3),  # knows nothing: 1 - 1/K
+        ([[0.5, 0.25, 0.25], [0.5, 0.5, 0]], (0.25 + 0.0625 + 0.0625 + 0.25 + 0.25 + 1) / 2),
+    ],
+)
+def test_the_brier_score_by_hand(probabilities, score):
+    assert compute_metrics(make([0, 2], probabilities)).brier_score == pytest.approx(score, abs=1e-7)
+
+
+def test_the_brier_score_is_the_sum_of_scikit_learns_over_classes():
+    rng = np.random.default_rng(1)
+    probabilities, labels = rng.dirichlet(np.ones(9), size=300).astype(np.float32), rng.integers(0, 9, 300)
+    expected = sum(sk.brier_score_loss(labels == k, probabilities[:, k]) for k in range(9))
+    assert compute_metrics(make(labels, probabilities)).brier_score == pytest.approx(expected, rel=1e-6)
+
+
 def test_ties_go_to_the_lower_class_number_and_no_image_counts_twice():
     equal = np.full((3, 6), 1 / 6)
     assert in_top_k(np.array([0, 4, 5]), equal, 5).tolist() == [True, True, False]

@@ -82,6 +82,7 @@ def test_every_resample_has_the_metrics_scikit_learn_gives_it(ties):
         "balanced_accuracy": [sk.balanced_accuracy_score(r.labels, r.answers) for r in rows],
         "macro_f1": [sk.f1_score(r.labels, r.answers, average="macro") for r in rows],
         "cross_entropy": [-np.log(r.probabilities[np.arange(300), r.labels].astype(np.float64)).mean() for r in rows],
+        "brier_score": [sum(sk.brier_score_loss(r.labels == k, r.probabilities[:, k]) for k in range(7)) for r in rows],
         "macro_auc": [
             np.mean([sk.roc_auc_score(r.labels == k, r.probabilities[:, k]) for k in range(7)]) for r in rows
         ],
