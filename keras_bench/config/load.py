@@ -3,10 +3,9 @@
 Precedence: default < experiment file < its `models.<name>` block < command line (`--set`).
 """
 
-import sys
-import sysconfig
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +94,7 @@ def load_experiment(name: str, origin: str = "--experiment") -> Experiment:
     """Read an experiment by name or path; its keys are checked by `Experiment.resolve`.
 
     Args:
-        name: looked up in ./experiments, then beside the package, then where pip puts our data files; or a path.
+        name: looked up in ./experiments, then in the package; or a path.
         origin: where the name was written, for errors.
 
     Raises:
@@ -150,10 +149,15 @@ def check_keys(layer: Layer, tree: Mapping[Any, Any], section: type[BaseModel], 
 
 
 def experiment_folders() -> list[Path]:
-    """Return where experiments are looked for, first place first."""
-    beside_package = Path(__file__).resolve().parents[2] / "experiments"
-    installed = Path(sysconfig.get_path("data", vars={"base": sys.prefix})) / "share/keras-bench/experiments"
-    return [Path("experiments"), beside_package, installed]
+    """Return where experiments are looked for, first place first: the current folder's own, then ours.
+
+    Ours are the package keras_bench.experiments, which setup.cfg takes from the checkout's experiments/. Where the
+    package runs from the checkout itself, installed as editable or not at all, that folder lies beside it. It is
+    reached through keras_bench, as the import system of an editable install may not know the package within.
+    """
+    package = Path(str(resources.files("keras_bench")))
+    inside = package / "experiments"
+    return [Path("experiments"), inside if inside.is_dir() else package.parent / "experiments"]
 
 
 def load_run_config(path: Path) -> Config:
