@@ -8,8 +8,8 @@ import keras
 from keras_bench.config import PhaseConfig, TrainingConfig
 from keras_bench.training.monitors import mode_of
 
-# From the phase's settings, and those that all optimizers share, to a new optimizer. Of the four, AdamW alone wants a
-# number where nothing decays.
+# From the phase's settings, and those that all optimizers share, to a new optimizer. AdamW alone wants a number
+# where nothing decays.
 OPTIMIZERS: Mapping[str, Callable[[PhaseConfig, dict[str, float | None]], keras.optimizers.Optimizer]] = {
     "adam": lambda _, shared: keras.optimizers.Adam(**shared),
     "adamw": lambda config, shared: keras.optimizers.AdamW(**{**shared, "weight_decay": config.weight_decay}),
