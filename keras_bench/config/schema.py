@@ -180,8 +180,8 @@ class PhaseConfig(Section):
     """One compile/fit: how long, with which optimizer and learning rate."""
 
     epochs: int = Field(15, ge=1, description="epochs at most")
-    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = Field(
-        "adam", description="sgd runs with `momentum`; adam with β 0.9, 0.999"
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop", "lion"] = Field(
+        "adam", description="sgd runs with `momentum`; adam with β 0.9, 0.999; lion with β 0.9, 0.99"
     )
     learning_rate: float = Field(1e-4, gt=0, le=10, description="at the start of the phase")
     momentum: Fraction | None = Field(

@@ -15,6 +15,7 @@ OPTIMIZERS: Mapping[str, Callable[[PhaseConfig, dict[str, float | None]], keras.
     "adamw": lambda config, shared: keras.optimizers.AdamW(**{**shared, "weight_decay": config.weight_decay}),
     "sgd": lambda config, shared: keras.optimizers.SGD(momentum=config.resolved_momentum, **shared),
     "rmsprop": lambda config, shared: keras.optimizers.RMSprop(momentum=config.resolved_momentum, **shared),
+    "lion": lambda _, shared: keras.optimizers.Lion(**shared),  # Chen et al., arXiv:2302.06675
 }
 
 

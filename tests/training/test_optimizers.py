@@ -15,6 +15,7 @@ from keras_bench.training.optimizers import OPTIMIZERS, build_optimizer, build_s
         ("adamw", keras.optimizers.AdamW),
         ("sgd", keras.optimizers.SGD),
         ("rmsprop", keras.optimizers.RMSprop),
+        ("lion", keras.optimizers.Lion),
     ],
 )
 def test_each_optimizer_takes_its_settings(name, kind):
@@ -56,6 +57,18 @@ def test_rmsprop_is_plain_and_sgd_has_momentum_unless_it_is_set(settings, expect
     for _ in range(3):
         optimizer.apply([keras.ops.ones(1)], [weight])
     assert -float(weight.value[0]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_lion_steps_by_the_sign_of_the_interpolated_momentum_and_decays_apart_from_it():
+    """Chen et al., arXiv:2302.06675, algorithm 2, by hand with rate 0.1, decay 0.5, β 0.9 and 0.99."""
+    optimizer = build_optimizer(PhaseConfig(optimizer="lion", learning_rate=0.1, weight_decay=0.5))
+    weights = keras.Variable(np.array([1, -2], np.float32))
+    optimizer.apply([keras.ops.array([3.0, -0.5])], [weights])
+    # No momentum yet, so the signs are the gradient's: 1 - 0.1·(1 + 0.5·1) and -2 - 0.1·(-1 + 0.5·-2).
+    np.testing.assert_allclose(weights.numpy(), [0.85, -1.8], rtol=1e-6)
+    optimizer.apply([keras.ops.array([-0.2, 0.4])], [weights])
+    # Momentum 0.03 and -0.005: 0.9·0.03 - 0.1·0.2 is positive against the gradient, 0.1·0.4 - 0.9·0.005 with it.
+    np.testing.assert_allclose(weights.numpy(), [0.85 - 0.1 * (1 + 0.425), -1.8 - 0.1 * (1 - 0.9)], rtol=1e-6)
 
 
 def test_cosine_falls_from_the_start_to_zero_over_the_epochs():
