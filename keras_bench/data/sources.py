@@ -1,7 +1,8 @@
-"""Opens the source an experiment names; the only place that knows which module reads which source."""
+"""`SOURCES`: where images may come from, one entry each; the only place that knows which module reads which source."""
 
 import zipfile
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,52 @@ from keras_bench.console import Log
 from keras_bench.data import digits, folder, tfds, tiny_imagenet
 from keras_bench.data.index import ImageIndex
 from keras_bench.errors import UserError, unknown_name
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is known of one source before it is opened.
+
+    Attributes:
+        open: lists the images; is given the data settings, the user's path or None, and where progress is shown.
+        layout: what the user's path should hold, for people.
+        metavar: what stands for that path in messages.
+        needs_path: whether only the user can provide the images; else they are bundled or downloaded.
+        reads_environment: whether $KERAS_BENCH_DATA, which is meant for images, stands in for --data.
+        bundled_with: the package that its images come with, so that it takes no path; None for other sources.
+        recognises: whether the layout of an existing path is this source's and no other's. It may raise
+            zipfile.BadZipFile. What nobody recognises is taken for a `folder`.
+    """
+
+    open: Callable[[DatasetConfig, Path | None, Log], ImageIndex]
+    layout: str
+    metavar: str = "FOLDER-OR-ZIP"
+    needs_path: bool = False
+    reads_environment: bool = True
+    bundled_with: str | None = None
+    recognises: Callable[[Path], bool] = lambda _: False
+
+
+# Its names are the values of `dataset.source`; a test holds the two together.
+SOURCES: Mapping[str, Source] = {
+    "tiny-imagenet": Source(
+        lambda _, path, log: tiny_imagenet.open_tiny_imagenet(path, log),
+        "train/<wnid>/images/ and val/val_annotations.txt, as a folder or zip",
+        recognises=tiny_imagenet.is_tiny_imagenet,
+    ),
+    "folder": Source(
+        lambda _, path, log: folder.open_folder(path, log),
+        "a folder or zip with one folder of images per class",
+        needs_path=True,
+    ),
+    "tfds": Source(
+        lambda config, path, log: tfds.open_tfds(config.tfds_name, path, log),
+        "the data folder of tensorflow-datasets",
+        metavar="FOLDER",
+        reads_environment=False,
+    ),
+    "digits": Source(lambda *_: digits.open_digits(), "nothing", reads_environment=False, bundled_with="scikit-learn"),
+}
 
 
 def open_source(config: DatasetConfig, path: Path | None, log: Log) -> ImageIndex:
@@ -24,38 +71,33 @@ def open_source(config: DatasetConfig, path: Path | None, log: Log) -> ImageInde
     Raises:
         UserError: the data is missing, is not laid out as the source expects, or has unusable classes.
     """
-    if path is not None and config.source == "digits":
-        raise UserError(f"--data {path}: the digits source is bundled with scikit-learn and takes no path")
+    source = SOURCES[config.source]
+    if path is not None and source.bundled_with:
+        raise UserError(
+            f"--data {path}: the {config.source} source is bundled with {source.bundled_with} and takes no path"
+        )
     if path is not None and not path.exists():
         raise UserError(f"--data {path}: no such file or folder")
-    if config.source == "tiny-imagenet":
-        index = tiny_imagenet.open_tiny_imagenet(path, log)
-    elif config.source == "folder":
-        index = folder.open_folder(path, log)
-    elif config.source == "tfds":
-        index = tfds.open_tfds(config.tfds_name, path, log)
-    else:
-        index = digits.open_digits()
-    return _check_classes(_select_classes(index, config.classes))
+    return _check_classes(_select_classes(source.open(config, path, log), config.classes))
 
 
 def guess_source(path: Path) -> str:
-    """Return "tiny-imagenet" for a folder or zip of its layout, else "folder".
+    """Return the source that recognises the layout of a folder or file, else "folder".
 
     Raises:
         UserError: there is nothing at `path`, or it is a damaged archive.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
-    if path.is_dir():
-        found = any(path.glob("val/val_annotations.txt")) or any(path.glob("*/val/val_annotations.txt"))
-    else:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                found = any(name.endswith("val/val_annotations.txt") for name in archive.namelist())
-        except zipfile.BadZipFile as error:
-            raise UserError(f"{path}: expected a folder or a zip of images, received neither ({error})") from error
-    return "tiny-imagenet" if found else "folder"
+    try:
+        for name, source in SOURCES.items():
+            if source.recognises(path):
+                return name
+        if path.is_file():
+            zipfile.ZipFile(path).close()
+    except zipfile.BadZipFile as error:
+        raise UserError(f"{path}: expected a folder or a zip of images, received neither ({error})") from error
+    return "folder"
 
 
 def _select_classes(index: ImageIndex, wanted: tuple[str, ...] | None) -> ImageIndex:

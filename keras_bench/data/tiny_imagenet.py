@@ -5,6 +5,7 @@ Layout: `train/<wnid>/images/*.JPEG`, a flat `val/images` labelled by `val/val_a
 """
 
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,21 @@ def open_tiny_imagenet(path: Path | None, log: Log) -> ImageIndex:
         warnings=tuple(warnings),
         boxes=np.array([boxes.get(entry[0], unknown) for entry in entries], dtype=np.float32),
     )
+
+
+def is_tiny_imagenet(path: Path) -> bool:
+    """Return whether a folder or zip, or the one folder in it, has the annotations that only this layout has.
+
+    Raises:
+        zipfile.BadZipFile: it is a damaged zip.
+    """
+    annotations = "val/val_annotations.txt"
+    if path.is_dir():
+        return any(path.glob(annotations)) or any(path.glob(f"*/{annotations}"))
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith(annotations) for name in archive.namelist())
 
 
 def archive_path() -> Path:

@@ -7,7 +7,7 @@ import numpy as np
 from keras_bench.bundle import FLOAT_MODEL, INT8_MODEL, Bundle, BundleError, verify_samples
 from keras_bench.config import Config, DatasetConfig
 from keras_bench.console import Log
-from keras_bench.data.sources import open_source
+from keras_bench.data.sources import SOURCES, open_source
 from keras_bench.data.splits import split_images
 from keras_bench.data.store import ImageStore
 from keras_bench.errors import RunError, UserError
@@ -40,7 +40,7 @@ def verify_bundle(folder: Path, data: Path | None, limit: int | None, log: Log) 
         bundles = {file: Bundle(folder, file, threads=1) for file in files}
     except BundleError as error:
         raise RunError(f"not verified: {error}") from error
-    if data is not None or _recorded(folder).source == "digits":
+    if data is not None or SOURCES[_recorded(folder).source].bundled_with:
         _measure(bundles, folder, data, limit, log)
 
 

@@ -15,7 +15,7 @@ from keras_bench.audit.selection import Selection, leave_out, recorded_selection
 from keras_bench.console import Log
 from keras_bench.data.balance import epoch_rows
 from keras_bench.data.index import SPLITS, ImageIndex, SplitTable
-from keras_bench.data.sources import open_source
+from keras_bench.data.sources import SOURCES, open_source
 from keras_bench.data.splits import split_images
 from keras_bench.data.store import ImageStore, limit_decoded
 from keras_bench.errors import UserError
@@ -47,9 +47,9 @@ class Data:
 
 
 def data_path(job: Job) -> Path | None:
-    """Return --data, else $KERAS_BENCH_DATA for sources that read a path, else None."""
+    """Return --data, else $KERAS_BENCH_DATA for sources that read it, else None."""
     override = os.environ.get("KERAS_BENCH_DATA")
-    if job.request.data is None and override and job.config.dataset.source in ("tiny-imagenet", "folder"):
+    if job.request.data is None and override and SOURCES[job.config.dataset.source].reads_environment:
         return Path(override)
     return job.request.data
 
@@ -60,14 +60,13 @@ def require_data(job: Job) -> None:
     Raises:
         UserError: no path was given for a source that needs one, or nothing lies there.
     """
-    path = data_path(job)
+    path, source = data_path(job), SOURCES[job.config.dataset.source]
     if path is not None and not path.exists():
         raise UserError(f"--data {path}: no such file or folder")
-    if path is None and job.config.dataset.source == "folder":
-        hint = job.config.data_hint or "a folder or zip with one folder of images a class"
+    if path is None and source.needs_path:
         raise UserError(
-            f"{job.config.name}: its images are not downloaded for you; give them with --data FOLDER-OR-ZIP "
-            f"(with make: DATA=FOLDER-OR-ZIP). Expected: {hint}"
+            f"{job.config.name}: its images are not downloaded for you; give them with --data {source.metavar} "
+            f"(with make: DATA={source.metavar}). Expected: {job.config.data_hint or source.layout}"
         )
 
 

@@ -1,14 +1,16 @@
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from keras_bench.cli.main import main
 from keras_bench.config import DatasetConfig
 from keras_bench.console import Log
 from keras_bench.data import tiny_imagenet
-from keras_bench.data.sources import open_source
+from keras_bench.data.sources import SOURCES, open_source
 from keras_bench.download import DownloadError
 from keras_bench.errors import UserError
 from keras_bench.images import decode
@@ -20,6 +22,20 @@ def open_folder(path, **options):
 
 def open_tiny(path):
     return open_source(DatasetConfig(source="tiny-imagenet"), path, Log())
+
+
+def test_configuration_table_and_help_name_the_same_sources(capsys):
+    assert set(SOURCES) == set(get_args(DatasetConfig.model_fields["source"].annotation))
+    with pytest.raises(SystemExit):
+        main(["audit", "--help"])
+    help_text = " ".join(capsys.readouterr().out.split())
+    assert f"{' | '.join(SOURCES)} (default: by the layout)" in help_text
+
+
+def test_a_bundled_source_takes_no_path(tmp_path):
+    message = "the digits source is bundled with scikit-learn and takes no path"
+    with pytest.raises(UserError, match=f"--data {tmp_path}: {message}"):
+        open_source(DatasetConfig(source="digits"), tmp_path, Log())
 
 
 def test_digits_are_the_scans_of_scikit_learn():

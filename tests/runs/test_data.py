@@ -1,12 +1,13 @@
 """Training images that val or test hold too are left out, and everything says so."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from keras_bench.console import Log
 from keras_bench.errors import UserError
-from keras_bench.runs.data import audit_data, load_data, open_data, write_data_files
+from keras_bench.runs.data import audit_data, data_path, load_data, open_data, write_data_files
 from keras_bench.runs.job import Request, resolve
 from tests.audit.test_inspect import put, scene
 from tests.conftest import encoded
@@ -92,3 +93,18 @@ def test_imbalance_is_warned_about_unless_something_was_chosen(tmp_path, capsys)
     data_of(tmp_path / "photos", tmp_path / "runs", "training.imbalance=oversample")
     said = capsys.readouterr()
     assert "balanced accuracy" not in said.out + said.err
+
+
+@pytest.mark.parametrize(
+    ("source", "is_read"), [("tiny-imagenet", True), ("folder", True), ("tfds", False), ("digits", False)]
+)
+def test_the_environment_stands_in_for_data_where_it_holds_images(tmp_path, monkeypatch, source, is_read):
+    def path_of(data):
+        settings = (f"dataset.source={source}", "dataset.tfds_name=cifar10")
+        return data_path(
+            resolve(Request("digits", "MobileNet", "scratch", data, "none", 0, tmp_path, settings=settings))
+        )
+
+    monkeypatch.setenv("KERAS_BENCH_DATA", "elsewhere")
+    assert path_of(None) == (Path("elsewhere") if is_read else None)
+    assert path_of(tmp_path) == tmp_path
