@@ -17,9 +17,9 @@ def add_to(verbs: Verbs) -> None:
         "Exit code 0: clean. 1: problems found. 2: the input was at fault. Example: keras-bench audit photos/",
     )
     add = parser.add_argument
-    add("data", nargs="?", type=Path, help="folder or zip of images; none for bundled sources")
+    add("data", nargs="?", type=Path, help="folder, zip or CSV table of images; none for bundled sources")
     add("--experiment", help="whose data settings apply (default: none's)")
-    add("--source", help="tiny-imagenet | folder | tfds | digits (default: by the layout)")
+    add("--source", help="tiny-imagenet | folder | csv | tfds | digits (default: by the layout)")
     add_settings(parser, "as in run")
     add("--json", type=Path, metavar="FILE", help="write the findings as JSON")
     add("--html", type=Path, metavar="FILE", help="write the findings as one HTML page")

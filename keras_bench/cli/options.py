@@ -74,7 +74,7 @@ def add_exports(parser: argparse.ArgumentParser) -> None:
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add `--data`, `--weights` and `--set`."""
     add = parser.add_argument
-    add("--data", type=Path, help="folder or zip of images (default: $KERAS_BENCH_DATA, else downloaded)")
+    add("--data", type=Path, help="folder, zip or CSV table of images (default: $KERAS_BENCH_DATA, else downloaded)")
     add("--weights", help="imagenet | none | PATH | run:<experiment>/<model>/seed<k> (default: the experiment's)")
     add_settings(parser, "override, e.g. tl.epochs=3")
 

@@ -29,7 +29,7 @@ class Section(BaseModel):
 class DatasetConfig(Section):
     """Which images are used, at which size, and how they are split."""
 
-    source: Literal["tiny-imagenet", "folder", "tfds", "digits"] = Field(
+    source: Literal["tiny-imagenet", "folder", "csv", "tfds", "digits"] = Field(
         "tiny-imagenet", description="where the images come from"
     )
     tfds_name: str | None = Field(None, description="tensorflow-datasets builder, e.g. cifar10 (source: tfds)")

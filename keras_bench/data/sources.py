@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_bench.config import DatasetConfig
 from keras_bench.console import Log
-from keras_bench.data import digits, folder, tfds, tiny_imagenet
+from keras_bench.data import csv_table, digits, folder, tfds, tiny_imagenet
 from keras_bench.data.index import ImageIndex
 from keras_bench.errors import UserError, unknown_name
 
@@ -49,6 +49,13 @@ SOURCES: Mapping[str, Source] = {
         lambda _, path, log: folder.open_folder(path, log),
         "a folder or zip with one folder of images per class",
         needs_path=True,
+    ),
+    "csv": Source(
+        lambda _, path, log: csv_table.open_csv(path, log),
+        "a table path,label[,split][,group] beside the images, or a folder or zip with exactly one",
+        metavar="TABLE.csv",
+        needs_path=True,
+        recognises=csv_table.is_csv_table,
     ),
     "tfds": Source(
         lambda config, path, log: tfds.open_tfds(config.tfds_name, path, log),
@@ -96,7 +103,8 @@ def guess_source(path: Path) -> str:
         if path.is_file():
             zipfile.ZipFile(path).close()
     except zipfile.BadZipFile as error:
-        raise UserError(f"{path}: expected a folder or a zip of images, received neither ({error})") from error
+        expected = "a folder or a zip of images, or a .csv table of them"
+        raise UserError(f"{path}: expected {expected}, received none of these ({error})") from error
     return "folder"
 
 

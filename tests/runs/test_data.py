@@ -96,7 +96,8 @@ def test_imbalance_is_warned_about_unless_something_was_chosen(tmp_path, capsys)
 
 
 @pytest.mark.parametrize(
-    ("source", "is_read"), [("tiny-imagenet", True), ("folder", True), ("tfds", False), ("digits", False)]
+    ("source", "is_read"),
+    [("tiny-imagenet", True), ("folder", True), ("csv", True), ("tfds", False), ("digits", False)],
 )
 def test_the_environment_stands_in_for_data_where_it_holds_images(tmp_path, monkeypatch, source, is_read):
     def path_of(data):

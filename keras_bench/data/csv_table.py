@@ -1,0 +1,246 @@
+"""A CSV table of labelled images beside them: `path,label[,split][,group]`, as Kaggle ships most sets.
+
+UTF-8 with commas, a header line, names quoted where they hold commas. Paths are relative to the table's folder and
+never leave it; labels are text, whatever they look like.
+"""
+
+import csv
+import io
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from keras_bench.console import Log
+from keras_bench.data.archive import extracted
+from keras_bench.data.index import ImageIndex
+from keras_bench.errors import UserError, nearest, unknown_name
+from keras_bench.images import EXTENSIONS
+
+REQUIRED = ("path", "label")
+COLUMNS = (*REQUIRED, "split", "group")
+_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "": ""}
+_NAMED = 3  # examples that a message names at most
+_HEADER_BYTES = 4096  # of the first line, more than four columns need
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One image: the line its row begins on, counted from 1, and its cells."""
+
+    line: int
+    path: str
+    label: str
+    split: str
+
+
+def open_csv(path: Path | None, log: Log) -> ImageIndex:
+    """List the images that a table names.
+
+    `split` is train, val (or valid, validation), test, or empty for an image that is in no split. `group` is accepted
+    and not used, and a warning says so.
+
+    Args:
+        path: the table, or a folder or zip that holds exactly one.
+        log: shows progress.
+
+    Raises:
+        UserError: there is no such table, or several; its columns are missing or unknown; a row has too many cells, no
+            path, no label or an unknown split, or says otherwise than an earlier row of the same image; a path leaves
+            the folder; or an image is missing. The message names the line.
+    """
+    if path is None:
+        raise UserError("the csv source needs --data TABLE.csv (or $KERAS_BENCH_DATA), with columns path,label")
+    table = _find_table(path, log)
+    name = str(table) if table == path or path.is_dir() else f"{path}: {table.name}"
+    columns, cells = _read(table, name)
+    rows, warnings = _without_repeats([_row(line, row, columns, name) for line, row in cells], name)
+    if not rows:
+        raise UserError(f"{name}: a header and no rows; expected one row per image")
+    _check_files(rows, table.parent, name)
+    if "group" in columns:
+        warnings.append(f"{name}: column 'group' is not used: images of one group may fall into different splits")
+    class_names = tuple(sorted({row.label for row in rows}))
+    number = {label: k for k, label in enumerate(class_names)}
+    rows.sort(key=lambda row: row.path)
+    return ImageIndex(
+        source="csv",
+        location=str(path),
+        class_names=class_names,
+        class_titles=class_names,
+        ids=tuple(row.path for row in rows),
+        labels=np.array([number[row.label] for row in rows], dtype=np.int64),
+        official=tuple(row.split for row in rows),
+        read=lambda i: (table.parent / rows[i].path).read_bytes(),
+        warnings=tuple(warnings),
+    )
+
+
+def is_csv_table(path: Path) -> bool:
+    """Return whether a path is a .csv file, or a folder or zip with exactly one that has the columns path and label.
+
+    Raises:
+        zipfile.BadZipFile: it is a damaged zip.
+    """
+    if path.is_dir():
+        tables = _tables(_shallow_names(path))
+        if len(tables) != 1:
+            return False
+        with (path / tables[0]).open("rb") as stream:
+            return _has_columns(stream.readline(_HEADER_BYTES))
+    if not zipfile.is_zipfile(path):
+        return path.suffix.lower() == ".csv"
+    with zipfile.ZipFile(path) as archive:
+        tables = _tables(map(PurePosixPath, archive.namelist()))
+        if len(tables) != 1:
+            return False
+        try:
+            with archive.open(str(tables[0])) as stream:
+                return _has_columns(stream.readline(_HEADER_BYTES))
+        except (RuntimeError, zlib.error):  # encrypted, or of an unknown compression: whoever extracts it says so
+            return False
+
+
+def _has_columns(header: bytes) -> bool:
+    cells = header.decode("utf-8-sig", "replace").split(",")
+    return set(REQUIRED) <= {cell.strip(' "\r\n') for cell in cells}
+
+
+def _shallow_names(folder: Path) -> Iterator[PurePosixPath]:
+    """Yield what lies in a folder and one folder down, relative to it."""
+    for pattern in ("*", "*/*"):
+        yield from (PurePosixPath(entry.relative_to(folder).as_posix()) for entry in folder.glob(pattern))
+
+
+def _tables(names: Iterable[PurePosixPath]) -> list[PurePosixPath]:
+    """Return the tables at the top or, where it has none, one folder down, since archives often nest one."""
+    found = [
+        name
+        for name in names
+        if name.suffix.lower() == ".csv" and not name.name.startswith(".") and name.parts[0] != "__MACOSX"
+    ]
+    return sorted([name for name in found if len(name.parts) == 1] or [name for name in found if len(name.parts) == 2])
+
+
+def _find_table(path: Path, log: Log) -> Path:
+    if path.is_file() and not zipfile.is_zipfile(path):
+        return path
+    folder = extracted(path, log) if path.is_file() else path
+    tables = _tables(_shallow_names(folder))
+    if len(tables) != 1:
+        names = f": {', '.join(map(str, tables[:_NAMED]))}{', …' if len(tables) > _NAMED else ''}" if tables else ""
+        raise UserError(
+            f"{path}: expected exactly one .csv table beside the images, found {len(tables)}{names}; "
+            "extract it if it is a zip, and give the table itself"
+        )
+    return folder / tables[0]
+
+
+def _read(table: Path, name: str) -> tuple[dict[str, int], list[tuple[int, list[str]]]]:
+    """Return the place of each column, and each row that is not blank with the line it begins on."""
+    content = table.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{name}, line {line}: not UTF-8 ({error.reason}); save the table as CSV in UTF-8") from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    rows, line = [], 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                rows.append((line, cells))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(f"{name}, line {line}: not a row of CSV ({error}); is a quotation mark not closed?") from error
+    if not rows:
+        raise UserError(f"{name}: the table is empty; expected the columns path,label[,split][,group]")
+    header_line, header = rows[0]
+    return _columns([cell.strip() for cell in header], f"{name}, line {header_line}"), rows[1:]
+
+
+def _columns(header: list[str], where: str) -> dict[str, int]:
+    for column in REQUIRED:
+        if column not in header:
+            close = nearest(column, [name for name in header if name not in COLUMNS])
+            hint = f"; did you mean {close[0]!r}?" if close else "."
+            raise UserError(
+                f"{where}: no column {column!r}{hint} Expected path,label[,split][,group] with commas, received "
+                f"{','.join(header)}"
+            )
+    for column in header:
+        if column not in COLUMNS:
+            raise UserError(f"{where}: {unknown_name('column', column, COLUMNS)}")
+        if header.count(column) > 1:
+            raise UserError(f"{where}: column {column!r} stands {header.count(column)} times, expected once")
+    return {column: k for k, column in enumerate(header)}
+
+
+def _row(line: int, cells: list[str], columns: dict[str, int], name: str) -> _Row:
+    where = f"{name}, line {line}"
+    if len(cells) != len(columns):
+        raise UserError(
+            f"{where}: expected {len(columns)} cells, received {len(cells)}; names with commas need quotation marks"
+        )
+    label = " ".join(cells[columns["label"]].split())
+    if not label:
+        raise UserError(f"{where}: empty label; give the image one, or remove the row")
+    split = cells[columns["split"]].strip() if "split" in columns else ""
+    if split.lower() not in _SPLITS:
+        raise UserError(f"{where}: {unknown_name('split', split, filter(None, _SPLITS))} (or nothing)")
+    return _Row(line, _inside(cells[columns["path"]], where), label, _SPLITS[split.lower()])
+
+
+def _inside(text: str, where: str) -> str:
+    """Return a path below the table's folder with forward slashes; Windows writes the other ones."""
+    path = PurePosixPath(text.replace("\\", "/"))
+    if not path.parts:
+        raise UserError(f"{where}: empty path; name the image, or remove the row")
+    if path.is_absolute() or ".." in path.parts or path.parts[0][1:2] == ":":
+        raise UserError(f"{where}: {text!r} leaves the table's folder; expected a path below it")
+    return str(path)
+
+
+def _without_repeats(rows: list[_Row], name: str) -> tuple[list[_Row], list[str]]:
+    """Return the first row of each image, and a warning where others say the same once more.
+
+    Raises:
+        UserError: they say otherwise.
+    """
+    first: dict[str, _Row] = {}
+    repeats = []
+    for row in rows:
+        earlier = first.setdefault(row.path, row)
+        for what, before, now in (("label", earlier.label, row.label), ("split", earlier.split, row.split)):
+            if before != now:
+                raise UserError(
+                    f"{name}, line {row.line}: {row.path!r} has {what} {now!r}, and {before!r} on line {earlier.line}; "
+                    "keep one of them"
+                )
+        if earlier is not row:
+            repeats.append(row)
+    if not repeats:
+        return rows, []
+    examples = ", ".join(f"{row.path!r} on line {row.line}" for row in repeats[:_NAMED])
+    return list(first.values()), [
+        f"{name}: {len(repeats):,} rows repeat an earlier one and count once, e.g. {examples}"
+    ]
+
+
+def _check_files(rows: list[_Row], folder: Path, name: str) -> None:
+    missing = [row for row in rows if not (folder / row.path).is_file()]
+    if not missing:
+        return
+    first = folder / missing[0].path
+    extension = next((end for end in EXTENSIONS if first.with_name(first.name + end).is_file()), None)
+    remedy = (
+        f"there is a {first.name + extension!r}: add the extension" if extension else "correct or remove these rows"
+    )
+    examples = ", ".join(f"{row.path!r} (line {row.line})" for row in missing[:_NAMED])
+    raise UserError(
+        f"{name}: {len(missing):,} of {len(rows):,} images are missing, e.g. {examples}; paths are relative to the "
+        f"table's folder; {remedy}"
+    )
