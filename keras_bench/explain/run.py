@@ -19,6 +19,7 @@ from keras_bench.runs.weights import finished_phase
 
 WRONG = 8  # wrong answers that can be shown, however accurate the model
 IMAGE_SIDE, MAP_SIDE = 128, 64  # of what is kept for display, pixels at most
+LARGE_ENOUGH = 128  # pixels: networks that reduce an image 32 times leave 4×4 cells of it
 SALIENCY_TOP = 99  # percentile that is shown brightest: one pixel must not blacken the rest
 
 
@@ -47,7 +48,10 @@ def explain_finished(job: Job) -> bool:
     """Return whether checks.json answers for the final phase and these settings; needs no TensorFlow."""
     if not (job.folder.explanation_checks.is_file() and job.folder.explanations.is_file()):
         return False
-    before = read_json(job.folder.explanation_checks).get("settings", {})
+    checks = read_json(job.folder.explanation_checks)
+    if checks.get("layer_side") is None and job.image_size < LARGE_ENOUGH:
+        return False  # of an earlier version, whose maps of so small images had fewer than 4×4 cells
+    before = checks.get("settings", {})
     return not changed_settings(before, _settings(job), ExplainConfig().model_dump(mode="json"))
 
 
@@ -80,9 +84,7 @@ def explain_run(run: Run) -> None:
     scores = {
         method: _scores(subject, own[method], maps[method], curves[method], similarities[method]) for method in METHODS
     }
-    deletion, insertion = _padded(curves[RANDOM], drawn)
-    nothing = (None,) * drawn
-    scores[RANDOM] = MethodScores(deletion, insertion, nothing, nothing, nothing, nothing)
+    scores[RANDOM] = _random_scores(curves[RANDOM], drawn)
     shares = (boxes[:drawn, 2] - boxes[:drawn, 0]) * (boxes[:drawn, 3] - boxes[:drawn, 1])
     checks = ExplanationChecks(
         phase=phase,
@@ -242,6 +244,13 @@ def _scores(
     head, backbone = _padded(similarities, drawn)
     hits, mass = pointing(own[:drawn], boxes), mass_in_box(maps[:drawn], boxes)
     return MethodScores(deletion, insertion, tuple(hits), tuple(mass), head, backbone)
+
+
+def _random_scores(curves: tuple[np.ndarray, np.ndarray], drawn: int) -> MethodScores:
+    """Return the scores of a random map, which has curves only."""
+    deletion, insertion = _padded(curves, drawn)
+    nothing = (None,) * drawn
+    return MethodScores(deletion, insertion, nothing, nothing, nothing, nothing)
 
 
 def _padded(columns: Any, count: int) -> list[tuple[float | None, ...]]:

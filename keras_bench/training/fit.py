@@ -154,15 +154,13 @@ def fit_phase(model: keras.Model, plan: FitPlan, run: RunDir, examples: Examples
     for row in rows[done:]:
         log.spend("forward and backward", row["train_seconds"])
         log.spend("validation", row["seconds"] - row["train_seconds"])
-    first_step = next(one.first_step_seconds for one in callbacks if isinstance(one, History))
     resolved = {
         "xla": xla,
         "tf32": tf32,
         "mixed_precision": plan.config.training.mixed_precision,
-        "first_step_seconds": first_step,
+        "first_step_seconds": next(shown.first_step_seconds for shown in callbacks if isinstance(shown, History)),
+        **({"feature_seconds": round(examples.seconds, 1)} if examples.seconds else {}),
     }
-    if examples.seconds:
-        resolved["feature_seconds"] = round(examples.seconds, 1)
     return _outcome(plan, rows, resolved, examples.seconds, log)
 
 

@@ -17,7 +17,7 @@ CHILD = """
 import sys
 import numpy as np
 from keras_bench.console import Log
-from keras_bench.features import store
+from keras_bench.training import feature_store as store
 
 store.SAVE_SECONDS = float(sys.argv[2])
 images = np.arange(64 * 4, dtype=np.float32).reshape(64, 4)
