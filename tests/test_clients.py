@@ -1,4 +1,4 @@
-"""Clients that are not ours: the README's code, as printed, in a bundle's folder."""
+"""Clients that are not ours: the code of docs/onnx-bundles.md, as printed, in a bundle's folder."""
 
 import functools
 import http.server
@@ -18,13 +18,13 @@ from keras_bench.export.files import write_labels, write_samples, write_sums
 from keras_bench.models.onnx import save, to_onnx
 from tests.models.test_onnx import build
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "onnx-bundles.md"
 NAMES = ["gold<i>fish", "ночь", "c"]
 
 
 def printed(language, mark):
-    """The README's block of a language that holds a mark."""
-    blocks = re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    """The page's block of a language that holds a mark."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     (found,) = [block for block in blocks if mark in block]
     return found
 
