@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
 from keras_bench.backbones.table import BACKBONES
+from keras_bench.config.former import by_names_of_today
 from keras_bench.config.schema import Config
 from keras_bench.errors import UserError, unknown_name
 
@@ -161,8 +162,29 @@ def experiment_folders() -> list[Path]:
 
 
 def load_run_config(path: Path) -> Config:
-    """Return the resolved configuration that a run wrote to its folder; keys it did not know yet get defaults."""
-    return _validate(read_yaml(path), [Layer(str(path), {})])
+    """Return the resolved configuration that a run wrote to its folder.
+
+    Keys it did not know yet get defaults, and renamed ones their name of today.
+
+    Raises:
+        UserError: the file holds a key or a value that this version does not accept.
+    """
+    layer = Layer(str(path), _as_today(read_yaml(path)))
+    check_keys(layer, layer.tree, Config, "")
+    return _validate(layer.tree, [layer])
+
+
+def _as_today(tree: Tree) -> Tree:
+    """Return a run's keys and values with the settings of each section by their names of today."""
+    renamed: Tree = {}
+    for section, content in tree.items():
+        if not isinstance(content, Mapping):
+            renamed[section] = content
+            continue
+        prefix = f"{section}."
+        settings = by_names_of_today({f"{prefix}{key}": value for key, value in content.items()})
+        renamed[section] = {key.removeprefix(prefix): value for key, value in settings.items()}
+    return renamed
 
 
 def read_yaml(path: Path) -> Tree:
@@ -209,9 +231,11 @@ def _validate(tree: Tree, layers: list[Layer]) -> Config:
         first = error.errors()[0]
         keys = [str(part) for part in first["loc"] if str(part) in _all_keys()]
         path = ".".join(keys)
+        expected = _expected(first, keys)
+        if not _has(tree, keys):  # a run's file without its name
+            raise UserError(f"{layers[0].origin}: {path}: expected {expected}, received nothing") from error
         received = _value_at(tree, keys)
         origin = next(layer.origin for layer in reversed(layers) if _has(layer.tree, keys))
-        expected = _expected(first, keys)
         raise UserError(f"{origin}: {path}: expected {expected}, received {received!r}") from error
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_bench.config import Config
+from keras_bench.config.former import by_names_of_today
 from keras_bench.errors import UserError
 from keras_bench.reading import read_record
 from keras_bench.runs.folders import PHASE_ORDER, RunDir
@@ -19,8 +20,6 @@ DONE_BEFORE = {
     "training.early_stopping_monitor": "val_cross_entropy",
     "training.checkpoint_monitor": "val_top1",
 }
-# Settings that have another name now: that name, and for each former value what it is called now.
-FORMER_KEYS = {"training.class_weights": ("training.imbalance", {"none": "none", "balanced": "class_weights"})}
 
 
 def phase_inputs(job: Job, phase: str, data: str, weights: str) -> dict[str, Any]:
@@ -101,17 +100,8 @@ def _defaults() -> dict[str, Any]:
     return schema | DONE_BEFORE
 
 
-def _as_today(before: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the inputs of a result by the keys of today."""
-    renamed = {}
-    for key, value in before.items():
-        today, meaning = FORMER_KEYS.get(key, (key, {}))
-        renamed[today] = meaning.get(value, value) if meaning else value
-    return renamed
-
-
 def _refuse_changes(run: RunDir, phase: str, state: str, before: dict[str, Any], now: dict[str, Any]) -> None:
-    changes = changed_settings(_as_today(before), now, _defaults())
+    changes = changed_settings(by_names_of_today(before), now, _defaults())
     if changes:
         more = f" and {len(changes) - 4} more" if len(changes) > 4 else ""
         raise UserError(

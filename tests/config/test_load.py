@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_bench.config import Config, describe, load_experiment, parse_setting, to_yaml
+from keras_bench.config import Config, describe, load_experiment, load_run_config, parse_setting, to_yaml
 from keras_bench.errors import UserError
 from tests.checks import check_head_comment
 
@@ -120,3 +120,31 @@ def test_describe_explains_every_key(tmp_path):
     keys = [line for line in text.splitlines() if line.strip()]
     assert all("#" in line for line in keys)
     assert "  epochs: 15  # epochs at most" in text
+
+
+def run_config(tmp_path: Path, text: str) -> Config:
+    (tmp_path / "config.yaml").write_text(text)
+    return load_run_config(tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize(("former", "today"), [("balanced", "class_weights"), ("none", "none")])
+def test_an_earlier_runs_setting_is_read_by_its_name_of_today(tmp_path, former, today):
+    config = run_config(tmp_path, f"name: digits\ntraining: {{class_weights: {former}, batch_size: 16}}\n")
+    assert (config.training.imbalance, config.training.batch_size) == (today, 16)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: a\ntraining: {gpus: 2}", r"config\.yaml: training\.gpus: unknown key 'gpus'"),
+        ("name: a\nlayers: 3", r"config\.yaml: layers: unknown key 'layers'"),
+        ("name: a\ntraining: {class_weights: [1, 2]}", r"config\.yaml: training\.class_weights: unknown key"),
+        ("name: a\ntl: {optimizer: adadelta}", r"config\.yaml: tl\.optimizer: expected .*received 'adadelta'"),
+        ("name: a\ntl:", r"config\.yaml: tl: expected keys of tl, received None"),
+        ("tl: {epochs: 3}", r"config\.yaml: name: expected .*received nothing"),
+    ],
+)
+def test_what_this_version_does_not_accept_of_an_earlier_run_is_told_in_one_line(tmp_path, text, message):
+    with pytest.raises(UserError, match=message) as refusal:
+        run_config(tmp_path, text)
+    assert "\n" not in str(refusal.value)
