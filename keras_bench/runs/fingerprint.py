@@ -7,7 +7,7 @@ from keras_bench.config import Config
 from keras_bench.config.former import by_names_of_today
 from keras_bench.errors import UserError
 from keras_bench.reading import read_record
-from keras_bench.runs.folders import PHASE_ORDER, RunDir
+from keras_bench.runs.folders import PHASE_ORDER
 from keras_bench.runs.job import Job
 
 _SECTIONS = ("dataset", "augmentation", "model", "training")
@@ -59,12 +59,12 @@ def finished_phases(job: Job, inputs: dict[str, dict[str, Any]]) -> list[str]:
     for phase in job.phases:
         result = job.folder.read_result(phase)
         if result is not None:
-            _refuse_changes(job.folder, phase, "finished", result.inputs, inputs[phase])
+            _refuse_changes(job, phase, "finished", result.inputs, inputs[phase])
             done.append(phase)
         else:
             for path in job.folder.state(phase).glob("epoch*.json"):
                 started = read_record(path, lambda content: dict(content["inputs"]))
-                _refuse_changes(job.folder, phase, "started", started, inputs[phase])
+                _refuse_changes(job, phase, "started", started, inputs[phase])
     return done
 
 
@@ -100,11 +100,28 @@ def _defaults() -> dict[str, Any]:
     return schema | DONE_BEFORE
 
 
-def _refuse_changes(run: RunDir, phase: str, state: str, before: dict[str, Any], now: dict[str, Any]) -> None:
-    changes = changed_settings(by_names_of_today(before), now, _defaults())
+def _refuse_changes(job: Job, phase: str, state: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+    former = by_names_of_today(before)
+    changes = changed_settings(former, now, _defaults())
     if changes:
         more = f" and {len(changes) - 4} more" if len(changes) > 4 else ""
+        other_weights = former.get("weights") != now["weights"]
         raise UserError(
-            f"{run.phase(phase)} was {state} with other settings: {'; '.join(changes[:4])}{more}. "
+            f"{job.folder.phase(phase)} was {state} with other settings: {'; '.join(changes[:4])}{more}. "
             "Keep both with --variant NAME or another --out, or remove that folder to start over"
+            f"{_hint_of_weights_size(job) if other_weights else ''}"
         )
+
+
+def _hint_of_weights_size(job: Job) -> str:
+    """Return how to have the weights of the default size, which earlier versions took for inputs of every size."""
+    model, default = job.config.model, job.backbone.image_size
+    sizes = job.backbone.weights_sizes(model.alpha)
+    if model.weights != "imagenet" or model.weights_size != "auto" or len(sizes) < 2:
+        return ""
+    if job.backbone.weights_size(job.image_size, model.alpha) == default:
+        return ""
+    return (
+        f"; earlier versions took the weights for {default} pixels whatever the input's size: "
+        f"--set model.weights_size={default}"
+    )

@@ -140,3 +140,28 @@ def test_a_bundle_is_made_again_only_where_a_setting_of_it_changed(tmp_path):
     before = {key: value for key, value in now.items() if key != "int8_val_images"}
     assert changed_settings(before, now, defaults) == []
     assert changed_settings({**before, "model_sha256": ""}, now, defaults)
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "is_hinted"),
+    [
+        ("MobileNet", ["dataset.image_size=128"], True),
+        ("MobileNet", ["dataset.image_size=128", "model.weights_size=128"], False),  # the user chose
+        ("MobileNet", ["dataset.image_size=224"], False),  # takes those for 224 pixels anyway
+        ("MobileNetV2", ["dataset.image_size=128", "model.alpha=1.4"], False),  # has them for 224 pixels only
+        ("VGG16", ["dataset.image_size=128"], False),  # one file serves all sizes
+    ],
+)
+def test_other_weights_of_a_backbone_with_several_sizes_tell_how_to_have_the_former_ones(
+    tmp_path, model, settings, is_hinted
+):
+    job = resolve(Request("digits", model, "tl", out=tmp_path, settings=tuple(settings)))
+    before, now = (phase_inputs(job, "tl", "data", weights) for weights in ("of 224", "of today"))
+    make_training(job.folder, (("tl", 1.0),), inputs={"tl": before})
+    with pytest.raises(UserError, match="weights was of 224, is now of today") as refusal:
+        finished_phases(job, {"tl": now})
+    assert str(refusal.value).endswith("--set model.weights_size=224") == is_hinted
+    assert ("weights_size" in str(refusal.value)) == is_hinted
+    with pytest.raises(UserError, match="seed was 0, is now 1") as refusal:
+        finished_phases(job, {"tl": before | {"seed": 1}})
+    assert "weights_size" not in str(refusal.value)
