@@ -1,4 +1,8 @@
-"""Processes that want the same file take turns, by lock files that the operating system gives back when one dies."""
+"""Processes that want the same file take turns, by lock files that the operating system gives back when one dies.
+
+On a file system without flock, filelock warns and takes a file's existence for the lock. Such a file may stay when its
+process dies, and then has to be removed by hand.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +18,16 @@ from keras_bench.errors import UserError
 def wait_for_lock(path: Path, activity: str, log: Log) -> Iterator[None]:
     """Hold a lock file, after any process that has it now; what it guards must be looked at again once it is held.
 
-    The file stays when the lock is given back: a process that waits has it open, and of a new file of the same name
-    it would know nothing.
+    Whether the file stays when the lock is given back is up to filelock: a process that waits, and has a file open that
+    was removed, notices and opens the new one.
 
     Args:
         path: the lock file; its folder is made.
         activity: what the other process is doing, for the line that says why this one waits.
         log: told, once, that it waits.
+
+    Raises:
+        UserError: the file cannot be made or locked.
     """
     lock = FileLock(path)
     try:
@@ -35,12 +42,25 @@ def wait_for_lock(path: Path, activity: str, log: Log) -> Iterator[None]:
 
 
 def _acquire(lock: FileLock, path: Path, timeout: float) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        lock.acquire(timeout=timeout)
-    except FileNotFoundError:  # the empty folder was removed at this very moment, as `cache --clear` does
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=timeout)
+        try:
+            _acquire_in_folder(lock, path, timeout)
+        except FileNotFoundError:  # the empty folder was removed at this very moment, as `cache --clear` does
+            _acquire_in_folder(lock, path, timeout)
+    except Timeout:
+        raise
+    except (OSError, NotImplementedError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+        raise UserError(
+            f"cannot lock {path}: {reason or type(error).__name__}. Expected a folder that this account may write to, "
+            "on a file system that has locks; give it write permission, or use another folder: $KERAS_BENCH_CACHE for "
+            "the cache, --out for runs"
+        ) from error
+
+
+def _acquire_in_folder(lock: FileLock, path: Path, timeout: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock.acquire(timeout=timeout)
 
 
 @contextmanager
@@ -48,7 +68,7 @@ def refuse_if_locked(path: Path, message: str) -> Iterator[None]:
     """Hold a lock file, or say that another process has it instead of waiting.
 
     Raises:
-        UserError: with this message.
+        UserError: with this message; or the file cannot be made or locked.
     """
     lock = FileLock(path)
     try:
@@ -67,6 +87,9 @@ def remove_if_unlocked(path: Path) -> Iterator[bool]:
 
     Args:
         path: the lock file, whether there is one or not.
+
+    Raises:
+        UserError: the file cannot be made or locked.
     """
     lock = FileLock(path)
     try:

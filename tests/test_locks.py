@@ -1,0 +1,70 @@
+"""What is told where a lock file cannot be had; that processes take turns is held by the tests of what they share."""
+
+import errno
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from keras_bench.console import Log
+from keras_bench.errors import UserError
+from keras_bench.locks import refuse_if_locked, remove_if_unlocked, wait_for_lock
+
+WAYS = {
+    "wait": lambda path: wait_for_lock(path, "decoding", Log()),
+    "refuse": lambda path: refuse_if_locked(path, "in use"),
+    "remove": remove_if_unlocked,
+}
+ways = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+
+
+def refused(way, path):
+    with pytest.raises(UserError) as refusal, way(path):
+        pytest.fail("the lock was held")
+    text = str(refusal.value)
+    assert "\n" not in text
+    assert "use another folder: $KERAS_BENCH_CACHE for the cache, --out for runs" in text
+    return text
+
+
+@ways
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system"),
+        (NotImplementedError("no flock\nhere"), "no flock here"),
+        (NotImplementedError(), "NotImplementedError"),
+    ],
+)
+def test_a_lock_that_cannot_be_had_is_told_in_one_line(tmp_path, monkeypatch, way, error, reason):
+    def fail(lock, timeout):
+        raise error
+
+    monkeypatch.setattr(FileLock, "acquire", fail)
+    assert refused(way, tmp_path / "a.lock").startswith(f"cannot lock {tmp_path / 'a.lock'}: {reason}. Expected")
+
+
+@ways
+def test_a_folder_that_cannot_be_made_is_told_too(tmp_path, monkeypatch, way):
+    def fail(path, **words):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", fail)
+    path = tmp_path / "cache" / "a.lock"
+    assert refused(way, path).startswith(f"cannot lock {path}: Permission denied. ")
+
+
+@ways
+def test_an_error_of_the_work_done_under_the_lock_is_its_own(tmp_path, way):
+    with pytest.raises(PermissionError, match="of the work"), way(tmp_path / "a.lock"):
+        raise PermissionError("of the work")
+
+
+def test_a_lock_that_is_held_is_still_told_from_one_that_cannot_be_had(tmp_path):
+    path = tmp_path / "a.lock"
+    with FileLock(path):
+        with pytest.raises(UserError, match="^in use$"), refuse_if_locked(path, "in use"):
+            pytest.fail("the lock was held")
+        with remove_if_unlocked(path) as is_free:
+            assert not is_free
