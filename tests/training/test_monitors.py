@@ -10,7 +10,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from keras_bench.config import TrainingConfig
 from keras_bench.config.decision import DecisionMetric, decision_of, shared_decision
-from keras_bench.config.schema import Monitor
+from keras_bench.config.recipe import Monitor
 from keras_bench.runs.history import HISTORY_COLUMNS, append_history, read_history
 from keras_bench.training.monitors import WATCHED, BalancedAccuracy, BalancedCrossentropy, build_metrics, mode_of
 
