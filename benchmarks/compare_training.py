@@ -73,7 +73,7 @@ def train_folder(data: Path | None, scratch: Path) -> Path:
 
 
 def subset(source: Path, target: Path, arguments: argparse.Namespace) -> Path:
-    """Copy the first images of the first classes into one folder a class."""
+    """Copy the first images of the first classes into one folder per class."""
     for folder in sorted(path for path in source.iterdir() if path.is_dir())[: arguments.classes]:
         (target / folder.name).mkdir(parents=True)
         images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpeg", ".jpg", ".png"))

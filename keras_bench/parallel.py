@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
     """Return a function's results for a stream of items in its order, computed by several threads.
 
-    The items are made on the calling thread, while the others work. No more than one item a thread, and one that
+    The items are made on the calling thread, while the others work. No more than one item per thread, and one that
     waits, is in memory.
     """
     if workers == 1:

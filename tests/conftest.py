@@ -52,7 +52,7 @@ def emulated_tf32(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Path:
-    """Three classes with 12, 20 and 30 images, one folder a class."""
+    """Three classes with 12, 20 and 30 images, one folder per class."""
     root = tmp_path / "photos"
     targets = digits().target
     for digit, count in ((0, 12), (1, 20), (2, 30)):

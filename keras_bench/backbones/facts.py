@@ -1,6 +1,6 @@
 """What is known of every backbone at its default size: published ImageNet accuracy, and costs counted by us.
 
-Both lie beside this module as CSV, one row a backbone:
+Both lie beside this module as CSV, one row per backbone:
 
 published.csv: top-1 and top-5 in percent on ImageNet's validation images, digit by digit as the row's source
     states them (`SOURCES`). https://github.com/keras-team/keras/pull/16421 gives those of ConvNeXt to more digits.

@@ -63,7 +63,7 @@ class DatasetConfig(Section):
         description="thin out train and val: the last class keeps 1/this, those between on a geometric line; 1: off",
     )
     limit_per_class: int | None = Field(
-        None, ge=2, description="at most this many train and val images a class together; null: all"
+        None, ge=2, description="at most this many train and val images per class together; null: all"
     )
 
 
@@ -120,7 +120,7 @@ class ModelConfig(Section):
 class TrainingConfig(Section):
     """What the phases share."""
 
-    batch_size: int = Field(32, ge=1, description="images a step")
+    batch_size: int = Field(32, ge=1, description="images per step")
     accumulation_steps: int = Field(
         1,
         ge=1,

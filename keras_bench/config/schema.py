@@ -35,7 +35,7 @@ class LatencyConfig(Section):
 
     enabled: bool = Field(True, description="measure latency and the memory of inference")
     batch_sizes: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Strict(False)] = Field(
-        (1, 8, 32), min_length=1, description="images a call"
+        (1, 8, 32), min_length=1, description="images per call"
     )
     calls: int = Field(200, ge=5, description="timed calls of each measurement, unless `seconds` end it sooner")
     seconds: float = Field(10.0, gt=0, description="time budget of each measurement, without start and warm-up")

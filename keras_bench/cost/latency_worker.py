@@ -141,7 +141,7 @@ def prepare_call(file: Path, kind: str, batch_size: int) -> Callable[[], np.ndar
     Args:
         file: a .keras file whose model takes float32 (batch, height, width, 3) of a fixed size.
         kind: "predict" or "compiled".
-        batch_size: images a call.
+        batch_size: images per call.
     """
     import keras
     import tensorflow as tf
@@ -226,7 +226,7 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("model", type=Path, help="a .keras file, or an .onnx file that keras-bench exported")
     parser.add_argument("--call", choices=CALLS, required=True, help="what is called")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="where it runs")
-    parser.add_argument("--batch-size", type=int, required=True, help="images a call")
+    parser.add_argument("--batch-size", type=int, required=True, help="images per call")
     parser.add_argument("--calls", type=int, default=200, help="timed calls at most")
     parser.add_argument("--seconds", type=float, default=10.0, help="time budget of the timed calls")
     parser.add_argument("--warm-up", type=int, default=10, help="calls made first and not counted")

@@ -49,7 +49,7 @@ class Latency:
         device: "cpu" or "gpu".
         hardware: the processor's or accelerator's name.
         threads: threads an operation may use.
-        batch_size: images a call.
+        batch_size: images per call.
         warm_up: calls made first and not counted.
         calls: timed calls.
         p50_ms: median milliseconds of a call, not of an image.

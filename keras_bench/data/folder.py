@@ -1,4 +1,4 @@
-"""A user's folder of images: one folder a class, with or without folders for train, val and test above them.
+"""A user's folder of images: one folder per class, with or without folders for train, val and test above them.
 
 Read as they are shipped: plain train/ val/ test/ folders, the Intel set (seg_train/seg_train/<class>, and seg_pred
 without labels), ImageNet-100 (train.X1 to train.X4 and val.X, titles in Labels.json), and whatever a person has.
@@ -51,7 +51,7 @@ class _Listing:
 
 
 def open_folder(path: Path | None, log: Log) -> ImageIndex:
-    """List the images of a folder (or zip archive) with one folder a class.
+    """List the images of a folder (or zip archive) with one folder per class.
 
     Images may lie deeper inside their class folder. Hidden files are passed over. Files that are not named like
     images, and images without a label, are passed over too, and a warning counts them. Where the folder holds train/
@@ -61,7 +61,7 @@ def open_folder(path: Path | None, log: Log) -> ImageIndex:
         UserError: no path, no class folders, images outside any class, or a class that one split lacks.
     """
     if path is None:
-        raise UserError("the folder source needs --data FOLDER (or $KERAS_BENCH_DATA), with one folder a class")
+        raise UserError("the folder source needs --data FOLDER (or $KERAS_BENCH_DATA), with one folder per class")
     root = _unwrap(extracted(path, log) if path.is_file() else path)
     found = _Listing()
     split_folders = find_split_folders(root)
@@ -149,7 +149,7 @@ def _list_classes(root: Path, split: str, split_root: Path, found: _Listing) -> 
     if stray and not folders and split not in ("val", "test"):
         raise UserError(
             f"{_written(split_root)}: {len(stray):,} images without a class, e.g. {_written(stray[0].name)!r}; "
-            "expected one folder a class"
+            "expected one folder per class"
         )
     if stray:
         found.warnings.append(_stray_words(split_root, stray))

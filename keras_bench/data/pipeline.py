@@ -45,7 +45,7 @@ class Pipeline:
 
         Returns:
             (images, labels) with float32 (batch, image_size, image_size, 3) in [0, 255] and float32 one-hot
-            (batch, num_classes); ceil(N / batch_size) batches an epoch.
+            (batch, num_classes); ceil(N / batch_size) batches per epoch.
         """
         count = len(positions)
         steps = self.steps(count)

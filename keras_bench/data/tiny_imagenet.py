@@ -95,7 +95,7 @@ def _find_root(folder: Path, location: Path) -> Path:
             return candidate
     raise UserError(
         f"{location}: not laid out as Tiny ImageNet; expected train/<wnid>/images/ and val/val_annotations.txt. "
-        "For one folder a class use --set dataset.source=folder"
+        "For one folder per class use --set dataset.source=folder"
     )
 
 

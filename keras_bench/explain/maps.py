@@ -50,7 +50,7 @@ def compute_maps(
     settings: ExplainConfig,
     advance: Callable[[int], None] = lambda count: None,
 ) -> np.ndarray:
-    """Return one map an image at the method's own resolution, 0 where there is no evidence.
+    """Return one map per image at the method's own resolution, 0 where there is no evidence.
 
     "saliency" is the largest absolute gradient over the colours (Simonyan et al. 2014), "smoothgrad" its mean over
     noisy copies (Smilkov et al. 2017), "gradcam" and "gradcam++" the weighted activations of one layer (Selvaraju

@@ -33,7 +33,7 @@ class Subject:
         boxes: float64, (N, 4), as shares of the side; NaN where unknown.
         drawn: how many of them, from the first, are the unbiased draw that the checks use.
         layer: whose activations the class-activation maps use.
-        cells: squares a side of deletion, insertion and similarity.
+        cells: squares per side of deletion, insertion and similarity.
     """
 
     images: np.ndarray

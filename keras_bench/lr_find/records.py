@@ -56,7 +56,7 @@ class RateSearch:
     suggestion: RateSuggestion | None
 
     def to_csv(self) -> str:
-        """Return the points as CSV, one row a step."""
+        """Return the points as CSV, one row per step."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(POINT_COLUMNS)

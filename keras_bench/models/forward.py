@@ -21,7 +21,7 @@ def onnx_forward(model: bytes) -> Forward:
 
     `extract` calls it from as many threads as there are cores. Threads that share one batch wait for each other
     after every operation, and for the cores that meanwhile read the next images: on two cores 0.71 of the
-    network's own rate was left (MobileNet, 128 pixels), and a batch a thread reaches it.
+    network's own rate was left (MobileNet, 128 pixels), and a batch per thread reaches it.
 
     Args:
         model: of one input, as bytes.

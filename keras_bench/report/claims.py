@@ -19,7 +19,7 @@ Runs = dict[str, tuple[RunDir, RunView]]
 def check_claims(study: Study | None, runs: Runs) -> list[ClaimCheck]:
     """Return each claim of a study with the figures of the two models it is about.
 
-    Differences of top-1 and of Grad-CAM are held to the spread over images; the others are one number a run, and only
+    Differences of top-1 and of Grad-CAM are held to the spread over images; the others are one number per run, and only
     their direction is told.
 
     Args:

@@ -107,9 +107,9 @@ def accuracy_for_cost(
     figure = Figure(figsize=(13, 6.5) if many else (11, 4.2), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     kinds = (
-        ("milliseconds an image (compiled call, batch 1, CPU, median)", _milliseconds),
+        ("milliseconds per image (compiled call, batch 1, CPU, median)", _milliseconds),
         ("parameters, millions", lambda run: run.final.result.parameters / 1e6),
-        ("multiply-adds an image, billions", lambda run: run.cost.multiply_adds / 1e9 if run.cost else None),
+        ("multiply-adds per image, billions", lambda run: run.cost.multiply_adds / 1e9 if run.cost else None),
     )
     for axes, (label, cost_of) in zip(panels, kinds, strict=True):
         points = _scatter(axes, runs, [cost_of(run) for run in runs], pareto_front, decision)
@@ -217,7 +217,7 @@ def epoch_seconds(runs: Sequence[RunView]) -> Figure:
     axes.set_yticks(range(len(bars)), [plain(name) for name, _ in bars], fontsize=8)
     axes.invert_yaxis()
     axes.margins(x=0.15)
-    axes.set_xlabel("seconds an epoch")
+    axes.set_xlabel("seconds per epoch")
     return figure
 
 

@@ -15,7 +15,7 @@ def verdict_lines(
     decision: DecisionMetric = DecisionMetric.TOP1,
     shared: int = 0,
 ) -> list[str]:
-    """Return the verdict, a sentence or two a line; every choice in it was made on val.
+    """Return the verdict, a sentence or two per line; every choice in it was made on val.
 
     Args:
         runs: one for each model, best on val first.
@@ -94,5 +94,5 @@ def _cheaper_tie(runs: Sequence[RunView], val_pairs: Sequence[PairedTest], again
     worse = any(pair.second == cheapest.label and pair.words() == "worse" for pair in against)
     return (
         f"Cheaper: val shows no difference between {winner.label} and {cheapest.label}, "
-        f"which needs {share:.1f} times fewer multiply-adds an image{'; but test shows it worse' if worse else ''}."
+        f"which needs {share:.1f} times fewer multiply-adds per image{'; but test shows it worse' if worse else ''}."
     )

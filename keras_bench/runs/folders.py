@@ -52,7 +52,7 @@ class RunDir:
         return self.root / phase
 
     def history(self, phase: str) -> Path:
-        """Return the CSV that grows by a row an epoch."""
+        """Return the CSV that grows by a row per epoch."""
         return self.phase(phase) / "history.csv"
 
     def best_weights(self, phase: str) -> Path:

@@ -1,4 +1,4 @@
-"""history.csv: one row an epoch, written while training runs."""
+"""history.csv: one row per epoch, written while training runs."""
 
 import csv
 from pathlib import Path
@@ -41,6 +41,6 @@ def best_row(rows: list[dict[str, float]], monitor: str, mode: str) -> dict[str,
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """Return history.csv as one mapping of numbers an epoch; metrics that were not measured are left out."""
+    """Return history.csv as one mapping of numbers per epoch; metrics that were not measured are left out."""
     with path.open(newline="", encoding="utf-8") as stream:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]

@@ -73,7 +73,7 @@ def difference(pair: PairedTest | None) -> Interval | None:
 
 
 def captions(table: SweepTable) -> list[str]:
-    """Return what the columns mean, one sentence or two a line."""
+    """Return what the columns mean, one sentence or two per line."""
     decision = table.decision
     lines = [
         f"* the best point, chosen on val{decision.clause}. No decision used test. "

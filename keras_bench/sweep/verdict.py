@@ -9,7 +9,7 @@ from keras_bench.sweep.records import SweepRow
 
 
 def sweep_verdict(rows: Sequence[SweepRow], decision: DecisionMetric = DecisionMetric.TOP1) -> list[str]:
-    """Return what a sweep of one model says, a sentence or two a line; the best point was chosen on val.
+    """Return what a sweep of one model says, a sentence or two per line; the best point was chosen on val.
 
     Args:
         rows: of one model, one of them the best.

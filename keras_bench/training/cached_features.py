@@ -39,7 +39,7 @@ class CachedFeatures:
     """What the frozen part gave.
 
     Attributes:
-        train: one array a view of the training images, float32 (N, ...), memory-mapped; the first is of plain images.
+        train: one array per view of the training images, float32 (N, ...), memory-mapped; the first is of plain images.
         val: of the validation images.
         seconds: it took to compute them, now or when they were cached.
     """
@@ -149,7 +149,7 @@ def _describe(phase: str, train: list[np.ndarray], seconds: float, engine: str, 
     views = f"{len(train)} views" if len(train) > 1 else "1 view"
     by = {"onnxruntime": "ONNX Runtime", "keras": "Keras"}[engine]
     log.line(
-        f"{phase}: features of {views} of each training image, {np.prod(train[0].shape[1:]):,} numbers an image; "
+        f"{phase}: features of {views} of each training image, {np.prod(train[0].shape[1:]):,} numbers per image; "
         f"train and val took {duration(seconds)} by {by}"
     )
 

@@ -84,13 +84,13 @@ class AtomicCheckpoint(keras.callbacks.ModelCheckpoint):
 
 
 class History(keras.callbacks.Callback):
-    """Appends a row an epoch to history.csv and shows one line an epoch, with progress inside it.
+    """Appends a row per epoch to history.csv and shows one line per epoch, with progress inside it.
 
     Args:
         path: the CSV file; existing rows are kept.
         phase: for the screen.
         epochs: epochs at most, for the time left.
-        steps: batches an epoch.
+        steps: batches per epoch.
         log: the screen.
         checkpoint: tells whether the epoch was the best so far.
     """

@@ -24,7 +24,7 @@ def feature_stream(
     Args:
         views: of the same images, float32 (N, ...) each.
         labels: float32 one-hot, (N, K).
-        batch_size: images a step.
+        batch_size: images per step.
         order_of: function from an epoch's number to its images in their order, int (M,); one may come several times.
         seed: of the choice of views.
         start: number of the first epoch.

@@ -37,7 +37,7 @@ class Stored:
     """A finished array.
 
     Attributes:
-        array: float32, a row an image, memory-mapped, read only.
+        array: float32, a row per image, memory-mapped, read only.
         seconds: it took to compute.
     """
 
@@ -51,7 +51,7 @@ class Unfinished:
 
     Attributes:
         path: its file; no other process writes to one of this name.
-        array: float32, a row an image, memory-mapped.
+        array: float32, a row per image, memory-mapped.
         rows: how many rows were filled before.
         seconds: that took.
     """

@@ -73,7 +73,7 @@ def print_plan(job: Job, log: Log) -> None:
     from keras_bench.models.start import start_tensorflow
 
     start_tensorflow(log)
-    log.line(f"timing {PROBE_STEPS} steps a phase …")
+    log.line(f"timing {PROBE_STEPS} steps per phase …")
     run = Run(job, data, log)
     probes = {phase: probe_phase(run, phase) for phase in todo}
     total = sum(_print_phase(job, phase, probe, data, log) for phase, probe in probes.items())

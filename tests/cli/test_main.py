@@ -106,7 +106,7 @@ def test_settings_that_cannot_work_together_are_refused(capsys, tmp_path):
             "https://www.kaggle.com/datasets/puneet6060/intel-image-classification (a free account is needed), the",
         ),
         ("imagenet100", "train.X1/ to train.X4/ and val.X/ with one folder a WordNet id"),
-        ("folder", "one folder a class with its images, <class>/<image>, or the same below train/, val/ and test/"),
+        ("folder", "one folder per class with its images, <class>/<image>, or the same below train/, val/ and test/"),
     ],
 )
 def test_images_that_only_the_user_can_fetch_are_asked_for_before_anything_else(capsys, monkeypatch, words, name, told):

@@ -103,7 +103,7 @@ def test_what_is_wrong_with_a_folder_is_named(image_folder, tmp_path):
     flat = tmp_path / "flat"
     flat.mkdir()
     shutil.copy(stray, flat)
-    with pytest.raises(UserError, match="1 images without a class, e.g. 'stray.jpg'; expected one folder a class"):
+    with pytest.raises(UserError, match="1 images without a class, e.g. 'stray.jpg'; expected one folder per class"):
         open_folder(flat)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="found no class folders; expected"):

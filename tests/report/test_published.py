@@ -69,7 +69,7 @@ def test_the_claims_of_the_intel_study_are_confirmed_overturned_or_left_open(tmp
     assert checks["gradcam_area"].words == "as published"
     told = published_text(comparison)
     assert (
-        "- EfficientNetB0 has the shorter epoch: the opposite (seconds an epoch: ResNet50 20.0, EfficientNetB0 30.0)"
+        "- EfficientNetB0 has the shorter epoch: the opposite (seconds per epoch: ResNet50 20.0, EfficientNetB0 30.0)"
         in told
     )
     assert "25.0 | 4.0" in told[1]  # parameters, millions

@@ -46,7 +46,7 @@ def test_worse_tied_and_cheaper():
     assert lines[3] == "What the choice on val is worth: test confirms it against 1 of 2 other models."
     assert (
         lines[4]
-        == "Cheaper: val shows no difference between A and B, which needs 4.0 times fewer multiply-adds an image."
+        == "Cheaper: val shows no difference between A and B, which needs 4.0 times fewer multiply-adds per image."
     )
 
 

@@ -94,7 +94,7 @@ def test_where_it_helps_it_trains_and_the_run_says_so(tmp_path, phase, unfreeze)
     model = small_model()
     fitted = with_asked_auxiliary(Run(job, None, log), plan_of(job, phase), model, model)
     assert fitted.auxiliary_weight == 0.4
-    # 5 channels come in; the convolutions have 128 and 768, each BatchNorm 4 numbers a channel; 4 classes.
+    # 5 channels come in; the convolutions have 128 and 768, each BatchNorm 4 numbers per channel; 4 classes.
     own = 5 * 128 + 4 * 128 + 25 * 128 * 768 + 4 * 768 + 768 * 4 + 4
     assert log.shown == [
         f"{phase}: with an auxiliary classifier behind branch, weight 0.4; "

@@ -315,7 +315,7 @@ def test_the_last_block_is_fine_tuned_on_cached_features_as_on_streamed_ones(tmp
     words += ["--set", "ft.unfreeze=1", "--set", "ft.epochs=2", "--set", "ft.learning_rate=0.001"]
     words += WITHOUT_AUGMENTATION
     assert main([*words, "--set", "ft.features=cached"]) == 0
-    assert "ft: features of 1 view of each training image, 256 numbers an image" in capsys.readouterr().out
+    assert "ft: features of 1 view of each training image, 256 numbers per image" in capsys.readouterr().out
     assert main([*words, "--variant", "streamed"]) == 0
     losses = []
     for variant in (None, "streamed"):
