@@ -98,7 +98,7 @@ def top1_interval(right: np.ndarray, counts: np.ndarray) -> Interval:
     """
     if right.dtype == np.bool_:
         return proportion_interval(right)
-    return interval(float(right.mean()), counts @ right.astype(np.float32) / len(right))
+    return interval(float(right.mean()), counts @ right.astype(np.float64) / len(right))
 
 
 def recall_interval(right: np.ndarray, labels: np.ndarray, classes: Sequence[int], counts: np.ndarray) -> Interval:
@@ -116,16 +116,6 @@ def recall_interval(right: np.ndarray, labels: np.ndarray, classes: Sequence[int
         return proportion_interval(right[labels == classes[0]])
     value = float(np.mean([right[labels == k].mean() for k in classes]))
     return interval(value, recall_distribution(right, labels, classes, counts))
-
-
-def compare(pairs: Sequence[tuple[str, Predictions, str, Predictions]], counts: np.ndarray) -> list[PairedTest]:
-    """Test every pair on the same images, with Holm's correction over all of them.
-
-    Args:
-        pairs: label and predictions of the one, label and predictions of the other; equal ids in equal order.
-        counts: float32, (resamples, N), from `draw_counts`.
-    """
-    return correct([paired_test(name, one.right, second, other.right, counts) for name, one, second, other in pairs])
 
 
 def correct(tests: Sequence[PairedTest]) -> list[PairedTest]:

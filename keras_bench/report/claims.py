@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from keras_bench.config.decision import DecisionMetric
+from keras_bench.evaluation.decisions import compare
 from keras_bench.evaluation.predictions import Predictions
-from keras_bench.evaluation.statistics import compare, draw_counts
+from keras_bench.evaluation.statistics import draw_counts
 from keras_bench.explain.records import Explanations
 from keras_bench.report.claim_figures import differ, half_areas, mean_fall, words_for
 from keras_bench.report.comparison import RunView
@@ -71,7 +73,7 @@ def _is_shown(name: str, one: RunDir, other: RunDir) -> bool:
     first, second = (_predictions(run, name.removesuffix("_top1")) for run in (one, other))
     if not np.array_equal(first.ids, second.ids):
         return True
-    pair = compare([(one.label, first, other.label, second)], draw_counts(len(first.ids)))[0]
+    pair = compare([(one.label, first, other.label, second)], draw_counts(len(first.ids)), DecisionMetric.TOP1)[0]
     return pair.words() != "no difference shown"
 
 

@@ -16,6 +16,7 @@ from keras_bench.evaluation.predictions import Predictions
 from keras_bench.evaluation.statistics import draw_counts
 from keras_bench.report.verdict import verdict_lines
 from keras_bench.runs.results import best_phase
+from tests.evaluation.test_statistics import made
 
 TOP1, BALANCED = DecisionMetric.TOP1, DecisionMetric.BALANCED_ACCURACY
 LABELS = np.repeat([0, 1, 3], [90, 20, 10])  # class 2 has no image
@@ -34,12 +35,12 @@ def predictions(right):
 
 def test_scores_are_those_of_scikit_learn_and_have_the_intervals_of_the_metrics():
     for right in (LARGE, SMALL):
-        made = predictions(right)
-        expected = balanced_accuracy_score(made.labels, made.answers)
+        answered = predictions(right)
+        expected = balanced_accuracy_score(answered.labels, answered.answers)
         assert score(right, LABELS, BALANCED) == pytest.approx(expected)
         assert score(right, LABELS, TOP1) == right.mean()
         counts = draw_counts(120)
-        metrics = statistics.metric_intervals(made, counts)
+        metrics = statistics.metric_intervals(answered, counts)
         for decision in (TOP1, BALANCED):
             found = score_interval(right, LABELS, counts, decision)
             whole = metrics[decision]
@@ -116,7 +117,23 @@ def test_holm_runs_over_the_table_and_many_tests_draw_more_often():
     assert many[0].p_value == pytest.approx(1 / 60_001)
     assert many[0].words() == "worse"  # with 10,000 draws, 600 tests could never show anything
     by_top1 = compare([("a", good, "b", poor)], counts, TOP1)
-    assert by_top1 == statistics.compare([("a", good, "b", poor)], counts)
+    assert by_top1 == [statistics.paired_test("a", good.right, "b", poor.right, counts)]
+
+
+def test_models_are_compared_on_the_same_images():
+    good, poor = made(skill=2.0), made(skill=0.4, seed=1)
+    counts = draw_counts(300)
+    (pair, same) = compare([("good", good, "poor", poor), ("good", good, "twin", good)], counts, TOP1)
+    assert pair.only_first == int((good.right & ~poor.right).sum())
+    assert pair.difference.value == pytest.approx(good.right.mean() - poor.right.mean())
+    differences = good.right.astype(float) - poor.right
+    spread = stats.bootstrap(
+        (differences,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(1)
+    )
+    assert pair.difference.low == pytest.approx(spread.confidence_interval.low, abs=0.01)
+    assert pair.p_holm == pytest.approx(min(1, 2 * pair.p_value))
+    assert pair.words() == "worse"
+    assert (same.only_first, same.p_holm, same.words()) == (0, 1.0, "no difference shown")
 
 
 def test_the_best_phase_is_that_of_the_metric_and_of_equals_the_first():

@@ -12,13 +12,13 @@ from keras_bench.evaluation.bootstrap import auc_distribution
 from keras_bench.evaluation.intervals import Interval, PairedTest
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.evaluation.statistics import (
-    compare,
     draw_counts,
     holm,
     interval,
     mcnemar,
     mean_interval,
     metric_intervals,
+    paired_test,
     proportion_interval,
     recall_interval,
     share_interval,
@@ -152,6 +152,11 @@ def test_top1_of_several_runs_is_a_mean_and_of_one_a_share():
     assert several == interval(0.875, draw_counts(4) @ (right + 1.0).astype(np.float32) / 8)
 
 
+@pytest.mark.parametrize("share", [1 / 3, 2 / 3, 0.7])
+def test_top1_of_runs_that_are_right_equally_often_on_every_image_has_no_interval(share):
+    assert top1_interval(np.full(300, share), draw_counts(300)) == Interval(pytest.approx(share))
+
+
 def test_where_no_resample_differs_the_interval_is_not_defined():
     labels = np.arange(20) % 4
     probabilities = np.full((20, 4), 0.01, np.float32)
@@ -161,7 +166,7 @@ def test_where_no_resample_differs_the_interval_is_not_defined():
     assert found["balanced_accuracy"] == found["macro_f1"] == found["macro_auc"] == Interval(1.0)
     assert found["top1"].ends == pytest.approx(proportion_confint(20, 20, method="wilson"))
     assert found["cross_entropy"] == Interval(pytest.approx(-np.log(0.97)))  # the same of every image
-    (same,) = compare([("a", perfect, "b", perfect)], draw_counts(20))
+    same = paired_test("a", perfect.right, "b", perfect.right, draw_counts(20))
     assert (same.difference, same.difference.clear_of_zero, same.words()) == (
         Interval(0.0),
         False,
@@ -199,22 +204,6 @@ def test_holm_is_that_of_statsmodels_and_keeps_the_order():
     p_values = [0.04, 0.001, 0.03, 0.5, 0.03]
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
     assert holm([]) == []
-
-
-def test_models_are_compared_on_the_same_images():
-    good, poor = made(skill=2.0), made(skill=0.4, seed=1)
-    counts = draw_counts(300)
-    (pair, same) = compare([("good", good, "poor", poor), ("good", good, "twin", good)], counts)
-    assert pair.only_first == int((good.right & ~poor.right).sum())
-    assert pair.difference.value == pytest.approx(good.right.mean() - poor.right.mean())
-    differences = good.right.astype(float) - poor.right
-    spread = stats.bootstrap(
-        (differences,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(1)
-    )
-    assert pair.difference.low == pytest.approx(spread.confidence_interval.low, abs=0.01)
-    assert pair.p_holm == pytest.approx(min(1, 2 * pair.p_value))
-    assert pair.words() == "worse"
-    assert (same.only_first, same.p_holm, same.words()) == (0, 1.0, "no difference shown")
 
 
 def test_the_verdict_needs_the_corrected_p_value():
