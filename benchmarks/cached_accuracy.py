@@ -3,11 +3,11 @@
     KERAS_HOME=… python -m benchmarks.cached_accuracy --data tiny-imagenet-40.zip --seeds 8
 
 MobileNet 0.75 with ImageNet weights at 128 pixels, 20 classes of 100 images, 15 epochs, 1,000 test images. A fresh view
-stands for streaming: without augmentation both train the same but for rounding (tests/features), and on features a
-head takes seconds, so that many seeds can be had. A seed is one whole draw: of its views, the start of its head and its
-order of images. All ways of a seed share that draw, which alone moves top-1 by a point, and what is compared is the
-difference within a seed. Seeds share nothing but the images, so the standard error over seeds is one over independent
-draws; it says nothing of other data.
+stands for streaming: without augmentation both train the same but for rounding
+(tests/training/test_cached_features.py), and on features a head takes seconds, so that many seeds can be had. A seed is
+one whole draw: of its views, the start of its head and its order of images. All ways of a seed share that draw, which
+alone moves top-1 by a point, and what is compared is the difference within a seed. Seeds share nothing but the images,
+so the standard error over seeds is one over independent draws; it says nothing of other data.
 
 The weights are those for 224 pixels, as they were when the first figures were measured.
 """

@@ -40,7 +40,7 @@ class Facts:
         top5: the same for the first five answers.
         source: key of `SOURCES`; "" where no accuracy was found.
         parameters: counted, of the network without top.
-        multiply_adds: counted, of one forward pass of one image through it (`evaluation.cost.multiply_adds`).
+        multiply_adds: counted, of one forward pass of one image through it (`keras_bench.cost.count.multiply_adds`).
         flops: floating-point operations of the same pass as TensorFlow's profiler counts them, about twice as many.
     """
 

@@ -95,7 +95,6 @@ class RunView:
         mistakes: the most confident wrong answers of the final phase.
         confused_examples: for each confused pair (true, answer) of the final phase some of its images.
         explanations: verdicts on the explanation methods; empty where none were computed.
-        explained_phase: the phase they explain.
         exports: how the bundle of each exported phase was verified.
         config: config.yaml.
         environment: environment.json.

@@ -79,7 +79,11 @@ class BalancedCrossentropy(ClassBalancedMean):
         super().__init__(num_classes, name, dtype)
 
     def values(self, y_true: Any, y_pred: Any) -> Any:
-        """Return the cross-entropy of each image, (batch,), its probability clipped as in Keras's own metric."""
+        """Return the cross-entropy of each image, (batch,), as Keras's own metric reckons it.
+
+        Within `fit` and `evaluate` Keras takes it from the logits of the softmax that `y_pred` comes from, so that it
+        is exact however small a probability; of probabilities alone it clips each to at least 1e-7.
+        """
         return keras.losses.categorical_crossentropy(y_true, y_pred)
 
 

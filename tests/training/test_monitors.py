@@ -127,3 +127,15 @@ def test_a_history_begun_by_an_earlier_version_goes_on_with_its_own_columns(tmp_
     ]  # fmt: skip
     append_history(tmp_path / "new.csv", {"epoch": 1, "val_balanced_accuracy": 0.3})
     assert read_history(tmp_path / "new.csv") == [{"epoch": 1, "val_balanced_accuracy": 0.3}]
+
+
+def test_cross_entropy_is_of_the_logits_within_evaluate_and_clipped_of_probabilities_alone():
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Dense(2, "softmax", kernel_initializer="identity")(inputs))
+    model.compile(metrics=[BalancedCrossentropy(2)], loss="categorical_crossentropy")
+    images, labels = np.array([[50.0, 0.0], [0.0, 50.0]], np.float32), np.array([[0, 1], [1, 0]], np.float32)
+    found = model.evaluate(images, labels, verbose=0, return_dict=True)
+    assert found["balanced_cross_entropy"] == pytest.approx(50)
+    alone = BalancedCrossentropy(2)
+    alone.update_state(labels, model.predict(images, verbose=0))
+    assert float(alone.result()) == pytest.approx(-np.log(1e-7), rel=1e-4)
