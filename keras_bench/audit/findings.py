@@ -5,6 +5,9 @@ from typing import Any
 
 from keras_bench.reading import record_of
 
+# What a problem says that a run does about it, after what was found; a run that was begun keeps its splits.
+A_RUN_LEAVES = "; a run leaves "
+
 
 @dataclass(frozen=True)
 class DuplicateGroup:

@@ -11,7 +11,7 @@ import imagehash
 import numpy as np
 
 from keras_bench.audit.duplicates import NEAR_DISTANCE, find_duplicates
-from keras_bench.audit.findings import Audit, DuplicateGroup, Leaks
+from keras_bench.audit.findings import A_RUN_LEAVES, Audit, DuplicateGroup, Leaks
 from keras_bench.audit.leaks import ALIKE_SHARE, find_leaks
 from keras_bench.audit.likeness import HASHED_SIDE, LEAST_LIKENESS, compared_levels, copies, gray_reduction
 from keras_bench.console import Log
@@ -194,13 +194,13 @@ def _problems(audit: Audit) -> list[str]:
         pairs = "; ".join(" = ".join(group.ids[:2]) for group in audit.groups[:2] if _leaked(group))
         lines.append(
             f"val or test images with an exact or near-duplicate in train: {audit.across_splits}, which flatters every "
-            f"model ({pairs}); a run leaves the ones of train out, as dataset.remove_leaked says"
+            f"model ({pairs}){A_RUN_LEAVES}the ones of train out, as dataset.remove_leaked says"
         )
     if audit.leaks["val"].count:
         leaks = audit.leaks["val"]
         lines.append(
             f"val images that test holds too, exactly or nearly: {leaks.count}, e.g. {(leaks.exact + leaks.near)[0]}; "
-            "choices made on them would have seen test; a run leaves them out of val, as dataset.remove_leaked says"
+            f"choices made on them would have seen test{A_RUN_LEAVES}them out of val, as dataset.remove_leaked says"
         )
     lines += [_alike_problem(audit, split, leaks) for split, leaks in audit.leaks.items() if leaks.alike]
     if audit.exact_groups + audit.near_groups:

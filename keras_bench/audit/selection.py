@@ -1,7 +1,7 @@
 """Leaves images out of train and val that are held out too, and reads from a run's splits.csv how it was done there."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from keras_bench.errors import UserError
 
 # What splits.csv calls an image that was left out of a split.
 LEFT_OUT = {"train": "leaked", "val": "val_in_test"}
+
+# Why an image stays in the val of a run that began before such images were looked for.
+EARLIER = "in val since an earlier version, which did not look for images that test holds too"
 
 Reasons = Mapping[str, Mapping[str, str]]  # split -> image id -> why
 
@@ -63,13 +66,42 @@ def leave_out(index: ImageIndex, splits: SplitTable, audit: Audit, rule: str, lo
     return Selection(replace(splits, positions=positions), left_out, kept)
 
 
-def shared_with_val(dataset: Mapping[str, Any]) -> int:
-    """Return how many images were kept in val although test holds them too, or nearly.
+def kept_in_val(dataset: Mapping[str, Any], splits: Path, audit: Audit | None) -> Mapping[str, str] | None:
+    """Return why, for each image that is in a run's val although test holds it too, or nearly; None: not known.
 
     Args:
-        dataset: dataset.json of a run; those of earlier versions did not look for such images and count as 0.
+        dataset: dataset.json of the run; those of earlier versions do not say.
+        splits: its splits.csv, which answers for them where the audit is of the same split.
+        audit: of the run's data; None where there is none.
     """
-    return len(dataset.get("kept", {}).get("val", {}))
+    recorded: Mapping[str, str] | None = dataset.get("kept", {}).get("val")
+    if recorded is not None or audit is None or not splits.is_file():
+        return recorded
+    with splits.open(encoding="utf-8", newline="") as stream:
+        places = {row["id"]: row["split"] for row in csv.DictReader(stream)}
+    if _drawn_digest(list(places.values())) != audit.split:
+        return None
+    leaks = audit.leaks["val"]
+    return dict.fromkeys((name for name in (*leaks.exact, *leaks.near) if places[name] == "val"), EARLIER)
+
+
+def shared_with_val(dataset: Mapping[str, Any], splits: Path, audit: Audit | None) -> int | None:
+    """Return how many images are in val although test holds them too, or nearly; see `kept_in_val`."""
+    kept = kept_in_val(dataset, splits, audit)
+    return None if kept is None else len(kept)
+
+
+def most_shared(counts: Iterable[int | None]) -> int | None:
+    """Return the largest of the counts of several runs; None, not known, where one is not known."""
+    known = list(counts)
+    return max((count for count in known if count is not None), default=0) if None not in known else None
+
+
+def _drawn_digest(places: list[str]) -> str:
+    """Return `SplitTable.digest` of the splits as they were drawn, from what splits.csv calls each image in turn."""
+    drawn = [next((split for split, word in LEFT_OUT.items() if word == place), place) for place in places]
+    positions = {split: np.flatnonzero([place == split for place in drawn]) for split in SPLITS}
+    return SplitTable(positions, "").digest()
 
 
 def _refuse_empty(index: ImageIndex, kept: np.ndarray, split: str, held_out: str) -> None:

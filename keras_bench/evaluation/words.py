@@ -21,9 +21,20 @@ def p_words(p_value: float) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
-def seen_words(shared: int) -> str:
-    """Say whether decisions, which use val, have seen test images."""
-    return f"that share {shared:,} with val (exact or near copies)" if shared else "no decision has seen"
+def seen_words(shared: int | None) -> str:
+    """Say of test images whether decisions, which use val, have seen some; None: not known."""
+    if shared is None:
+        return "(it is not known whether decisions saw some of them)"
+    return f"that share {shared:,} with val (exact, near or look-alike)" if shared else "no decision has seen"
+
+
+def decisions_words(shared: int | None) -> str:
+    """Say the same in a sentence of its own."""
+    if shared is None:
+        return "It is not known whether decisions saw some of the test images."
+    if not shared:
+        return "No decision used test."
+    return f"Decisions used val, which shares {shared:,} images with test (exact, near or look-alike)."
 
 
 def interval_words(gap: Interval, name: str) -> str:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from keras_bench.console import duration
 from keras_bench.evaluation.intervals import NOT_DEFINED, Interval
+from keras_bench.evaluation.words import decisions_words
 
 
 def environment() -> Environment:
@@ -30,6 +31,7 @@ def environment() -> Environment:
         "number": number,
         "p": lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}",
         "duration": duration,
+        "decisions": decisions_words,
         "jpeg": lambda data: Markup(f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"),
         "picture": lambda pixels: data_uri(pixels, "JPEG"),
     }

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_bench.audit.findings import Audit
+from keras_bench.audit.selection import most_shared
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.cost.records import Cost, Latency
 from keras_bench.evaluation.intervals import (
@@ -99,6 +100,7 @@ class RunView:
         config: config.yaml.
         environment: environment.json.
         layer_note: which layer Grad-CAM uses where that is not the last map; else "".
+        shared_with_val: images of val that test holds too, or nearly, and that stay in val; None: not known.
     """
 
     model: str
@@ -116,6 +118,7 @@ class RunView:
     config: str
     environment: dict[str, Any]
     layer_note: str = ""
+    shared_with_val: int | None = None
 
     @property
     def final(self) -> PhaseView:
@@ -217,6 +220,11 @@ class Comparison:
     claims: list[ClaimCheck]
     explained: list[ExplainedImage]
     verdict: list[str]
+
+    @property
+    def shared_with_val(self) -> int | None:
+        """Images that val and test share in any of the runs, at most; None where it is not known of one."""
+        return most_shared(run.shared_with_val for run in self.runs)
 
     @property
     def class_titles(self) -> list[str]:

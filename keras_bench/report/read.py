@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_bench.audit.selection import shared_with_val
+from keras_bench.audit.selection import most_shared
 from keras_bench.config.decision import DecisionMetric, shared_decision
 from keras_bench.config.load import read_yaml
 from keras_bench.console import Log
@@ -31,7 +31,7 @@ from keras_bench.report.comparison import Comparison, Example, PhaseView, RunVie
 from keras_bench.report.explained import explained_images
 from keras_bench.report.study_files import load_study
 from keras_bench.report.verdict import verdict_lines
-from keras_bench.runs.data import read_audit
+from keras_bench.runs.data import read_audit, shared_of_run
 from keras_bench.runs.folders import PHASE_ORDER, ExperimentDir, RunDir
 from keras_bench.runs.history import read_history
 from keras_bench.runs.weights import finished_phase
@@ -58,7 +58,12 @@ def gather(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comparison:
     counts = {split: draw_counts(len(_predictions(runs[0], split).ids)) for split in ("val", "test")}
     labels, decision = _labels(runs), shared_decision(run.chosen_by() for run in runs)
     with log.progress("statistics", sum(len(_phases(run)) for run in runs), "phases") as advance:
-        views = {run.root: _view(run, labels[run.root], counts, decision, advance) for run in runs}
+        views = {
+            run.root: replace(
+                _view(run, labels[run.root], counts, decision, advance), shared_with_val=shared_of_run(run, folder)
+            )
+            for run in runs
+        }
     order = _ranking(views)
     runs = sorted(runs, key=lambda run: order[run.root])
     ranked = [views[run.root] for run in runs]
@@ -86,7 +91,12 @@ def gather(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comparison:
         claims=check_claims(study, {run.model_name: (run, views[run.root]) for run in chosen}),
         explained=explained_images(runs, [view.label for view in ranked]),
         verdict=verdict_lines(
-            [views[run.root] for run in chosen], pairs, val_pairs, decision, shared_with_val(dataset)
+            [views[run.root] for run in chosen],
+            pairs,
+            val_pairs,
+            decision,
+            most_shared(view.shared_with_val for view in ranked),
+            len({_predictions(run, "val").ids.tobytes() for run in runs}) > 1,
         ),
     )
 

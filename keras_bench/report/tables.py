@@ -12,6 +12,7 @@ from keras_bench.config.decision import DecisionMetric
 from keras_bench.console import duration
 from keras_bench.evaluation.intervals import ClassScores, Interval
 from keras_bench.evaluation.metrics import BY_COLUMN, METRICS, PERCENT, Unit
+from keras_bench.evaluation.words import decisions_words
 from keras_bench.report.comparison import Comparison, PhaseView, RunView
 
 TERMINAL_METRICS = {name: metric for name, metric in BY_COLUMN.items() if metric.terminal}
@@ -28,7 +29,7 @@ def comparison_table(comparison: Comparison) -> Table:
     """
     decision, columns = comparison.decision, _columns(comparison.decision)
     caption = (
-        f"* final phase, chosen on val{decision.clause}. No decision used test. "
+        f"* final phase, chosen on val{decision.clause}. {decisions_words(comparison.shared_with_val)} "
         "[low, high]: 95 % interval over test images."
     )
     table = Table(title=Text(comparison.name), caption=Text(caption))

@@ -13,7 +13,8 @@ def verdict_lines(
     pairs: Sequence[PairedTest],
     val_pairs: Sequence[PairedTest],
     decision: DecisionMetric = DecisionMetric.TOP1,
-    shared: int = 0,
+    shared: int | None = 0,
+    different_val: bool = False,
 ) -> list[str]:
     """Return the verdict, a sentence or two per line; every choice in it was made on val.
 
@@ -22,7 +23,9 @@ def verdict_lines(
         pairs: the final phases of every two of them on test.
         val_pairs: the winner against each other one on val.
         decision: the metric that ranked them, and that the pairs are about.
-        shared: images of val that test holds too, or nearly, and that were kept in val.
+        shared: images of val that test holds too, or nearly, and that stay in val, in any of the runs; None: not
+            known.
+        different_val: whether the runs do not all have the same val images.
     """
     winner = runs[0]
     test = winner.final.test[decision]
@@ -34,6 +37,11 @@ def verdict_lines(
         f"On {images:,} test images {seen_words(shared)}, its {decision.label} is {percent(test)}."
     ]
     lines += _of_mixed(runs, decision)
+    if different_val:
+        lines.append(
+            "The runs do not all have the same val images: the ranking compares averages over different images, and "
+            "pairs on val are left out where the images differ."
+        )
     against = [oriented(pair, winner.label) for pair in pairs if winner.label in (pair.first, pair.second)]
     lines += [_of_other(pair, decision) for pair in against]
     if against:

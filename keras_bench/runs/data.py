@@ -10,8 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from keras_bench.audit.findings import Audit
-from keras_bench.audit.selection import Selection, leave_out, recorded_selection, split_rows
+from keras_bench.audit.findings import A_RUN_LEAVES, Audit
+from keras_bench.audit.selection import (
+    Selection,
+    kept_in_val,
+    leave_out,
+    recorded_selection,
+    shared_with_val,
+    split_rows,
+)
 from keras_bench.console import Log
 from keras_bench.data.balance import epoch_rows
 from keras_bench.data.index import SPLITS, ImageIndex, SplitTable
@@ -19,6 +26,7 @@ from keras_bench.data.sources import SOURCES, open_source
 from keras_bench.data.splits import split_images
 from keras_bench.data.store import ImageStore, limit_decoded
 from keras_bench.errors import UserError
+from keras_bench.evaluation.words import decisions_words
 from keras_bench.files import write_json, write_text
 from keras_bench.reading import read_json, read_record
 from keras_bench.runs.folders import ExperimentDir, RunDir
@@ -127,14 +135,35 @@ def audit_data(job: Job, data: Data, log: Log, begun: bool = False) -> Data:
     if audit is None:
         with job.experiment_folder.lock_audit(log):
             audit = _audit_of(job, data) or _make_audit(job, data, log)  # another process may have made it meanwhile
+    recorded = recorded_data(job, data) if begun else None
     for problem in audit.problems:
         if problem != audit.imbalance_problem or job.config.training.imbalance == "none":
-            log.warn(problem)
-    recorded = recorded_data(job, data) if begun else None
+            log.warn(problem if recorded is None else problem.partition(A_RUN_LEAVES)[0])
     if recorded is not None:
-        log.line(f"splits: those the run began with, {job.folder.splits}")
-        return recorded
+        return _begun_with(job, recorded, audit, log)
     return _selected(data, leave_out(data.index, data.splits, audit, job.config.dataset.remove_leaked, log))
+
+
+def _begun_with(job: Job, recorded: Data, audit: Audit, log: Log) -> Data:
+    """Return the data split as the run began, with what its val and test share, and say so."""
+    log.line(f"splits: those the run began with, {job.folder.splits}")
+    dataset = read_json(job.folder.dataset) if job.folder.dataset.is_file() else {}
+    in_val = kept_in_val(dataset, job.folder.splits, audit)
+    if in_val is None or in_val:
+        log.warn(decisions_words(None if in_val is None else len(in_val)))
+    kept = {split: reasons for split, reasons in recorded.kept.items() if split != "val"}
+    return replace(recorded, kept=kept if in_val is None else {**kept, "val": in_val})
+
+
+def shared_of_run(run: RunDir, folder: ExperimentDir) -> int | None:
+    """Return how many images are in a run's val although test holds them too, or nearly; None: not known.
+
+    Args:
+        run: it has dataset.json and splits.csv.
+        folder: its experiment's, whose audit answers for runs of earlier versions.
+    """
+    dataset = read_json(run.dataset)
+    return shared_with_val(dataset, run.splits, read_audit(folder, dataset["fingerprint"]))
 
 
 def _audit_of(job: Job, data: Data) -> Audit | None:
@@ -208,7 +237,7 @@ def _dataset_json(data: Data) -> dict[str, Any]:
         "unreadable": {index.ids[i]: why for i, why in sorted(data.store.unreadable.items())},
         "leaked": sorted(data.left_out.get("train", {})),
         "val_in_test": sorted(data.left_out.get("val", {})),
-        "kept": {split: dict(data.kept.get(split, {})) for split in ("train", "val")},
+        "kept": {split: dict(reasons) for split, reasons in data.kept.items()},  # no "val": not known
         "warnings": [*index.warnings, *splits.warnings],
     }
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.console import duration
 from keras_bench.evaluation.intervals import Interval, PairedTest
+from keras_bench.evaluation.words import decisions_words
 from keras_bench.pages.html import environment
 from keras_bench.pages.svg import inline_svg
 from keras_bench.pages.text import shorten
@@ -76,7 +77,7 @@ def captions(table: SweepTable) -> list[str]:
     """Return what the columns mean, one sentence or two per line."""
     decision = table.decision
     lines = [
-        f"* the best point, chosen on val{decision.clause}. No decision used test. "
+        f"* the best point, chosen on val{decision.clause}. {decisions_words(table.shared_with_val)} "
         "[low, high]: 95 % interval over test images."
     ]
     lines.append(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_bench.audit.selection import most_shared
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.evaluation.intervals import Interval, PairedTest
 
@@ -29,7 +30,7 @@ class PointRun:
         train_images: training images by class name.
         seconds: wall time of all its phases, validation included.
         folder: where it lies, for people.
-        shared_with_val: images of val that test holds too, or nearly, and that were kept in val.
+        shared_with_val: images of val that test holds too, or nearly, and that stay in val; None: not known.
     """
 
     point: int
@@ -44,7 +45,7 @@ class PointRun:
     train_images: dict[str, int]
     seconds: float
     folder: str
-    shared_with_val: int = 0
+    shared_with_val: int | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class SweepRow:
         is_baseline: whether the others are tested against it.
         is_best: whether it is the model's best on val.
         folders: where its runs lie.
-        shared_with_val: images of val that test holds too, or nearly, and that were kept in val; most of any run.
+        shared_with_val: images of val that test holds too, or nearly, and that stay in val; most of any run,
+            None where it is not known of one.
     """
 
     point: SweepPoint
@@ -102,7 +104,7 @@ class SweepRow:
     is_baseline: bool
     is_best: bool
     folders: tuple[str, ...]
-    shared_with_val: int = 0
+    shared_with_val: int | None = None
 
     def test_score(self, decision: DecisionMetric) -> Interval:
         """Return the metric that decides, on test."""
@@ -173,6 +175,11 @@ class SweepTable:
     seed: dict[str, int]
     minority: tuple[str, ...]
     test_images: int
+
+    @property
+    def shared_with_val(self) -> int | None:
+        """Images that val and test share in any of the rows, at most; None where it is not known of one."""
+        return most_shared(row.shared_with_val for row in self.rows)
 
     @property
     def seeds(self) -> list[int]:

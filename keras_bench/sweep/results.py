@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from keras_bench import __version__
-from keras_bench.audit.selection import shared_with_val
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.console import Log
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.files import save_figure, write_text
 from keras_bench.reading import read_json
+from keras_bench.runs.data import shared_of_run
 from keras_bench.runs.folders import SweepDir, sweep_folder
 from keras_bench.runs.job import Job
 from keras_bench.runs.results import best_phase
@@ -88,5 +88,5 @@ def point_run(number: int, job: Job, decision: DecisionMetric = DecisionMetric.T
         train_images={name: counts["train"] for name, counts in dataset["images_per_class"].items()},
         seconds=sum(result.seconds for result in results.values()),
         folder=str(job.folder.root),
-        shared_with_val=shared_with_val(dataset),
+        shared_with_val=shared_of_run(job.folder, job.experiment_folder),
     )

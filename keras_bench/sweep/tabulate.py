@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_bench.audit.selection import most_shared
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.errors import RunError
 from keras_bench.evaluation.decisions import paired_test, score, score_interval
@@ -133,7 +134,7 @@ def _row(
         is_baseline=False,
         is_best=False,
         folders=tuple(run.folder for run in runs),
-        shared_with_val=max(run.shared_with_val for run in runs),
+        shared_with_val=most_shared(run.shared_with_val for run in runs),
     )
 
 

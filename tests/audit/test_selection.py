@@ -2,16 +2,18 @@
 
 import csv
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from keras_bench.audit.selection import shared_with_val
 from keras_bench.cli.main import main
 from keras_bench.console import Log
 from keras_bench.errors import UserError
+from keras_bench.evaluation.predictions import Predictions
 from keras_bench.export.phases import data_of_run
-from keras_bench.files import write_text
-from keras_bench.runs.data import audit_data, load_data, open_data, write_data_files
+from keras_bench.files import write_bytes, write_text
+from keras_bench.runs.data import audit_data, load_data, open_data, shared_of_run, write_data_files
 from tests.audit.test_inspect import put, scene
 from tests.conftest import encoded
 from tests.made import make_run
@@ -118,7 +120,7 @@ def test_images_of_val_that_test_holds_too_are_left_out_of_val(shared, tmp_path,
     assert {name for name, row in rows.items() if row["split"] == "val_in_test"} == gone
     assert dataset["val_in_test"] == sorted(gone)
     assert dataset["images"]["val"] == dataset["images_per_class"]["cat"]["val"] + 8 == 16
-    assert shared_with_val(dataset) == 0
+    assert shared_of_run(job.folder, job.experiment_folder) == 0
     assert json.loads(job.experiment_folder.audit.read_text())["leaks"]["val"]["exact"] == ["val/cat/exact.png"]
 
 
@@ -127,8 +129,61 @@ def test_what_the_setting_keeps_in_val_is_counted(shared, tmp_path):
         job, before, data = data_of(shared, tmp_path / rule, f"dataset.remove_leaked={rule}")
         assert len(ids(before, "val")) - len(ids(data, "val")) == 2 - count
         write_data_files(job.folder, data)
-        assert shared_with_val(recorded(job)[1]) == count
-    assert shared_with_val({"fingerprint": "of an earlier version"}) == 0
+        assert shared_of_run(job.folder, job.experiment_folder) == count
+
+
+def make_earlier(job, drawn):
+    """Rewrite what a run wrote as an earlier version did: all of val is used, and there are no notes."""
+    lines = job.folder.splits.read_text(encoding="utf-8").splitlines()
+    lines = [line.rpartition(",")[0].replace(",val_in_test", ",val") for line in lines]
+    write_text(job.folder.splits, "\n".join(lines) + "\n")
+    dataset = recorded(job)[1]
+    write_text(job.folder.dataset, json.dumps({key: dataset[key] for key in dataset if key not in drawn}))
+
+
+def test_the_audit_answers_for_runs_of_earlier_versions(shared, tmp_path):
+    job, _, data = data_of(shared, tmp_path / "runs")
+    write_data_files(job.folder, data)
+    make_earlier(job, ("kept", "val_in_test"))
+    assert shared_of_run(job.folder, job.experiment_folder) == 2
+    made = job.experiment_folder.audit.read_text()
+    write_text(job.experiment_folder.audit, json.dumps({**json.loads(made), "split": "another"}))
+    assert shared_of_run(job.folder, job.experiment_folder) is None
+    write_text(job.experiment_folder.audit, json.dumps({**json.loads(made), "fingerprint": "other images"}))
+    assert shared_of_run(job.folder, job.experiment_folder) is None
+    job.experiment_folder.audit.unlink()
+    assert shared_of_run(job.folder, job.experiment_folder) is None
+
+
+def test_a_run_that_goes_on_with_its_splits_promises_nothing_and_counts_what_val_shares(shared, tmp_path, capsys):
+    job, before, data = data_of(shared, tmp_path / "runs")
+    assert "a run leaves them out of val" in said(capsys)
+    write_data_files(job.folder, data)
+    make_earlier(job, ("kept", "val_in_test"))
+    again = audit_data(job, before, Log(), begun=True)
+    words = said(capsys)
+    assert "val images that test holds too, exactly or nearly: 2" in words
+    assert "a run leaves" not in words
+    assert "Decisions used val, which shares 2 images with test" in words
+    assert {"val/cat/exact.png", "val/dog/near.jpg"} <= set(ids(again, "val"))
+    write_data_files(job.folder, again)
+    rows, dataset = recorded(job)
+    assert set(dataset["kept"]["val"]) == {"val/cat/exact.png", "val/dog/near.jpg"}
+    assert "earlier version" in rows["val/dog/near.jpg"]["note"]
+    assert shared_of_run(job.folder, job.experiment_folder) == 2
+
+
+def test_what_a_run_with_other_splits_shares_stays_unknown(shared, tmp_path, capsys):
+    job, before, data = data_of(shared, tmp_path / "runs")
+    write_data_files(job.folder, data)
+    make_earlier(job, ("kept", "val_in_test"))
+    words = job.folder.splits.read_text(encoding="utf-8").replace("val/cat/00.png,cat,val", "val/cat/00.png,cat,unused")
+    write_text(job.folder.splits, words)
+    for _ in range(2):  # what is written is read as unknown again
+        again = audit_data(job, before, Log(), begun=True)
+        assert "It is not known whether decisions saw some of the test images" in said(capsys)
+        write_data_files(job.folder, again)
+        assert shared_of_run(job.folder, job.experiment_folder) is None
 
 
 @pytest.mark.parametrize("copied", [("cat",), ("cat", "dog")])
@@ -189,8 +244,15 @@ def test_the_report_names_what_val_and_test_share(tmp_path):
     dataset = json.loads(run.dataset.read_text())
     page = tmp_path / "made" / "index.html"
     assert main(["report", "made", "--out", str(tmp_path)]) == 0  # of an earlier version: neither key is there
-    assert "On 200 test images no decision has seen" in page.read_text(encoding="utf-8")
-    for kept, words in (({}, "no decision has seen"), ({"val/<b>.png": "why"}, "that share 1 with val (exact or near")):
+    text = page.read_text(encoding="utf-8")
+    assert "On 200 test images (it is not known whether decisions saw some of them)" in text
+    assert "once for each phase. It is not known whether decisions saw some of the test images." in text
+    assert "only reports" not in text
+    assert "took part in no decision" not in run.model_card.read_text(encoding="utf-8")
+    for kept, words in (
+        ({}, "no decision has seen"),
+        ({"val/<b>.png": "why"}, "that share 1 with val (exact, near or look-alike)"),
+    ):
         new = {"val_in_test": ["val/<i>.png"], "kept": {"train": {}, "val": kept}}
         write_text(run.dataset, json.dumps({**dataset, **new}))
         assert main(["report", "made", "--out", str(tmp_path)]) == 0
@@ -201,4 +263,30 @@ def test_the_report_names_what_val_and_test_share(tmp_path):
         assert ("val/&lt;b&gt;.png" in text) == bool(kept)
         card = run.model_card.read_text(encoding="utf-8")
         assert ("took part in no decision" in card) == (not kept)
-        assert ("val, which shares 1 images with test, exact or near copies" in card) == bool(kept)
+        assert ("val, which shares 1 images with test (exact, near or look-alike)" in card) == bool(kept)
+        assert ("only reports" in text) == (not kept)
+        summary = " ".join(page.with_name("summary.txt").read_text(encoding="utf-8").split())
+        assert ("No decision used test." in summary) == (not kept)
+
+
+def test_each_run_has_its_count_and_the_comparison_the_largest(tmp_path):
+    runs = [make_run(tmp_path, "MobileNet"), make_run(tmp_path, "VGG16", skills=(("tl", 0.5),))]
+    for run, kept in zip(runs, ({}, {"val/a.png": "why", "val/b.png": "why"}), strict=True):
+        write_text(run.dataset, json.dumps({**json.loads(run.dataset.read_text()), "kept": {"val": kept}}))
+    assert main(["report", "made", "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "made" / "index.html").read_text(encoding="utf-8")
+    assert "that share 2 with val" in page
+    assert "same val images" not in page
+    best, other = (run.model_card.read_text(encoding="utf-8") for run in runs)
+    assert "took part in no decision" in best
+    assert "which shares 2 images with test" in other
+
+
+def test_runs_with_different_val_images_say_so(tmp_path):
+    runs = [make_run(tmp_path, name) for name in ("MobileNet", "VGG16")]
+    path = runs[1].predictions("ft", "val")
+    val = Predictions.from_npz(path)
+    write_bytes(path, replace(val, ids=np.char.replace(val.ids, "image", "other")).to_npz())
+    assert main(["report", "made", "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "made" / "index.html").read_text(encoding="utf-8")
+    assert "The runs do not all have the same val images" in page

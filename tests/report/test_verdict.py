@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from keras_bench.audit.selection import most_shared
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.evaluation.intervals import Interval, PairedTest
-from keras_bench.evaluation.words import oriented
+from keras_bench.evaluation.words import decisions_words, oriented
 from keras_bench.explain.judge import judge_methods
 from keras_bench.explain.records import ExplanationChecks, MethodScores
 from keras_bench.report.verdict import verdict_lines
@@ -75,7 +76,28 @@ def test_a_difference_without_an_interval_is_told_so():
 def test_no_decision_has_seen_the_test_images_unless_val_shares_some():
     assert "On 2,000 test images no decision has seen, its top-1 is 80.0 %" in verdict_lines([model("A")], [], [])[0]
     line = verdict_lines([model("A")], [], [], shared=1300)[0]
-    assert "On 2,000 test images that share 1,300 with val (exact or near copies), its top-1 is 80.0 %" in line
+    assert "On 2,000 test images that share 1,300 with val (exact, near or look-alike), its top-1 is 80.0 %" in line
+
+
+def test_what_is_not_known_is_told_so():
+    line = verdict_lines([model("A")], [], [], shared=None)[0]
+    assert "On 2,000 test images (it is not known whether decisions saw some of them), its top-1 is 80.0 %" in line
+    assert decisions_words(None) == "It is not known whether decisions saw some of the test images."
+    assert decisions_words(0) == "No decision used test."
+
+
+def test_the_largest_count_of_several_runs_holds_unless_one_is_not_known():
+    assert (most_shared([0, 7, 3]), most_shared([0, 0]), most_shared([7, None, 0])) == (7, 0, None)
+
+
+def test_different_val_images_are_told_in_one_line():
+    runs = [model("A"), model("B")]
+    same = verdict_lines(runs, [], [])
+    different = verdict_lines(runs, [], [], different_val=True)
+    assert [line for line in different if line not in same] == [
+        "The runs do not all have the same val images: the ranking compares averages over different images, and pairs "
+        "on val are left out where the images differ."
+    ]
 
 
 def test_turning_a_pair_round_turns_its_interval():

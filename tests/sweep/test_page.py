@@ -23,7 +23,7 @@ def run(number, right, val, train=(40, 80), seed=0):
     answers = np.arange(20) < right
     images = dict(zip(NAMES, train, strict=True))
     folder = f"runs/made@{number}/VGG16/seed{seed}"
-    return PointRun(number, "VGG16", seed, "tl", val, np.arange(20) % 2, answers, "t", NAMES, images, 90.0, folder)
+    return PointRun(number, "VGG16", seed, "tl", val, np.arange(20) % 2, answers, "t", NAMES, images, 90.0, folder, 0)
 
 
 POINTS = [SweepPoint(f"l2={value}", {"model.l2": value}, False) for value in (0, 1e-3)]
@@ -55,7 +55,18 @@ def test_the_table_marks_baseline_and_best_and_says_what_test_shows(table):
 def test_the_verdict_does_not_hide_images_that_val_and_test_share(table):
     assert "On test images no decision has seen" in table.verdict[0]
     runs = [replace(run(0, 18, 0.75), shared_with_val=3), run(1, 8, 0.5)]
-    assert "On test images that share 3 with val" in tabulate(("l2", "", "made"), POINTS, runs, 0).verdict[0]
+    shared = tabulate(("l2", "", "made"), POINTS, runs, 0)
+    assert "On test images that share 3 with val" in shared.verdict[0]
+    sentence = "Decisions used val, which shares 3 images with test (exact, near or look-alike)."
+    assert sentence in captions(shared)[0]
+    assert "No decision used test" not in captions(shared)[0]
+    figures = {factor.key: factor_figure(factor, "l2") for factor in shared.factors}
+    footer = " ".join(sweep_page(shared, figures, FACTS).partition("<footer>")[2].split())
+    assert f"once for each phase. {sentence} Top-1" in footer
+    assert "only reports" not in footer
+    assert "only reports" in sweep_page(table, figures, FACTS)
+    unknown = tabulate(("l2", "", "made"), POINTS, [runs[0], replace(runs[1], shared_with_val=None)], 0)
+    assert "It is not known whether decisions saw some of the test images." in captions(unknown)[0]
 
 
 def test_captions_say_what_was_chosen_tested_and_left_out(table):

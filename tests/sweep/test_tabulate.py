@@ -26,7 +26,7 @@ def run(number, wrong, val, seed=0, model="MobileNet", train=(50, 50, 50), secon
     names = ("a", "b", "c")
     images = dict(zip(names, train, strict=True))
     where = f"runs/made@{number}/{model}/seed{seed}"
-    return PointRun(number, model, seed, "tl", val, LABELS, right, test, names, images, seconds, where)
+    return PointRun(number, model, seed, "tl", val, LABELS, right, test, names, images, seconds, where, 0)
 
 
 DROPOUT = [point(model__dropout=value) for value in (0.2, 0.4, 0.6)]
