@@ -15,7 +15,7 @@ from keras_bench.evaluation.metrics import SplitMetrics
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.explain.records import ExplanationChecks, Explanations, MethodScores
 from keras_bench.export.records import Agreement, Int8, Verification
-from keras_bench.report.read import gather
+from keras_bench.report.read import read_comparison
 from keras_bench.runs.folders import experiment_folder, run_folder
 from keras_bench.runs.results import PhaseResult
 from keras_bench.runs.weights import final_phase, finished_phase
@@ -93,7 +93,7 @@ def test_a_result_that_cannot_be_read_is_refused_in_one_line_with_the_version_th
 
 def test_every_file_that_the_report_reads_is_named_where_it_is_damaged(tmp_path, capsys):
     run = make_run(tmp_path, "VGG16")
-    gather(experiment_folder(tmp_path, "made"), [run], Log())
+    read_comparison(experiment_folder(tmp_path, "made"), [run], Log())
     files = [run.result("tl"), run.cost, run.latency, run.explanation_checks, run.run, run.dataset, run.environment]
     for path in [*files, run.predictions("tl", "val"), run.explanations]:
         whole = path.read_bytes()

@@ -22,7 +22,7 @@ from keras_bench.evaluation.intervals import PairedTest
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.evaluation.statistics import draw_counts
 from keras_bench.evaluation.words import p_words
-from keras_bench.export.make import Handoff, make_bundle
+from keras_bench.export.make import BundlePlan, make_bundle
 from keras_bench.export.phases import data_of_run
 from keras_bench.runs.job import Job
 
@@ -157,7 +157,7 @@ def _export(
         "data": data.fingerprint,
     }
     facts = {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "version": __version__, "verdict": verdict}
-    handoff = Handoff(
+    plan = BundlePlan(
         title="export of the ensemble",
         place=job.exports / name,
         members=[(one.job.folder.model(one.phase), weight) for one, weight in kept],
@@ -169,7 +169,7 @@ def _export(
         test=test,
         card=lambda verification: ensemble_card(verification, facts),
     )
-    make_bundle(handoff, log)
+    make_bundle(plan, log)
 
 
 def default_name(jobs: Sequence[Job]) -> str:

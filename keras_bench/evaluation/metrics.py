@@ -1,8 +1,7 @@
-"""The metrics, one table, computed from saved predictions: each image counts once, sums are divided once.
+"""The metrics, one table, computed from saved predictions: each image counts once, sums divided once. No TensorFlow.
 
-METRICS is read wherever metrics are computed, given intervals, written or shown (result.json, statistics, the terminal,
-results.csv, the page and the model card), so that one more metric is one entry and its function. No TensorFlow;
-scikit-learn, which takes a second to load, only inside the functions that need it, since run folders are read without.
+METRICS is read wherever metrics are computed, given intervals, written or shown, so that one more metric is one entry
+and its function. scikit-learn takes a second to load, so only the functions that need it load it.
 """
 
 from collections.abc import Callable

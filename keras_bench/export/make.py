@@ -32,7 +32,7 @@ LICENSE_NOTE = (
 
 
 @dataclass(frozen=True)
-class Handoff:
+class BundlePlan:
     """What becomes a bundle.
 
     Attributes:
@@ -60,27 +60,27 @@ class Handoff:
     card: Callable[[Verification], str]
 
 
-def make_bundle(handoff: Handoff, log: Log) -> Verification:
+def make_bundle(plan: BundlePlan, log: Log) -> Verification:
     """Write a bundle that was checked; one that was there before is replaced.
 
     Raises:
         ExportError: the exported model does not agree with Keras, or cannot be converted; nothing is left behind.
     """
-    with _building(handoff.place) as folder:
-        log.line(f"{handoff.title}: converting to ONNX")
-        _convert(handoff, folder)
-        test = _verified_images(handoff)
-        agreement = _check(handoff, folder, test, log)
+    with _building(plan.place) as folder:
+        log.line(f"{plan.title}: converting to ONNX")
+        _convert(plan, folder)
+        test = _verified_images(plan)
+        agreement = _check(plan, folder, test, log)
         log.line(
-            f"{handoff.title}: same answers as Keras on {agreement.images:,} test images "
+            f"{plan.title}: same answers as Keras on {agreement.images:,} test images "
             f"({agreement.ties} near ties), largest difference of a probability {agreement.max_difference:.1e}"
         )
         int8 = Int8(False, "not measured: export.int8 is off")
-        if handoff.config.export.int8:
-            int8 = quantize_bundle(handoff.title, handoff.config.export, handoff.data, folder, handoff.val, test, log)
-        _write_samples(handoff, folder, test, int8)
-        verification = _finish(handoff, folder, agreement, int8, log)
-    log.line(f"bundle:  {handoff.place}")
+        if plan.config.export.int8:
+            int8 = quantize_bundle(plan.title, plan.config.export, plan.data, folder, plan.val, test, log)
+        _write_samples(plan, folder, test, int8)
+        verification = _finish(plan, folder, agreement, int8, log)
+    log.line(f"bundle:  {plan.place}")
     return verification
 
 
@@ -101,41 +101,41 @@ def _building(place: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _convert(handoff: Handoff, folder: Path) -> None:
+def _convert(plan: BundlePlan, folder: Path) -> None:
     """Write model.onnx and labels.json."""
     from keras_bench.export.files import write_labels, write_sums
     from keras_bench.models.onnx import save, to_onnx
     from keras_bench.models.weights import load_model
 
-    index = handoff.data.index
-    names = [str(name) for name in handoff.test.class_names]
+    index = plan.data.index
+    names = [str(name) for name in plan.test.class_names]
     titles = dict(zip(index.class_names, index.class_titles, strict=True))
     metadata = {
-        **handoff.about,
+        **plan.about,
         "class_names": names,
-        "image_size": handoff.image_size,
+        "image_size": plan.image_size,
         "license": LICENSE_NOTE,
     }
-    members = [(load_model(file), weight) for file, weight in handoff.members]
+    members = [(load_model(file), weight) for file, weight in plan.members]
     try:
         graph = to_onnx(members, metadata)
     except Exception as error:  # tf2onnx and onnx raise whatever came up, of no common base
         reason = " ".join(str(error).split())[:200]
-        raise ExportError(f"{handoff.title}: the model could not be converted ({reason})") from error
+        raise ExportError(f"{plan.title}: the model could not be converted ({reason})") from error
     save(graph, folder / FLOAT_MODEL)
     write_labels(folder, names, [titles[name] for name in names])
     write_sums(folder)
 
 
-def _verified_images(handoff: Handoff) -> Predictions:
+def _verified_images(plan: BundlePlan) -> Predictions:
     """Return the test predictions that the bundle is held to: all, or as many as the settings say."""
-    count, limit = len(handoff.test.ids), handoff.config.export.verify_images
+    count, limit = len(plan.test.ids), plan.config.export.verify_images
     if limit is None or limit >= count:
-        return handoff.test
-    return handoff.test.rows(np.sort(np.random.default_rng(0).permutation(count)[:limit]))
+        return plan.test
+    return plan.test.rows(np.sort(np.random.default_rng(0).permutation(count)[:limit]))
 
 
-def _check(handoff: Handoff, folder: Path, test: Predictions, log: Log) -> Agreement:
+def _check(plan: BundlePlan, folder: Path, test: Predictions, log: Log) -> Agreement:
     """Return the agreement with Keras.
 
     Raises:
@@ -143,8 +143,8 @@ def _check(handoff: Handoff, folder: Path, test: Predictions, log: Log) -> Agree
     """
     from keras_bench.export.agreement import compare, refusal
 
-    positions = positions_by_id(handoff.data.index, test.ids)
-    onnx = run_bundle(Bundle(folder, threads=1), handoff.data.store, positions, f"{handoff.title}: checking", log)
+    positions = positions_by_id(plan.data.index, test.ids)
+    onnx = run_bundle(Bundle(folder, threads=1), plan.data.store, positions, f"{plan.title}: checking", log)
     onnx_right = onnx.argmax(axis=1) == test.labels
     agreement = compare(
         test.probabilities, onnx, test.ids, proportion_interval(test.right), proportion_interval(onnx_right)
@@ -153,64 +153,64 @@ def _check(handoff: Handoff, folder: Path, test: Predictions, log: Log) -> Agree
     agreement = replace(agreement, same_answer=share_interval(same, agreement.images))
     why = refusal(agreement)
     if why is not None:
-        raise ExportError(f"{handoff.title}: the ONNX model was checked and is not handed on: {why}")
+        raise ExportError(f"{plan.title}: the ONNX model was checked and is not handed on: {why}")
     return agreement
 
 
-def _write_samples(handoff: Handoff, folder: Path, test: Predictions, int8: Int8) -> None:
+def _write_samples(plan: BundlePlan, folder: Path, test: Predictions, int8: Int8) -> None:
     """Write three test images of different classes where there are, drawn by seed, with the models' probabilities."""
     from keras_bench.export.files import write_samples, write_sums
 
     order = np.random.default_rng(0).permutation(len(test.ids))
     _, first = np.unique(test.labels[order], return_index=True)
     rows = order[np.sort(first)[:SAMPLES]]
-    positions = positions_by_id(handoff.data.index, test.ids[rows])
-    images = [handoff.data.store.image(int(position)) for position in positions]
+    positions = positions_by_id(plan.data.index, test.ids[rows])
+    images = [plan.data.store.image(int(position)) for position in positions]
     files = [FLOAT_MODEL, *([INT8_MODEL] if int8.kept else [])]
     write_sums(folder)
     expected = {file: Bundle(folder, file).predict(images) for file in files}
     write_samples(folder, images, expected, [str(test.class_names[k]) for k in test.labels[rows]])
 
 
-def _finish(handoff: Handoff, folder: Path, agreement: Agreement, int8: Int8, log: Log) -> Verification:
+def _finish(plan: BundlePlan, folder: Path, agreement: Agreement, int8: Int8, log: Log) -> Verification:
     """Write verification, model card, runner and sums."""
     from keras_bench.export.agreement import MAX_DIFFERENCE, TIE
     from keras_bench.export.files import CARD, VERIFICATION, write_runner, write_sums
     from keras_bench.models.onnx import OPSET
 
     verification = Verification(
-        about=handoff.about,
+        about=plan.about,
         data={
-            "dataset": handoff.config.dataset.model_dump(mode="json"),
-            "fingerprint": handoff.data.fingerprint,
-            "test": handoff.data.splits.test_origin,
-            "test_images": len(handoff.test.ids),
+            "dataset": plan.config.dataset.model_dump(mode="json"),
+            "fingerprint": plan.data.fingerprint,
+            "test": plan.data.splits.test_origin,
+            "test_images": len(plan.test.ids),
         },
         agreement=agreement,
         limits={"max_difference": MAX_DIFFERENCE, "tie": TIE},
-        latency=_latencies(handoff, folder, int8, log) if handoff.config.latency.enabled else (),
+        latency=_latencies(plan, folder, int8, log) if plan.config.latency.enabled else (),
         int8=int8,
         megabytes=(folder / FLOAT_MODEL).stat().st_size / 1e6,
         opset=OPSET,
     )
     write_json(folder / VERIFICATION, verification.to_json())
-    (folder / CARD).write_text(handoff.card(verification), encoding="utf-8")
+    (folder / CARD).write_text(plan.card(verification), encoding="utf-8")
     write_runner(folder)
     write_sums(folder)
     return verification
 
 
-def _latencies(handoff: Handoff, folder: Path, int8: Int8, log: Log) -> tuple[dict[str, Any], ...]:
+def _latencies(plan: BundlePlan, folder: Path, int8: Int8, log: Log) -> tuple[dict[str, Any], ...]:
     """Return the latency at batch 1 of Keras and of what the bundle holds, each in a fresh process."""
-    files = {"compiled": handoff.members[0][0]} if len(handoff.members) == 1 else {}
+    files = {"compiled": plan.members[0][0]} if len(plan.members) == 1 else {}
     files["onnxruntime"] = folder / FLOAT_MODEL
     if int8.kept:
         files["onnxruntime int8"] = folder / INT8_MODEL
     found = []
-    title = f"{handoff.title}: latency at batch 1"
+    title = f"{plan.title}: latency at batch 1"
     with log.timed(LATENCY), log.progress(title, len(files), "measurements") as advance:
         for name, file in files.items():
-            measured = start_worker(file, Round(name.split()[0], "cpu", 1), handoff.config.latency)
+            measured = start_worker(file, Round(name.split()[0], "cpu", 1), plan.config.latency)
             hardware = measured.pop("accelerator") or describe_environment([])["cpu"]
             found.append({**measured, "call": name, "hardware": hardware})
             advance(1)

@@ -10,7 +10,7 @@ from keras_bench.cost.measure import file_identity
 from keras_bench.environment import describe_environment
 from keras_bench.errors import ExportError, UserError
 from keras_bench.evaluation.predictions import Predictions
-from keras_bench.export.make import Handoff, make_bundle
+from keras_bench.export.make import BundlePlan, make_bundle
 from keras_bench.export.places import bundle_name, export_finished, made_of
 from keras_bench.export.records import Verification
 from keras_bench.files import write_json
@@ -86,7 +86,7 @@ def export_phases(run: Run, phases: Sequence[str], write_card: WriteCard) -> Non
 def _export_phase(run: Run, phase: str, write_card: WriteCard) -> None:
     job, data = run.job, run.data
     place = job.exports / bundle_name(job, phase)
-    handoff = Handoff(
+    plan = BundlePlan(
         title=f"export of {phase}",
         place=place,
         members=[(job.folder.model(phase), 1.0)],
@@ -98,7 +98,7 @@ def _export_phase(run: Run, phase: str, write_card: WriteCard) -> None:
         test=Predictions.from_npz(job.folder.predictions(phase, "test")),
         card=partial(write_card, phase),
     )
-    verification = make_bundle(handoff, run.log)
+    verification = make_bundle(plan, run.log)
     content = {
         "bundle": os.path.relpath(place, job.folder.root),
         "made_of": made_of(job, phase),

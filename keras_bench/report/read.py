@@ -43,7 +43,7 @@ EXAMPLES = 2  # images of each such pair
 Counts = dict[str, np.ndarray]
 
 
-def gather(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comparison:
+def read_comparison(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comparison:
     """Return the comparison of finished runs.
 
     Args:
@@ -81,11 +81,7 @@ def gather(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comparison:
         decision=decision,
         pairs=pairs,
         val_pairs=val_pairs,
-        fine_tuning=compare(
-            [_tuning_pair(run, labels[run.root]) for run in runs if {"tl", "ft"} <= set(_phases(run))],
-            counts["test"],
-            decision,
-        ),
+        fine_tuning=compare(_tuning_pairs(runs, labels), counts["test"], decision),
         seeds=_seed_spreads(ranked, decision),
         study=study,
         claims=check_claims(study, {run.model_name: (run, views[run.root]) for run in chosen}),
@@ -261,6 +257,10 @@ def _one_a_model(runs: list[RunDir]) -> list[RunDir]:
 
 def _pair(one: RunDir, other: RunDir, split: str, labels: dict[Path, str]) -> tuple[str, Predictions, str, Predictions]:
     return labels[one.root], _predictions(one, split), labels[other.root], _predictions(other, split)
+
+
+def _tuning_pairs(runs: list[RunDir], labels: dict[Path, str]) -> list[tuple[str, Predictions, str, Predictions]]:
+    return [_tuning_pair(run, labels[run.root]) for run in runs if {"tl", "ft"} <= set(_phases(run))]
 
 
 def _tuning_pair(run: RunDir, label: str) -> tuple[str, Predictions, str, Predictions]:

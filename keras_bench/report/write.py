@@ -24,7 +24,7 @@ from keras_bench.report.overlays import explanation_grid
 from keras_bench.report.page import report_page
 from keras_bench.report.pareto import pareto_front
 from keras_bench.report.published import published_text
-from keras_bench.report.read import gather, refuse_different_tests
+from keras_bench.report.read import read_comparison, refuse_different_tests
 from keras_bench.report.run_figures import confusion_matrix, learning_curves
 from keras_bench.report.tables import classes_csv, comparison_table, results_csv
 from keras_bench.runs.folders import ExperimentDir, RunDir, runs_of
@@ -80,7 +80,7 @@ def write_report(folder: ExperimentDir, runs: list[RunDir], log: Log) -> str:
     Raises:
         UserError: the runs were tested on different images.
     """
-    comparison = gather(folder, runs, log)
+    comparison = read_comparison(folder, runs, log)
     facts = _facts(comparison)
     write_text(folder.results, results_csv(comparison))
     folders = {(run.model_name, run.seed): run for run in runs}
@@ -194,7 +194,7 @@ def card_writer(job: Job, log: Log) -> Callable[[str, Verification], str]:
 
     @cache  # the statistics of all phases take seconds
     def comparison() -> Comparison:
-        return gather(job.experiment_folder, [job.folder], log)
+        return read_comparison(job.experiment_folder, [job.folder], log)
 
     def write(phase: str, verification: Verification) -> str:
         facts = {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "version": __version__}

@@ -83,7 +83,7 @@ def test_the_run_and_its_report_know_the_bundle(out, bundle):
     content = run.read_export("ft")
     assert (run.root / content["bundle"]).resolve() == bundle.resolve()
     page = (out / "digits" / "index.html").read_text()
-    assert 'id="handoff"' in page
+    assert 'id="bundles"' in page
     assert "all layers in 8 bits" in page
 
 

@@ -23,7 +23,7 @@ from keras_bench.report.model_card import model_card
 from keras_bench.report.overlays import explanation_grid, overlay
 from keras_bench.report.page import filled_columns, report_page
 from keras_bench.report.pareto import pareto_front
-from keras_bench.report.read import gather
+from keras_bench.report.read import read_comparison
 from keras_bench.report.run_figures import confusion_matrix, learning_curves, sample_predictions
 from keras_bench.report.tables import comparison_table, results_csv
 from keras_bench.runs.folders import experiment_folder
@@ -114,7 +114,7 @@ def comparison(tmp_path_factory):
     """Two models; the better on test is the worse on val. Names try to be markup."""
     out = tmp_path_factory.mktemp("runs")
     runs = [make_run(out, "MobileNet", skills=(("tl", 3.0),)), make_run(out, "VGG16", seed=1, images=200)]
-    return gather(experiment_folder(out, "made"), runs, Log(Console(file=io.StringIO())))
+    return read_comparison(experiment_folder(out, "made"), runs, Log(Console(file=io.StringIO())))
 
 
 def test_runs_are_ranked_by_val_of_their_final_phase_never_by_test(comparison):
@@ -219,12 +219,12 @@ def test_a_metric_that_nothing_computed_is_an_error(comparison, name):
 
 def test_a_metric_that_an_earlier_version_did_not_compute_is_computed_from_its_predictions(tmp_path):
     run = make_run(tmp_path, "MobileNet")
-    now = results_csv(gather(experiment_folder(tmp_path, "made"), [run], Log()))
+    now = results_csv(read_comparison(experiment_folder(tmp_path, "made"), [run], Log()))
     tree = json.loads(run.result("ft").read_text())
     for split in ("val", "test"):
         assert tree["metrics"][split].pop("top5") > 0
     run.result("ft").write_text(json.dumps(tree))
-    assert results_csv(gather(experiment_folder(tmp_path, "made"), [run], Log())) == now
+    assert results_csv(read_comparison(experiment_folder(tmp_path, "made"), [run], Log())) == now
 
 
 def test_all_learning_curves_run_on_through_the_phases(comparison):

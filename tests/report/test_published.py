@@ -18,7 +18,7 @@ from keras_bench.report.figures import COLORS, accuracy_for_cost, all_learning_c
 from keras_bench.report.page import filled_columns, published_figures, report_page
 from keras_bench.report.pareto import pareto_front
 from keras_bench.report.published import measured, published_text
-from keras_bench.report.read import gather
+from keras_bench.report.read import read_comparison
 from keras_bench.report.study import FIGURES
 from keras_bench.report.tables import comparison_table, results_csv
 from keras_bench.runs.folders import RunDir, experiment_folder
@@ -43,7 +43,9 @@ def change(run, phase, **values):
 
 
 def gathered(folder, models):
-    return gather(experiment_folder(folder.parent, folder.name), [RunDir(folder / m / "seed0") for m in models], Log())
+    return read_comparison(
+        experiment_folder(folder.parent, folder.name), [RunDir(folder / m / "seed0") for m in models], Log()
+    )
 
 
 def test_the_claims_of_the_intel_study_are_confirmed_overturned_or_left_open(tmp_path):

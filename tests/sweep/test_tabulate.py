@@ -172,7 +172,7 @@ def test_a_factor_has_a_line_for_each_setting_of_the_others_and_their_mean():
     ]  # fmt: skip
     assert [one.value for one in dropout.mean] == pytest.approx([(0.95 + 1) / 2, (0.9 + 0.8) / 2])
     # image 0 counts half under 0.2, since one of the two gets it right
-    right = np.array([0.5] + [1.0] * 19, np.float32)
+    right = np.array([0.5] + [1.0] * 19)
     assert dropout.mean[0] == interval(0.975, draw_counts(20) @ right / 20)
 
 
