@@ -1,4 +1,4 @@
-"""Runs a frozen network over images, and streams the features that were stored."""
+"""Streams stored features to what lies behind the frozen part, epoch by epoch."""
 
 from collections.abc import Callable
 from itertools import count

@@ -1,4 +1,4 @@
-"""The verb `run`: one model through its phases, from data to a finished run folder."""
+"""The story of a run: one model through its phases, from data to a finished run folder."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""The verb `suite`: every model of an experiment, one after another, each in a fresh process, then the table."""
+"""The story of a suite: every model of an experiment, one after another, each in a fresh process, then the table."""
 
 from dataclasses import replace
 
