@@ -9,7 +9,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from keras_bench.console import Log
-from keras_bench.errors import UserError
+from keras_bench.errors import UserError, one_line
 
 # A dead network must be told from a slow one quickly; a slow one may take its time between two chunks.
 CONNECT_SECONDS, READ_SECONDS = 10, 60
@@ -99,4 +99,4 @@ def _reason(error: requests.RequestException) -> str:
         return f"no answer within {CONNECT_SECONDS} s"
     if isinstance(error, requests.ConnectionError) and "broke off" not in str(error):
         return "no connection"
-    return str(error).splitlines()[0][:120]
+    return one_line(error, limit=120)

@@ -25,6 +25,17 @@ class ExportError(RunError):
     """A bundle that could not be made or did not agree with Keras; the run it is of is finished."""
 
 
+def one_line(error: Exception | str, limit: int | None = 200) -> str:
+    """Return what an error says as one line, for a message that quotes it.
+
+    Args:
+        error: an exception, or its text. An exception without text is named by its class.
+        limit: the most characters; None for all of them.
+    """
+    text = " ".join(str(error).split())
+    return text[:limit] if text or isinstance(error, str) else type(error).__name__
+
+
 def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
     """Return up to `limit` names of `known` that look like `name`, best first, ignoring case."""
     by_lower = {candidate.lower(): candidate for candidate in known}

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from keras_bench.console import Log
-from keras_bench.errors import UserError
+from keras_bench.errors import UserError, one_line
 
 
 @contextmanager
@@ -50,9 +50,9 @@ def _acquire(lock: FileLock, path: Path, timeout: float) -> None:
     except Timeout:
         raise
     except (OSError, NotImplementedError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+        reason = (error.strerror if isinstance(error, OSError) else None) or one_line(error, limit=None)
         raise UserError(
-            f"cannot lock {path}: {reason or type(error).__name__}. Expected a folder that this account may write to, "
+            f"cannot lock {path}: {reason}. Expected a folder that this account may write to, "
             "on a file system that has locks; give it write permission, or use another folder: $KERAS_BENCH_CACHE for "
             "the cache, --out for runs"
         ) from error

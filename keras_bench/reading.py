@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from keras_bench import __version__
-from keras_bench.errors import UserError
+from keras_bench.errors import UserError, one_line
 
 Record = TypeVar("Record")
 
@@ -63,7 +63,7 @@ def read_record(path: Path, parse: Callable[[dict[str, Any]], Record]) -> Record
     except KeyError as error:
         raise _unreadable(path, f"{error.args[0]}: missing", _writer(tree)) from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise _unreadable(path, str(error), _writer(tree)) from error
+        raise _unreadable(path, error, _writer(tree)) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def arrays_of(path: Path) -> Iterator[Mapping[str, Any]]:
     except KeyError as error:
         raise _unreadable(path, str(error.args[0]), None) from error
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise _unreadable(path, str(error), None) from error
+        raise _unreadable(path, error, None) from error
 
 
 def _writer(tree: object) -> str | None:
@@ -100,9 +100,9 @@ def _writer(tree: object) -> str | None:
     return str(tree) if tree else None
 
 
-def _unreadable(path: Path, why: str, writer: str | None) -> UserError:
+def _unreadable(path: Path, why: Exception | str, writer: str | None) -> UserError:
     written = f"it was written by {writer}, this is {__version__}" if writer else f"this is {__version__}"
     return UserError(
-        f"{path} cannot be read ({' '.join(why.split())}): it is damaged, or of another version of keras-bench "
+        f"{path} cannot be read ({one_line(why, limit=None)}): it is damaged, or of another version of keras-bench "
         f"({written}); use the version that wrote it, or remove the file to have it made again"
     )

@@ -22,7 +22,7 @@ from keras_bench.cli import (
     verify,
 )
 from keras_bench.cli.options import Parser
-from keras_bench.errors import RunError, UserError, unknown_name
+from keras_bench.errors import RunError, UserError, one_line, unknown_name
 
 # In the order of --help. Each module has `add_to(verbs)`; a new verb is a module and its name here.
 VERBS = (run, suite, sweep, report, export, verify, predict, ensemble, audit, models, lr_find, cache, doctor)
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UserError, RunError) as error:
         if "--debug" in words:
             traceback.print_exc()
-        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        print(f"error: {one_line(error, limit=None)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         again = "continues where it stopped" if words[:1] in (["run"], ["suite"], ["sweep"]) else "starts over"

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML, YAMLError
 from keras_bench.backbones.table import BACKBONES
 from keras_bench.config.former import by_names_of_today
 from keras_bench.config.schema import Config
-from keras_bench.errors import UserError, unknown_name
+from keras_bench.errors import UserError, one_line, unknown_name
 
 Tree = dict[str, Any]
 
@@ -128,7 +128,7 @@ def parse_setting(text: str) -> Layer:
     try:
         tree: Any = YAML(typ="safe", pure=True).load(value) if value.strip() else None
     except YAMLError as error:
-        raise UserError(f"--set {text}: the value is not valid YAML ({_first_line(error)})") from error
+        raise UserError(f"--set {text}: the value is not valid YAML ({one_line(error)})") from error
     for part in reversed(path.strip().split(".")):
         tree = {part: tree}
     return Layer(f"--set {text}", tree)
@@ -196,16 +196,12 @@ def read_yaml(path: Path) -> Tree:
     try:
         tree = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({_first_line(error)})") from error
+        raise UserError(f"{path}: not valid YAML ({one_line(error)})") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise UserError(f"{path}: expected keys and values, received {type(tree).__name__}")
     return tree
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _overlay(below: Tree, above: Mapping[str, Any]) -> Tree:

@@ -18,7 +18,7 @@ from filelock import FileLock
 from keras_bench.console import Log
 from keras_bench.data.index import ImageIndex
 from keras_bench.download import cache_folder
-from keras_bench.errors import UserError
+from keras_bench.errors import UserError, one_line
 
 _OFFICIAL = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 
@@ -82,9 +82,7 @@ def _export(builder: Any, folder: Path, name: str, log: Log) -> None:
     try:
         builder.download_and_prepare()
     except (OSError, util.DownloadError, download_manager.NonMatchingChecksumError) as error:
-        raise UserError(
-            f"{name}: tensorflow-datasets could not prepare it ({str(error).splitlines()[0][:160]})"
-        ) from error
+        raise UserError(f"{name}: tensorflow-datasets could not prepare it ({one_line(error, limit=160)})") from error
     unfinished = folder.with_name(folder.name + ".part")
     shutil.rmtree(unfinished, ignore_errors=True)
     names = builder.info.features["label"].names

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_bench.errors import UserError
+from keras_bench.errors import UserError, one_line
 from keras_bench.models.build import ModelSpec, backbone_layers, build_backbone, build_model
 from keras_bench.models.normalization import fix_efficientnet_normalization
 
@@ -35,7 +35,7 @@ def initial_model(spec: ModelSpec, weights: Path | None) -> keras.Model:
                 backbone.load_weights(weights)
         except (ValueError, OSError, KeyError, UserWarning) as error:
             raise UserError(
-                f"weights: {weights} does not fit {spec.backbone.name} without its top ({_first_line(error)})"
+                f"weights: {weights} does not fit {spec.backbone.name} without its top ({one_line(error, limit=160)})"
             ) from error
         _copy_backbone(backbone, model, weights)
     if spec.backbone.family.name == "EfficientNet":
@@ -52,7 +52,7 @@ def load_model(path: Path) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except (ValueError, OSError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not a model that can be loaded ({_first_line(error)})") from error
+        raise UserError(f"{path}: not a model that can be loaded ({one_line(error, limit=160)})") from error
 
 
 def _copy_backbone(source: keras.Model, target: keras.Model, origin: Path) -> None:
@@ -67,7 +67,3 @@ def _copy_backbone(source: keras.Model, target: keras.Model, origin: Path) -> No
         )
     for place, value in zip(places, values, strict=True):
         place.assign(value)
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]

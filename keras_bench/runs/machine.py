@@ -15,6 +15,7 @@ from keras_bench import __version__
 from keras_bench.backbones.table import BACKBONES
 from keras_bench.download import checksum_algorithm, digest_file
 from keras_bench.environment import PACKAGES
+from keras_bench.errors import one_line
 from keras_bench.runs.weights import keras_home
 
 DISTRIBUTION = "keras-bench"
@@ -140,7 +141,7 @@ def _check_weights(path: Path, checksum: str) -> Check:
         algorithm = checksum_algorithm(checksum)
         received = digest_file(path, algorithm)
     except OSError as error:
-        return Check("weights", f"{path.name} cannot be read ({' '.join(str(error).split())[:120]})", remedy)
+        return Check("weights", f"{path.name} cannot be read ({one_line(error, limit=120)})", remedy)
     if received != checksum:
         value = f"{path.name} is not the published file (expected {algorithm} {checksum}, received {received})"
         return Check("weights", value, remedy)
