@@ -1,4 +1,4 @@
-"""The comparison at the end of a run or suite: made anew where something changed, else printed again at once."""
+"""The comparison at the end of a run or suite: rebuilt if something changed, otherwise printed again at once."""
 
 import csv
 import os
@@ -9,19 +9,20 @@ from keras_bench.runs.folders import ExperimentDir, runs_of
 
 
 def compare_runs(folder: ExperimentDir, log: Log) -> None:
-    """Write and print the comparison of an experiment's finished runs, or print it again where nothing changed.
+    """Write and print the comparison of an experiment's finished runs; if nothing changed, only print it.
 
-    Runs that cannot be compared are a warning here, since the work that was asked for is done.
+    Runs that cannot be compared cause only a warning, since the work that was asked for is done.
     """
     if not _is_current(folder):
         with folder.lock_comparison(log):
-            if not _is_current(folder) and not _compare(folder, log):  # another process may have written it meanwhile
+            # Another process may have written it while this one waited.
+            if not _is_current(folder) and not _write_comparison(folder, log):
                 return
     log.line(folder.summary.read_text(encoding="utf-8").rstrip("\n"))
 
 
-def _compare(folder: ExperimentDir, log: Log) -> bool:
-    """Write the comparison; returns False, and says why, where the runs cannot be compared."""
+def _write_comparison(folder: ExperimentDir, log: Log) -> bool:
+    """Write the comparison; return False, after a warning that says why, if the runs cannot be compared."""
     from keras_bench.report.write import finished_runs, write_report
 
     try:
@@ -33,7 +34,7 @@ def _compare(folder: ExperimentDir, log: Log) -> bool:
 
 
 def _is_current(folder: ExperimentDir) -> bool:
-    """Return whether the comparison is newer than everything it shows, and shows just the runs that are there."""
+    """Return whether the comparison shows exactly the finished runs, and is newer than every file it is made from."""
     if not (folder.page.is_file() and folder.summary.is_file() and folder.results.is_file()):
         return False
     runs = [run for run in runs_of(folder.root) if run.run.is_file()]
@@ -41,6 +42,6 @@ def _is_current(folder: ExperimentDir) -> bool:
         shown = {(row["model"], row["seed"]) for row in csv.DictReader(stream)}
     if shown != {(run.model_name, str(run.seed)) for run in runs}:
         return False
-    parts = [part for run in runs for part in (run.run, run.cost, run.latency, run.explanation_checks)]
-    made = os.stat(folder.summary).st_mtime_ns
-    return all(os.stat(part).st_mtime_ns <= made for part in [*parts, folder.audit] if part.is_file())
+    sources = [path for run in runs for path in (run.run, run.cost, run.latency, run.explanation_checks)]
+    written = os.stat(folder.summary).st_mtime_ns
+    return all(os.stat(path).st_mtime_ns <= written for path in [*sources, folder.audit] if path.is_file())

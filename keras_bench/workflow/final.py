@@ -1,4 +1,4 @@
-"""The end of training: chooses the final phase on val, and keeps small pictures of what the report will show."""
+"""The end of training: chooses the final phase on val, and keeps thumbnails of the images that the report shows."""
 
 import io
 import random
@@ -16,14 +16,17 @@ from keras_bench.runs.results import best_phase
 from keras_bench.runs.run import Run
 
 SAMPLES = 18  # images in the grid of sample predictions
-THUMBNAIL = 128  # longer side at most, pixels
+THUMBNAIL = 128  # longest side of a thumbnail, pixels
 
 
 def choose_final_phase(run: Run) -> None:
     """Choose the final phase on val, draw sample predictions, and write run.json: training is finished."""
     job, log = run.job, run.log
-    found = {phase: job.folder.read_result(phase) for phase in PHASE_ORDER if phase in job.phases}
-    results = {phase: result for phase, result in found.items() if result is not None}
+    results = {
+        phase: result
+        for phase in PHASE_ORDER
+        if phase in job.phases and (result := job.folder.read_result(phase)) is not None
+    }
     decision = job.config.training.decision
     final = best_phase(results, decision)
     test = Predictions.from_npz(job.folder.predictions(final, "test"))
@@ -39,8 +42,8 @@ def choose_final_phase(run: Run) -> None:
             "chosen_by": f"val {decision}",
         },
     )
-    among = f", chosen on val{decision.clause} among {' and '.join(results)}" if len(results) > 1 else ""
-    log.line(f"final phase: {final}{among}")
+    choice = f", chosen on val{decision.clause} among {' and '.join(results)}" if len(results) > 1 else ""
+    log.line(f"final phase: {final}{choice}")
 
 
 def keep_thumbnails(run: Run) -> None:
@@ -48,17 +51,19 @@ def keep_thumbnails(run: Run) -> None:
     test = Predictions.from_npz(run.folder.predictions(run.final_phase, "test"))
     positions = positions_of(run.data, "test")
     for row in shown_positions(test):
-        picture = Image.fromarray(run.data.store.image(int(positions[row])))
-        picture.thumbnail((THUMBNAIL, THUMBNAIL))
+        thumbnail = Image.fromarray(run.data.store.image(int(positions[row])))
+        thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
         stream = io.BytesIO()
-        picture.save(stream, format="JPEG", quality=85)
+        thumbnail.save(stream, format="JPEG", quality=85)
         write_bytes(run.folder.thumbnail(str(test.ids[row])), stream.getvalue())
 
 
 def _draw_samples(run: Run, test: Predictions, final: str) -> None:
+    """Draw a grid of random test images with the predictions of the final phase."""
     job, data = run.job, run.data
-    chosen = np.array(sorted(random.Random(job.request.seed).sample(range(len(test.ids)), min(SAMPLES, len(test.ids)))))
-    images = [data.store.image(int(position)) for position in positions_of(data, "test")[chosen]]
-    where = f"{job.backbone.name} {final}, test of {job.config.name}"
-    figure = sample_predictions(images, test.rows(chosen), data.index.class_titles, where)
+    count = min(SAMPLES, len(test.ids))
+    rows = np.array(sorted(random.Random(job.request.seed).sample(range(len(test.ids)), count)))
+    images = [data.store.image(int(position)) for position in positions_of(data, "test")[rows]]
+    title = f"{job.backbone.name} {final}, test of {job.config.name}"
+    figure = sample_predictions(images, test.rows(rows), data.index.class_titles, title)
     save_figure(figure, job.folder.figures / "sample_predictions")

@@ -1,7 +1,4 @@
-"""Runs jobs one after another, each in a fresh process.
-
-A process of its own for each run, because TensorFlow does not give a finished model's memory back.
-"""
+"""Runs jobs one after another, each in a fresh process, since TensorFlow keeps the memory of finished models."""
 
 import json
 import subprocess
@@ -20,20 +17,21 @@ Run = Callable[[Job], int]
 def run_each(
     jobs: Sequence[Job], names: Sequence[str], run: Run, log: Log, after: Callable[[int], None] | None = None
 ) -> list[int]:
-    """Run jobs in turn and return their exit codes; one that fails does not keep the others from running.
+    """Run jobs in turn and return their exit codes; the others still run when one fails.
 
-    Only where the very first is refused its input (exit code 2) are the others not tried, so that the list has one
-    code: all was checked before, so what is left, such as the data, is the same for all and they would say the same.
+    The exception: when the first job ends with a user error (exit code 2), the others are not started and the list
+    holds that one code. Each job's own input was checked before, so only input that all share, such as the images, can
+    still be wrong, and every job would stop with the same message.
 
     Args:
         jobs: at least one.
-        names: what the screen calls each.
+        names: name of each job for the screen.
         run: runs a job and returns its exit code.
         log: the screen.
-        after: called after each with the number of jobs that were run.
+        after: called after each job with the number of jobs run so far.
 
     Raises:
-        KeyboardInterrupt: the person stopped it.
+        KeyboardInterrupt: the user stopped it.
     """
     codes = []
     for number, (job, name) in enumerate(zip(jobs, names, strict=True), start=1):
@@ -50,7 +48,7 @@ def run_alone(job: Job, dry_run: bool = False) -> int:
     """Run one job in a fresh process and return its exit code.
 
     Raises:
-        KeyboardInterrupt: the person stopped it.
+        KeyboardInterrupt: the user stopped it.
     """
     code = subprocess.run(run_command(job, dry_run)).returncode
     if code == 130:
@@ -59,7 +57,7 @@ def run_alone(job: Job, dry_run: bool = False) -> int:
 
 
 def run_command(job: Job, dry_run: bool = False) -> list[str]:
-    """Return the command line of one job's run; its comparison is left to us."""
+    """Return the command line that runs one job, without the comparison, which follows once all have run."""
     request = job.request
     words = [sys.executable, "-m", "keras_bench.run", "--model", job.backbone.name, "--in-suite"]
     words += ["--experiment", request.experiment, "--seed", str(request.seed), "--out", str(request.out)]
@@ -77,22 +75,22 @@ def run_command(job: Job, dry_run: bool = False) -> list[str]:
 
 
 def find_all_weights(jobs: Sequence[Job], log: Log) -> None:
-    """Find, or download, the weights of all jobs before the first one starts.
+    """Find or download the weights of all jobs before the first one starts.
 
     Raises:
-        UserError: some are missing; it names all of them.
+        UserError: some are missing and could not be downloaded; the message names all of them.
     """
     missing = list(dict.fromkeys(missing_weights(list(jobs))))
     if not missing:
         return
-    log.line("ImageNet weights that are missing here:")
-    for line in missing:
-        log.line(f"  {line}")
+    log.line("missing ImageNet weights:")
+    for name in missing:
+        log.line(f"  {name}")
     try:
         for job in jobs:
             find_weights(job, log)
     except UserError as error:
         raise UserError(
             f"{len(missing)} files of ImageNet weights are missing and could not be downloaded: {'; '.join(missing)}. "
-            f"Put them there, or use {OPTIONS}{offer_of_other_sizes(jobs)}"
+            f"Put the files there, or use {OPTIONS}{offer_of_other_sizes(jobs)}"
         ) from error

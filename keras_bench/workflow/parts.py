@@ -1,4 +1,4 @@
-"""What follows training: the table of parts, each made once per run, and told of before, while and after."""
+"""What follows training: the table of parts, each made once per run and announced by a dry run."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,16 +16,15 @@ from keras_bench.runs.run import Run
 
 @dataclass(frozen=True)
 class Part:
-    """Something that is made of a finished run.
+    """Something that is made from a finished run.
 
     Attributes:
-        name: for people, and the name of its share in the run's time.
+        name: shown to the user, and its key in timing.json.
         is_wanted: whether the configuration asks for it.
-        is_missing: whether it is still to be made for a finished run, or is of another model or other settings; needs
-            no TensorFlow.
+        is_missing: whether a finished run lacks it, or has it for another model or other settings; needs no TensorFlow.
         make: makes it.
-        plan: what a dry run says of it; "" where it costs next to nothing.
-        in_turn: it is measured for all models of a suite in turn, once they are trained.
+        plan: its line in a dry run; "" for a part that costs next to nothing.
+        in_turn: whether it is measured on all models of a suite in turn, once all are trained.
     """
 
     name: str
@@ -37,20 +36,20 @@ class Part:
 
 
 def _make_bundles(run: Run) -> None:
-    from keras_bench.report.write import card_writer  # draws, so it is not loaded for a plan or where nothing is to do
+    from keras_bench.report.write import card_writer  # loads Matplotlib, which a plan or a finished run does not need
 
     export_phases(run, run.phases, card_writer(run.job, run.log))
 
 
 def _plan_export(job: Job) -> str:
-    eight_bits = " and an 8-bit version" if job.config.export.int8 else ""
-    return f"an ONNX bundle of {' and of '.join(job.phases)}, checked on test images{eight_bits}"
+    int8 = " and an 8-bit version" if job.config.export.int8 else ""
+    return f"an ONNX bundle of {' and of '.join(job.phases)}, checked on test images{int8}"
 
 
 def _plan_latency(job: Job) -> str:
     latency = job.config.latency
     count = (3 if job.config.export.enabled else 2) * len(latency.batch_sizes)
-    return f"{count} latency measurements of at most {latency.seconds:g} s each, every one in a fresh process"
+    return f"{count} latency measurements of at most {latency.seconds:g} s, each in a fresh process"
 
 
 def _latency_missing(job: Job) -> bool:
@@ -91,21 +90,20 @@ PARTS = (
 
 
 def missing_parts(job: Job) -> list[Part]:
-    """Return the parts that a run must still make itself; needs no TensorFlow."""
-    own = [part for part in PARTS if not part.in_turn]
-    return [part for part in own if part.is_wanted(job.config) and part.is_missing(job)]
+    """Return the parts that a run still lacks, except those measured in turn; needs no TensorFlow."""
+    return [part for part in PARTS if not part.in_turn and part.is_wanted(job.config) and part.is_missing(job)]
 
 
 def planned_parts(job: Job) -> list[str]:
-    """Return what a dry run says of the parts; how long they take depends on the model and is not estimated."""
-    return [told for part in PARTS if part.is_wanted(job.config) and (told := part.plan(job))]
+    """Return the dry run's line for each part; their time depends on the model and is not estimated."""
+    return [line for part in PARTS if part.is_wanted(job.config) and (line := part.plan(job))]
 
 
 def make_parts(run: Run) -> None:
-    """Make the parts that a finished run lacks.
+    """Make the parts that a finished run lacks, except those measured in turn.
 
     Raises:
-        ExportError: a bundle could not be made; everything else is done.
+        ExportError: a bundle could not be made; the parts before it are done.
     """
     for part in missing_parts(run.job):
         with run.log.timed(part.name):
@@ -113,7 +111,7 @@ def make_parts(run: Run) -> None:
 
 
 def time_models(jobs: Sequence[Job], log: Log) -> None:
-    """Measure the latency of finished runs in turn, unless that is done; every figure in a process of its own."""
+    """Measure the latency of finished runs in turn, each figure in a fresh process, unless all is measured already."""
     settings = jobs[0].config.latency
     runs = [job.folder for job in jobs if job.folder.run.is_file()]
     if settings.enabled and runs and not latency_finished(runs, settings):

@@ -1,4 +1,4 @@
-"""The story of a run: one model through its phases, from data to a finished run folder."""
+"""The story of a run: one model through its phases, from images to a finished run folder."""
 
 import sys
 import time
@@ -28,27 +28,28 @@ INPUT, COMPARISON = "reading and checking images", "tables and figures"
 
 
 def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
-    """Train what is not finished yet, and end with the comparison of the experiment's runs.
+    """Train the phases that are not finished yet, make the parts that follow, and compare the experiment's runs.
 
     Args:
         job: the run.
-        log: the screen.
-        in_suite: leave the table and the next step to the suite that started this process.
+        log: the screen; it also writes to run.log.
+        in_suite: whether a suite started this process; latency, comparison and next command are then left to it.
 
     Raises:
-        UserError: bad input, found before training.
+        UserError: the input is wrong; found before training.
         RunError: training failed.
+        ExportError: training succeeded, but a bundle could not be made.
     """
     started = time.monotonic()
     require_data(job)
     weights = find_weights(job, log)
-    failure = None
+    export_error = None
     with job.folder.lock():
         log.path = job.folder.log
         try:
-            _work(job, weights, log)
-        except ExportError as error:  # the run itself is finished: its results come first
-            failure = error
+            _complete_run(job, weights, log)
+        except ExportError as error:  # training is finished, so its results are shown before the error
+            export_error = error
         if not in_suite:
             with log.timed(LATENCY):
                 time_models([job], log)
@@ -56,27 +57,27 @@ def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
         if not in_suite:
             with log.timed(COMPARISON):
                 compare_runs(job.experiment_folder, log)
-        _tell_time(job, time.monotonic() - started, log)
+        _report_time(job, time.monotonic() - started, log)
     if not in_suite:
         log.line(f"next:    {_next_command(job)}")
-    if failure:
-        raise failure
+    if export_error:
+        raise export_error
 
 
-def _work(job: Job, weights: InitialWeights, log: Log) -> None:
-    """Do what is missing, from data to bundles."""
+def _complete_run(job: Job, weights: InitialWeights, log: Log) -> None:
+    """Do everything the run still lacks, from reading images to bundles."""
     with log.timed(INPUT):
         index, store, fingerprint = open_data(job, log)
     inputs = {phase: phase_inputs(job, phase, fingerprint, weights.fingerprint) for phase in job.phases}
-    done = finished_phases(job, inputs)
-    trained = set(done) == set(job.phases) and job.folder.run.is_file()
-    if trained and not missing_parts(job):
-        log.line(f"{job.folder.root}: {' and '.join(done)} finished before with the same settings: nothing to do.")
+    finished = finished_phases(job, inputs)
+    is_trained = set(finished) == set(job.phases) and job.folder.run.is_file()
+    if is_trained and not missing_parts(job):
+        log.line(f"{job.folder.root}: {' and '.join(finished)} finished before with the same settings: nothing to do.")
         return
-    _introduce(job, weights, done, log)
+    _introduce(job, weights, finished, log)
     with log.timed(INPUT):
         data = load_data(job, index, store, fingerprint, log)
-        data = audit_data(job, data, log, bool(done) or _interrupted(job))
+        data = audit_data(job, data, log, begun=bool(finished) or _was_interrupted(job))
         for line in describe_data(data):
             log.line(line)
     with log.timed("start of TensorFlow"):
@@ -87,10 +88,10 @@ def _work(job: Job, weights: InitialWeights, log: Log) -> None:
     from keras_bench.workflow.final import choose_final_phase, keep_thumbnails
 
     run = Run(job, data, log, weights, tuple(devices))
-    if not trained:
+    if not is_trained:
         _write_provenance(run)
         for phase in run.phases:
-            if phase in done:
+            if phase in finished:
                 log.line(f"{phase}: finished before with the same settings, reused")
             else:
                 train_phase(run, phase)
@@ -99,22 +100,24 @@ def _work(job: Job, weights: InitialWeights, log: Log) -> None:
     make_parts(run)
 
 
-def _interrupted(job: Job) -> bool:
+def _was_interrupted(job: Job) -> bool:
+    """Return whether a phase left a saved state behind."""
     return any(next(job.folder.state(phase).glob("epoch*.json"), None) is not None for phase in job.phases)
 
 
-def _introduce(job: Job, weights: InitialWeights, done: list[str], log: Log) -> None:
+def _introduce(job: Job, weights: InitialWeights, finished: list[str], log: Log) -> None:
+    """Print the model, its phases and its weights, and what may surprise about them."""
     title = f" ({job.config.title})" if job.config.title else ""
     log.line(f"{job.config.name}{title}: {job.backbone.name}, {' then '.join(job.phases)}, seed {job.request.seed}")
     log.line(f"weights: {weights.origin}")
-    if job.phases == ("tl", "ft") and job.request.phase == "ft" and not done:
+    if job.phases == ("tl", "ft") and job.request.phase == "ft" and not finished:
         log.line("phase ft continues a finished tl; there is none yet, so tl runs first")
     if weights.path is None and "tl" in job.phases:
-        log.warn("phase tl trains a head on a frozen backbone of random weights; --phase scratch trains all of it")
+        log.warn("phase tl trains a head on a frozen backbone of random weights; --phase scratch trains all layers")
 
 
 def _write_provenance(run: Run) -> None:
-    """Write what the run is, before any training."""
+    """Write the run's configuration, data and environment, before any training."""
     from keras_bench.training.precision import describe_tf32
 
     weights = run.weights
@@ -134,8 +137,8 @@ def _write_provenance(run: Run) -> None:
     )
 
 
-def _tell_time(job: Job, total: float, log: Log) -> None:
-    """Say what a run's time went into, and keep it in the run's folder; a run that did nothing says nothing."""
+def _report_time(job: Job, total: float, log: Log) -> None:
+    """Print how a run spent its time, and keep that in timing.json; a run that did nothing prints nothing."""
     if set(log.spent) <= {INPUT, LATENCY, COMPARISON}:
         return
     parts = {**log.spent, "other": max(0.0, total - sum(log.spent.values()))}
@@ -147,6 +150,7 @@ def _tell_time(job: Job, total: float, log: Log) -> None:
 
 
 def _next_command(job: Job) -> str:
+    """Return a sentence with the command to try next."""
     if len(job.phases) == 1 and job.phases[0] == "tl":
         return f"the same command with --phase ft fine-tunes {job.backbone.name}"
     return f"keras-bench suite --experiment {job.request.experiment} compares every model of the experiment"

@@ -13,16 +13,22 @@ from keras_bench.workflow.parts import time_models
 
 
 def run_suite(request: Request, models: list[str] | None, dry_run: bool, log: Log) -> int:
-    """Run the models of an experiment and compare them; returns 0, or 1 when a model failed.
+    """Run the models of an experiment and compare them.
 
-    All input is checked, and all weights are found, for every model before the first one starts. A model that
-    fails does not keep the others from running.
+    The input of every model is checked and its weights are found before the first one starts. The others still run
+    when one fails.
 
     Args:
-        request: what was asked, without a model.
-        models: only these; None: all of the experiment.
-        dry_run: print each model's plan instead.
+        request: the request of every run but for its model.
+        models: names of the models to run; None for all of the experiment.
+        dry_run: print the plan of each model instead.
         log: the screen.
+
+    Returns:
+        the exit code: 0; 1 if a model failed; 2 if the images, which all models share, are not as expected.
+
+    Raises:
+        UserError: the input is wrong, or weights are missing.
     """
     experiment = load_experiment(request.experiment)
     names = models or list(experiment.models)

@@ -1,4 +1,4 @@
-"""Files of an experiment or a sweep that several processes share: the second takes what the first made."""
+"""Files of an experiment or a sweep that several processes share: the second uses the file that the first made."""
 
 import json
 from dataclasses import replace
@@ -29,7 +29,7 @@ def test_an_audit_that_another_process_makes_meanwhile_is_used(image_folder, tmp
     job = resolve(Request("digits", "MobileNet", "scratch", image_folder, "none", 0, tmp_path, settings=settings))
     data = prepare.load_data(job, *prepare.open_data(job, Log()), Log())
     audit = audit_images(data.index, data.splits, data.store, data.fingerprint, Log())
-    # Something that only the other process's audit says, so that it shows whose is used.
+    # A line that only the other process's audit has, so that the output shows whose audit was used.
     theirs = replace(audit, problems=(*audit.problems, "seen by the other process"))
 
     def never(*_arguments):
@@ -71,7 +71,7 @@ def test_a_comparison_that_another_process_writes_meanwhile_is_not_written_again
         made = {path: path.stat().st_mtime_ns for path in folder.root.rglob("*") if path.is_file()}
     assert summary in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in made} == made
-    # `report` was asked for by name, so it writes its own, in its turn.
+    # The verb `report` always writes its own comparison, but waits for its turn.
     monkeypatch.setattr("keras_bench.report.write.write_report", lambda *_: "its own")
     with waiting(folder.lock_comparison(Log()), report, folder, None, False):
         assert "its own" not in capsys.readouterr().out
@@ -90,7 +90,7 @@ def test_the_table_of_a_sweep_is_written_by_one_process_at_a_time(tmp_path):
     assert folder.results.is_file()
 
 
-def test_a_search_that_another_process_is_at_is_refused_in_one_line(tmp_path):
+def test_a_search_that_another_process_is_running_is_refused_in_one_line(tmp_path):
     pytest.importorskip("optuna")
     text = "search: {method: random, trials: 2, seed: 5, space: {model.dropout: [0.2, 0.4]}}\n"
     asked = request(tmp_path, text)
@@ -102,10 +102,10 @@ def test_a_search_that_another_process_is_at_is_refused_in_one_line(tmp_path):
         assert runner.calls == []
 
 
-def test_two_that_write_the_same_file_do_not_share_the_unfinished_one(tmp_path):
+def test_two_writers_of_the_same_file_do_not_share_the_unfinished_one(tmp_path):
     path = tmp_path / "file.txt"
     with replacing(path) as first, replacing(path) as second:
         first.write_text("first")
         second.write_text("second")
     assert path.read_text() == "first"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
+    assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]

@@ -24,32 +24,32 @@ from tests.made_sweep import FakeRunner, request, sweep
 
 NAMES = ["a", "b", "c"]
 LABELS = np.repeat([0, 1, 2], [120, 40, 40])
-# How many images of each class are right. LARGE: top-1 68 %, balanced accuracy (1 + 0.2 + 0.2) / 3 = 46.7 %.
+# Number of correct predictions for each class. LARGE: top-1 68 %, balanced accuracy (1 + 0.2 + 0.2) / 3 = 46.7 %.
 # SMALL: top-1 65 %, balanced accuracy (0.55 + 0.8 + 0.8) / 3 = 71.7 %.
 LARGE, SMALL = (120, 8, 8), (66, 32, 32)
 
 
-def answers(right, split):
-    places = np.concatenate([np.arange(n) for n in (120, 40, 40)])
-    is_right = places < np.array(right)[LABELS]
-    chosen = np.where(is_right, LABELS, (LABELS + 1) % 3)
+def make_predictions(correct, split):
+    ranks = np.concatenate([np.arange(n) for n in (120, 40, 40)])  # of each image within its class
+    is_correct = ranks < np.array(correct)[LABELS]
+    predicted = np.where(is_correct, LABELS, (LABELS + 1) % 3)
     ids = np.array([f"{split}/image {i:05d}.jpg" for i in range(len(LABELS))])
-    return Predictions(ids, LABELS, np.eye(3, dtype=np.float32)[chosen] * 0.7 + np.float32(0.1), np.array(NAMES))
+    return Predictions(ids, LABELS, np.eye(3, dtype=np.float32)[predicted] * 0.7 + np.float32(0.1), np.array(NAMES))
 
 
-def give(run, phase, right):
-    """Let a phase of a finished run have these answers on val and on test."""
-    found = {split: answers(right, split) for split in ("val", "test")}
-    for split, one in found.items():
-        write_bytes(run.predictions(phase, split), one.to_npz())
+def set_predictions(run, phase, correct):
+    """Replace the predictions of a phase of a finished run on val and on test."""
+    predictions = {split: make_predictions(correct, split) for split in ("val", "test")}
+    for split, of_split in predictions.items():
+        write_bytes(run.predictions(phase, split), of_split.to_npz())
     result = run.read_result(phase)
-    metrics = {split: compute_metrics(one) for split, one in found.items()}
+    metrics = {split: compute_metrics(of_split) for split, of_split in predictions.items()}
     write_json(run.result(phase), replace(result, metrics=metrics).to_json())
 
 
-def made(out, model, right, chosen_by=None):
+def made(out, model, correct, chosen_by=None):
     run = make_run(out, model, names=NAMES, skills=(("tl", 1.0),))
-    give(run, "tl", right)
+    set_predictions(run, "tl", correct)
     write_bytes(run.model("tl"), b"weights")
     if chosen_by:
         write_json(run.run, {**run.read_run(), "chosen_by": chosen_by})
@@ -64,13 +64,13 @@ def reported(out):
     return rows, (folder / "summary.txt").read_text(), (folder / "index.html").read_text()
 
 
-def test_a_run_that_does_not_say_what_chose_is_ranked_by_top1_as_before(tmp_path):
-    for model, right in (("MobileNet", SMALL), ("VGG16", LARGE)):
-        history = made(tmp_path, model, right).history("tl")
-        lines = [line.split(",") for line in history.read_text().splitlines()]
-        kept = [place for place, name in enumerate(lines[0]) if "balanced" not in name]  # as it was written then
-        assert len(kept) == len(lines[0]) - 4
-        history.write_text("".join(",".join(line[place] for place in kept) + "\n" for line in lines))
+def test_a_run_without_a_recorded_decision_is_ranked_by_top1_as_before(tmp_path):
+    for model, correct in (("MobileNet", SMALL), ("VGG16", LARGE)):
+        history = made(tmp_path, model, correct).history("tl")
+        rows = [line.split(",") for line in history.read_text().splitlines()]
+        kept = [column for column, name in enumerate(rows[0]) if "balanced" not in name]  # as earlier versions wrote it
+        assert len(kept) == len(rows[0]) - 4
+        history.write_text("".join(",".join(row[column] for column in kept) + "\n" for row in rows))
     rows, summary, page = reported(tmp_path)
     assert [row["model"] for row in rows] == ["VGG16", "MobileNet"]
     assert {(row["chosen_by"], row["ranked_by"]) for row in rows} == {("val top1", "val top1")}
@@ -80,7 +80,7 @@ def test_a_run_that_does_not_say_what_chose_is_ranked_by_top1_as_before(tmp_path
     assert "by balanced accuracy" not in summary + page + card
 
 
-def test_where_any_run_was_chosen_by_it_balanced_accuracy_ranks_all_and_everything_says_so(tmp_path):
+def test_if_any_run_was_chosen_by_balanced_accuracy_it_ranks_all_and_everything_says_so(tmp_path):
     made(tmp_path, "MobileNet", SMALL, "val balanced_accuracy")
     made(tmp_path, "VGG16", LARGE, "val top1")
     rows, summary, page = reported(tmp_path)
@@ -105,7 +105,7 @@ def test_where_any_run_was_chosen_by_it_balanced_accuracy_ranks_all_and_everythi
     assert ["chosen on val by balanced accuracy" in card for card in cards] == [True, False]
 
 
-def test_what_chose_a_run_must_be_known(tmp_path, capsys):
+def test_the_metric_that_chose_a_run_must_be_known(tmp_path, capsys):
     made(tmp_path, "MobileNet", SMALL, "val beauty")
     assert main(["report", "made", "--out", str(tmp_path)]) == 2
     assert "'beauty' is not a valid DecisionMetric" in capsys.readouterr().err
@@ -120,13 +120,13 @@ def test_what_chose_a_run_must_be_known(tmp_path, capsys):
         (("training.checkpoint_monitor=val_balanced_cross_entropy",), "tl", "val balanced_accuracy"),
     ],
 )
-def test_the_final_phase_is_best_in_what_chose_the_epochs(tmp_path, monkeypatch, settings, final, chosen_by):
+def test_the_final_phase_is_best_in_the_metric_that_chose_the_epochs(tmp_path, monkeypatch, settings, final, chosen_by):
     monkeypatch.setattr("keras_bench.workflow.final._draw_samples", lambda *_: None)
     weights = ("model.weights=none", "model.alpha=0.25")
     job = resolve(Request("digits", "MobileNet", "ft", out=tmp_path, settings=(*weights, *settings)))
     make_training(job.folder, [(phase, 1.0) for phase in ("tl", "ft")], names=NAMES)
-    give(job.folder, "tl", SMALL)
-    give(job.folder, "ft", LARGE)
+    set_predictions(job.folder, "tl", SMALL)
+    set_predictions(job.folder, "ft", LARGE)
     choose_final_phase(Run(job, None, Log()))
     content = json.loads(job.folder.run.read_text())
     assert (content["final_phase"], content["chosen_by"]) == (final, chosen_by)
@@ -134,11 +134,11 @@ def test_the_final_phase_is_best_in_what_chose_the_epochs(tmp_path, monkeypatch,
 
 
 class Specialists(FakeRunner):
-    """A dropout of 0.2 gives the model that knows the large class, 0.4 the one that knows the small ones."""
+    """A dropout of 0.2 gives the model that is good at the large class, 0.4 the one that is good at the small ones."""
 
     def __call__(self, job):
         code = super().__call__(job)
-        give(job.folder, job.phases[-1], LARGE if job.config.model.dropout == 0.2 else SMALL)
+        set_predictions(job.folder, job.phases[-1], LARGE if job.config.model.dropout == 0.2 else SMALL)
         return code
 
 
@@ -151,7 +151,7 @@ def swept(tmp_path, text):
         return list(csv.DictReader(stream)), output, folder.page.read_text(), plan_sweep(asked)
 
 
-def test_a_sweep_is_decided_by_top1_unless_imbalance_is_made_up_for(tmp_path):
+def test_a_sweep_is_decided_by_top1_unless_a_point_corrects_for_imbalance(tmp_path):
     rows, output, page, plan = swept(tmp_path, "grid: {model.dropout: [0.2, 0.4]}\n")
     assert plan.decision() is DecisionMetric.TOP1
     assert [row["best_on_val"] for row in rows] == ["True", "False"]
@@ -194,13 +194,13 @@ def test_a_search_is_decided_by_balanced_accuracy_where_any_point_of_its_space_i
     with open_trials(plan) as trials:
         values = sorted({round(trial.value, 6) for trial in trials.study.trials})
     assert values == pytest.approx([1.4 / 3, 2.15 / 3], abs=1e-6)
-    # Trials that were valued by top-1 are not this search's: another identity keeps them apart.
+    # Trials scored by top-1 belong to another search: a different identity keeps them apart.
     by_top1 = replace(plan, request=replace(plan.request, settings=("training.checkpoint_monitor=val_top1",)))
     assert by_top1.decision() is DecisionMetric.TOP1
     assert _identity(by_top1) != _identity(plan)
 
 
-def test_an_ensemble_is_held_against_the_member_that_is_best_in_what_decided(tmp_path, capsys):
+def test_an_ensemble_is_compared_with_the_member_that_is_best_in_the_deciding_metric(tmp_path, capsys):
     def averaged(chosen_by):
         made(tmp_path, "MobileNet", SMALL, chosen_by)
         made(tmp_path, "VGG16", LARGE)

@@ -1,4 +1,4 @@
-"""A whole run on a GPU that computes in TF32, emulated: training may round, and nothing that is reported is rounded."""
+"""A whole run on an emulated GPU that computes in TF32: training may round, reported numbers may not."""
 
 import json
 
@@ -17,10 +17,9 @@ from keras_bench.models.weights import load_model
 from keras_bench.runs.data import load_data, open_data
 from keras_bench.runs.job import Request, resolve
 from keras_bench.runs.run import Run
-from keras_bench.training import phase as stages
+from keras_bench.training import phase as training_phase
 from keras_bench.training.feature_store import entries
-from keras_bench.workflow import parts as post
-from keras_bench.workflow import plan
+from keras_bench.workflow import parts, plan
 from tests.models.test_onnx import build
 from tests.tf32 import allow, allowed
 
@@ -59,13 +58,13 @@ def test_nothing_that_is_reported_is_rounded(emulated_tf32, weights, tmp_path, m
     seen = {}
 
     def noted(name, function):
-        def stage(*arguments):
+        def wrapped(*arguments):
             before = len(emulated_tf32.seen)
             result = function(*arguments)
             seen.setdefault(name, []).extend(emulated_tf32.seen[before:])
             return result
 
-        return stage
+        return wrapped
 
     def as_keras_has_it(function):
         def converted(*arguments):
@@ -74,11 +73,11 @@ def test_nothing_that_is_reported_is_rounded(emulated_tf32, weights, tmp_path, m
 
         return converted
 
-    monkeypatch.setattr(post, "explain_run", noted("explanations", post.explain_run))
-    monkeypatch.setattr(stages, "fit_phase", noted("fit", stages.fit_phase))
-    monkeypatch.setattr(stages, "evaluate", noted("evaluation", stages.evaluate))
+    monkeypatch.setattr(parts, "explain_run", noted("explanations", parts.explain_run))
+    monkeypatch.setattr(training_phase, "fit_phase", noted("fit", training_phase.fit_phase))
+    monkeypatch.setattr(training_phase, "evaluate", noted("evaluation", training_phase.evaluate))
     monkeypatch.setattr(convert, "to_onnx", as_keras_has_it(convert.to_onnx))
-    allow(True)  # as TensorFlow starts
+    allow(True)  # TensorFlow's default
     request = request_of(tmp_path / "out", weights)
     assert main(["run", *words_of(request), "--in-suite"]) == 0
     assert set(seen["fit"]) == {True, False}  # steps, validation
@@ -128,7 +127,7 @@ def test_a_dry_run_times_steps_as_training_would_run_them(emulated_tf32, weights
 
 
 def check_predictions(job, data, phase, emulated):
-    """Saved probabilities are those of the model as Keras has it, and rounded ones would be too far from them."""
+    """Saved probabilities equal those of Keras in full float32, and rounded ones would differ too much."""
     model = load_model(job.folder.model(phase))
     for split in ("val", "test"):
         saved = Predictions.from_npz(job.folder.predictions(phase, split))
@@ -143,14 +142,14 @@ def check_predictions(job, data, phase, emulated):
 
 
 def check_features(job, data, emulated):
-    """So are cached features."""
+    """Cached features equal those of Keras in full float32, and rounded ones would differ too much."""
     model = load_model(job.folder.model("tl"))
     set_phase(model, job.backbone, "tl")
     frozen, _ = split_frozen(model)
-    found = entries()
-    assert len(found) == 3  # two views of the training images, and validation
+    cached = entries()
+    assert len(cached) == 3  # two views of the training images, and validation
     pipeline = Run(job, data, Log()).pipeline
-    for entry in found:
+    for entry in cached:
         about = entry.read_facts()["about"]
         images = np.concatenate(
             [

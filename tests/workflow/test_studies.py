@@ -1,4 +1,4 @@
-"""The five studies by their make targets, each from end to end on a small stand-in of its data."""
+"""The five studies by their make targets, each from end to end on a small stand-in for its data."""
 
 import csv
 import json
@@ -17,8 +17,8 @@ from tests.stand_ins import INTEL_CLASSES, WORDNET_IDS, make_cifar10, make_image
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 
-# One epoch of each phase on 32 pixels. Most of the time goes into building graphs, so each test switches on only the
-# part of the post-stage that its study is about; together they cover all of it.
+# One epoch per phase on 32 pixels. Most of the time goes into building graphs, so each test switches on only the part
+# that its study is about among those that follow training; together they cover all of them.
 SHORT = {
     "dataset.image_size": 32, "tl.epochs": 1, "ft.epochs": 1, "scratch.epochs": 1, "training.batch_size": 8,
     "explain.enabled": "false", "explain.images": 6, "explain.curve_images": 4, "explain.randomized_images": 4,
@@ -29,12 +29,12 @@ SHORT = {
 
 
 def environment():
-    """Ours, less what a make that runs these tests hands down to the makes below it."""
+    """Return this process's environment without the variables that an outer make passes to inner ones."""
     return {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
 
 
 def make(target, out, data=None, *words, **changes):
-    """Run a target as a user would, with the packages of this interpreter; returns exit code, output and errors."""
+    """Run a target as a user would, with this interpreter's packages; return exit code, output and errors."""
     arguments = [*words, "--out", str(out)]
     for key, value in {**SHORT, **{key.replace("__", "."): value for key, value in changes.items()}}.items():
         arguments += ["--set", f"'{key}={value}'"]
@@ -122,7 +122,7 @@ def test_imagenet100(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default")  # tensorflow-datasets uses what NumPy and etils deprecate
+@pytest.mark.filterwarnings("default")  # tensorflow-datasets uses names that NumPy and etils deprecate
 def test_cifar10(tmp_path):
     data = make_cifar10(tmp_path / "tensorflow_datasets", train=6, test=2)
     words = ["--model", "EfficientNetB0", "--model", "ResNet18", "--weights", "none"]
