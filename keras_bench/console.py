@@ -1,4 +1,4 @@
-"""What a person reads: lines on the screen and in run.log, tables, and progress of long work."""
+"""Output for people: lines on the screen and in run.log, tables, and the progress of long operations."""
 
 import io
 import time
@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-PLAIN_SECONDS = 10  # off a terminal, a long step says how far it is this often
+PLAIN_SECONDS = 10  # between two progress lines where the output is not a terminal
 
 
 class Log:
-    """Prints lines and, once a run folder is known, keeps them in its run.log with the time of day.
+    """Prints lines and, once `path` is set, also appends them to that run.log with date and time.
 
     Args:
         console: where to print; by default standard output, with styles only on a terminal.
@@ -24,34 +24,34 @@ class Log:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.path: Path | None = None
-        self.spent: dict[str, float] = {}  # seconds by part of the work
+        self.spent: dict[str, float] = {}  # seconds by activity
 
     def line(self, text: str = "", style: str | None = None) -> None:
-        """Print one line as it is: names from data are never read as markup."""
+        """Print one line verbatim: names from data are never interpreted as markup."""
         self.console.print(text, style=style, markup=False, emoji=False)
-        self._keep(text)
+        self._append_to_file(text)
 
     def warn(self, text: str) -> None:
         """Print one line that starts with "warning:"."""
         self.line(f"warning: {text}", style="yellow")
 
     def table(self, table: Table) -> None:
-        """Print a rich table at its full width, so that a piped table is not cut to 80 columns."""
+        """Print a rich table at its full width: a piped table is not cut to 80 columns."""
         plain = table_text(table)
         fits = self.console.is_terminal and max(map(len, plain.splitlines())) <= self.console.width
         if fits:
             self.console.print(table)
         else:
             self.console.print(plain, markup=False, emoji=False)
-        self._keep(plain)
+        self._append_to_file(plain)
 
     def keep(self, table: Table) -> None:
         """Write a table to run.log only."""
-        self._keep(table_text(table))
+        self._append_to_file(table_text(table))
 
     @contextmanager
     def progress(self, title: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[int], None]]:
-        """Show how far a long step is; yields a function to call with the number of units just finished."""
+        """Show the progress of a long operation; yields a function that takes the number of units just finished."""
         if self.console.is_terminal:
             columns = (
                 TextColumn("{task.description}", markup=False),
@@ -63,42 +63,43 @@ class Log:
                 task = bar.add_task(title, total=total or None, completed=done, unit=unit)
                 yield lambda count: bar.advance(task, count)
             return
-        last = time.monotonic()
+        last_printed = time.monotonic()
         finished = done
-        first: tuple[float, int] | None = None  # it also starts whatever works, so it says nothing about the others
+        # Time left is measured from the end of the first call, whose time includes starting up.
+        first_call: tuple[float, int] | None = None
 
         def advance(count: int) -> None:
-            nonlocal finished, last, first
+            nonlocal finished, last_printed, first_call
             finished += count
             now = time.monotonic()
-            begun, before = first = first or (now, finished)
-            if now - last >= PLAIN_SECONDS:
-                last = now
-                left = (now - begun) / max(1, finished - before) * (total - finished)
-                time_left = f", {duration(left)} left" if finished > before else ""
+            first_time, first_finished = first_call = first_call or (now, finished)
+            if now - last_printed >= PLAIN_SECONDS:
+                last_printed = now
+                seconds_left = (now - first_time) / max(1, finished - first_finished) * (total - finished)
+                time_left = f", {duration(seconds_left)} left" if finished > first_finished else ""
                 self.line(f"{title}: {finished:,}/{total:,} {unit}{time_left}")
 
         yield advance
 
     @contextmanager
-    def timed(self, part: str) -> Iterator[None]:
-        """Add the time this takes to a part of the work, less what goes to other parts meanwhile."""
-        started, before = time.monotonic(), sum(self.spent.values())
+    def timed(self, activity: str) -> Iterator[None]:
+        """Add the duration of the block to an activity, less the time credited to nested activities."""
+        started, spent_before = time.monotonic(), sum(self.spent.values())
         try:
             yield
         finally:
-            elsewhere = sum(self.spent.values()) - before
-            self.spend(part, time.monotonic() - started - elsewhere)
+            nested = sum(self.spent.values()) - spent_before
+            self.spend(activity, time.monotonic() - started - nested)
 
-    def spend(self, part: str, seconds: float) -> None:
-        """Add seconds to a part of the work."""
-        self.spent[part] = self.spent.get(part, 0.0) + seconds
+    def spend(self, activity: str, seconds: float) -> None:
+        """Add seconds to an activity."""
+        self.spent[activity] = self.spent.get(activity, 0.0) + seconds
 
-    def _keep(self, text: str) -> None:
+    def _append_to_file(self, text: str) -> None:
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as stream:
-                for part in text.splitlines() or [""]:
-                    stream.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {part}".rstrip() + "\n")
+                for line in text.splitlines() or [""]:
+                    stream.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {line}".rstrip() + "\n")
 
 
 def table_text(table: Table) -> str:
@@ -109,7 +110,7 @@ def table_text(table: Table) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time span for people: 4.2 s, 3 min 20 s, 2 h 05 min."""
+    """Return a time span in readable form: 4.2 s, 3 min 20 s, 2 h 05 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     if seconds < 3600:

@@ -1,4 +1,4 @@
-"""Downloads one file so that it can be trusted: resumed when interrupted, checked, and whole or absent."""
+"""Downloads a file reliably: interrupted transfers resume, checksums are verified, no partial file is left."""
 
 import hashlib
 import os
@@ -11,17 +11,17 @@ from platformdirs import user_cache_path
 from keras_bench.console import Log
 from keras_bench.errors import UserError, one_line
 
-# A dead network must be told from a slow one quickly; a slow one may take its time between two chunks.
+# A dead network should be noticed quickly, but a slow one may take its time between two chunks.
 CONNECT_SECONDS, READ_SECONDS = 10, 60
 CHUNK_BYTES = 1 << 18
 
 
 class DownloadError(UserError):
-    """The file could not be had or is not the expected one; the caller says what the user can do instead."""
+    """The file could not be downloaded or is not the expected one; the caller adds what the user can do instead."""
 
 
 def cache_folder() -> Path:
-    """Return where downloads and extracted archives live: $KERAS_BENCH_CACHE or ~/.cache/keras-bench."""
+    """Return the folder of downloads and extracted archives: $KERAS_BENCH_CACHE or ~/.cache/keras-bench."""
     override = os.environ.get("KERAS_BENCH_CACHE")
     return Path(override) if override else user_cache_path("keras-bench")
 
@@ -33,19 +33,19 @@ def digest_file(path: Path, algorithm: str = "sha256") -> str:
 
 
 def checksum_algorithm(checksum: str) -> str:
-    """Return "sha256" or "md5", told by the length of the hexadecimal digest."""
+    """Return "sha256" or "md5", judging by the length of the hexadecimal digest."""
     return "sha256" if len(checksum) == 64 else "md5"
 
 
 def download(url: str, destination: Path, checksum: str, log: Log) -> Path:
-    """Fetch `url` to `destination`, continuing an earlier attempt's `.part` file where the server allows it.
+    """Fetch `url` to `destination`, continuing the `.part` file of an earlier attempt if the server supports ranges.
 
-    A finished destination is returned as it is. Two processes that want the same file take turns.
+    An existing destination is returned unchanged. Processes that want the same file take turns.
 
     Args:
         url: http or https address.
-        destination: the file to write; it appears only once its checksum is right.
-        checksum: expected md5 or sha256, hexadecimal; "" where the publisher states none.
+        destination: the file to write; it appears only after its checksum has been verified.
+        checksum: expected md5 or sha256, hexadecimal; "" if the publisher states none.
         log: shows progress.
 
     Raises:
@@ -57,28 +57,29 @@ def download(url: str, destination: Path, checksum: str, log: Log) -> Path:
             return destination
         part = destination.with_name(destination.name + ".part")
         try:
-            _fetch(url, part, log)
+            _fetch_rest(url, part, log)
         except requests.RequestException as error:
-            raise DownloadError(f"could not download {url}: {_reason(error)}") from error
+            raise DownloadError(f"could not download {url}: {_failure_text(error)}") from error
         algorithm = checksum_algorithm(checksum)
         received = digest_file(part, algorithm)
         if checksum and received != checksum:
             part.unlink()
             raise DownloadError(
-                f"{url}: checksum is wrong (expected {algorithm} {checksum}, received {received}); try again"
+                f"{url}: wrong checksum (expected {algorithm} {checksum}, received {received}); try again"
             )
         os.replace(part, destination)
     return destination
 
 
-def _fetch(url: str, part: Path, log: Log) -> None:
+def _fetch_rest(url: str, part: Path, log: Log) -> None:
+    """Append to `part` the bytes it still lacks."""
     have = part.stat().st_size if part.is_file() else 0
     headers = {"Range": f"bytes={have}-"} if have else {}
     with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS)) as response:
-        if response.status_code == 416:  # nothing is left to fetch: the checksum decides
+        if response.status_code == 416:  # range not satisfiable: nothing is left to fetch, the checksum decides
             return
         response.raise_for_status()
-        if response.status_code != 206:  # the server starts over, so do we
+        if response.status_code != 206:  # not a partial response: the server sends the file from its start
             have = 0
         total = have + int(response.headers.get("Content-Length", 0))
         with (
@@ -92,7 +93,7 @@ def _fetch(url: str, part: Path, log: Log) -> None:
         raise requests.ConnectionError(f"the transfer broke off at {part.stat().st_size:,} of {total:,} bytes")
 
 
-def _reason(error: requests.RequestException) -> str:
+def _failure_text(error: requests.RequestException) -> str:
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"the server answered {error.response.status_code}"
     if isinstance(error, requests.Timeout):

@@ -1,4 +1,4 @@
-"""What stands beside every number: versions, device, commit. Imports nothing heavy."""
+"""The environment recorded with every result: versions, device, commit. Imports nothing heavy."""
 
 import os
 import platform
@@ -12,13 +12,13 @@ from typing import Any
 
 from keras_bench import __version__
 
-# oneDNN's kernels were 1.5 to 1.7 times as fast in training on a CPU without AVX-512, where TensorFlow leaves them off.
+# oneDNN's kernels trained 1.5 to 1.7 times as fast on a CPU without AVX-512, where TensorFlow disables them by default.
 TENSORFLOW_SETTINGS = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1"}
 PACKAGES = ("tensorflow", "keras", "numpy", "onnxruntime", "scikit-learn", "pillow", "tensorflow-datasets")
 
 
 def set_tensorflow_defaults() -> None:
-    """Set what TensorFlow reads from the environment, before it is imported; what the person has set stays."""
+    """Set environment variables that TensorFlow reads on import; variables that the user has set are kept."""
     for name, value in TENSORFLOW_SETTINGS.items():
         os.environ.setdefault(name, value)
 
@@ -27,31 +27,31 @@ def describe_environment(devices: list[str]) -> dict[str, Any]:
     """Return versions, processor, accelerators, commit and time as plain values.
 
     Args:
-        devices: names of the accelerators TensorFlow sees; empty on a machine without one.
+        devices: names of the accelerators TensorFlow sees; empty if there are none.
     """
     return {
         "python": platform.python_version(),
-        "packages": {"keras-bench": __version__, **{name: _version(name) for name in PACKAGES}},
+        "packages": {"keras-bench": __version__, **{name: _installed_version(name) for name in PACKAGES}},
         "platform": platform.platform(),
         "cpu": _cpu_name(),
         "cores": usable_cores(),
         "accelerators": devices,
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),
-        "commit": _commit(),
+        "commit": _git_commit(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1
 
 
 def peak_memory_mb() -> float:
-    """Return the highest resident memory of this process so far, in MiB.
+    """Return the peak resident memory of this process so far, in MiB.
 
-    Read from /proc where there is one: Linux's `ru_maxrss` also remembers the process that started this one, so a
-    small child of a large process would report its parent's memory (getrusage(2) keeps it across execve).
+    Read from /proc where available: Linux keeps `ru_maxrss` across execve (getrusage(2)), so that a small child of a
+    large process would report its parent's peak.
     """
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
@@ -63,7 +63,7 @@ def peak_memory_mb() -> float:
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
-def _version(package: str) -> str | None:
+def _installed_version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -80,8 +80,8 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _commit() -> str | None:
-    """Return the checkout's commit, with "+changes" where tracked files differ; None outside a checkout."""
+def _git_commit() -> str | None:
+    """Return the checkout's commit, followed by "+changes" if tracked files differ; None outside a checkout."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)

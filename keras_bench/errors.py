@@ -1,4 +1,4 @@
-"""Errors that are written for the person at the keyboard, and the sentence helpers they share."""
+"""Errors whose messages are written for the user, and helpers to word them."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,22 +7,22 @@ MANY_NAMES = 25
 
 
 class UserError(Exception):
-    """Something the user can put right; the command line prints its one line and exits with 2.
+    """A problem that the user can fix; the command line prints the message, one line, and exits with 2.
 
-    The message says what was wrong, what was expected, what was received and what to do.
+    The message says what is wrong, what was expected, what was received and what to do.
     """
 
     exit_code = 2
 
 
 class RunError(Exception):
-    """Work that could not be finished although the input was acceptable; exit code 1."""
+    """A failure despite valid input; exit code 1."""
 
     exit_code = 1
 
 
 class ExportError(RunError):
-    """A bundle that could not be made or did not agree with Keras; the run it is of is finished."""
+    """A bundle could not be made or disagrees with Keras; its run is finished all the same."""
 
 
 def one_line(error: Exception | str, limit: int | None = 200) -> str:
@@ -37,17 +37,20 @@ def one_line(error: Exception | str, limit: int | None = 200) -> str:
 
 
 def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
-    """Return up to `limit` names of `known` that look like `name`, best first, ignoring case."""
+    """Return up to `limit` names of `known` that resemble `name`, most similar first, ignoring case."""
     by_lower = {candidate.lower(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=limit, cutoff=0.5)
-    return [by_lower[match] for match in close]
+    matches = difflib.get_close_matches(name.lower(), by_lower, n=limit, cutoff=0.5)
+    return [by_lower[match] for match in matches]
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return "unknown KIND 'NAME'; did you mean …? Known: …" for an error message; long lists are left out."""
+    """Return the error text "unknown KIND 'NAME'; did you mean …? Known: …".
+
+    Where there is a suggestion, a list of more than 25 known names is left out.
+    """
     names = list(known)
-    close = nearest(name, names)
-    if close and len(names) > MANY_NAMES:
-        return f"unknown {kind} {name!r}; did you mean {' or '.join(repr(match) for match in close)}?"
-    hint = f"; did you mean {' or '.join(repr(match) for match in close)}?" if close else "."
+    suggestions = nearest(name, names)
+    if suggestions and len(names) > MANY_NAMES:
+        return f"unknown {kind} {name!r}; did you mean {' or '.join(map(repr, suggestions))}?"
+    hint = f"; did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else "."
     return f"unknown {kind} {name!r}{hint} Known: {', '.join(names)}"

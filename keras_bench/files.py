@@ -12,10 +12,10 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a file name beside `path` to write to; the file takes its final name when the block ends well.
+    """Yield a temporary path beside `path` to write to; the file gets its final name if the block succeeds.
 
-    The temporary name keeps the full suffix, because Keras chooses its format by it. It is drawn at random: two
-    containers that share a folder may both be process 1.
+    The temporary name keeps the full suffix, because Keras chooses the format by it. It is random rather than the
+    process id: two containers that share a folder may both be process 1.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".writing-{uuid.uuid4().hex[:16]}-{path.name}")
@@ -29,12 +29,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file that is only ever replaced, never written to, a second name, whole or not at all.
+    """Make `source` available as `target`: a hard link, which takes no space, or else a copy, whole or not at all.
 
-    A hard link, which takes no room, or a copy where the file system has none.
+    Only for files that are replaced, never modified: a link shares its content.
     """
     with replacing(target) as temporary:
-        temporary.unlink(missing_ok=True)  # left by a process of the same number: a copy would write into it
+        temporary.unlink(missing_ok=True)  # os.link needs a name that is free
         try:
             os.link(source, temporary)
         except OSError:
@@ -53,13 +53,13 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write an indented JSON file whole or not at all; NaN is refused, since it is not JSON."""
+    """Write an indented JSON file whole or not at all; NaN raises ValueError, since JSON has no NaN."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Save a matplotlib Figure as PNG and as SVG under a path without suffix, each whole or not at all."""
+    """Save a matplotlib Figure as PNG and SVG, each whole or not at all; `path` has no suffix."""
     for suffix in (".png", ".svg"):
         with replacing(path.with_name(path.name + suffix)) as temporary:
             figure.savefig(temporary, dpi=130)
-        figure.set_layout_engine("none")  # keeps the layout found in the first drawing: finding it takes as long again
+        figure.set_layout_engine("none")  # reuses the first drawing's layout; computing it again doubles the time

@@ -1,7 +1,7 @@
-"""The one image decoder: whatever file comes in, upright RGB uint8 comes out.
+"""The only image decoder: every supported file becomes upright RGB, uint8.
 
-Training, audit, report and the exported bundle all read images through `decode`, so that a model sees at
-hand-off exactly the pixels it was trained on. Only Pillow and NumPy are used.
+Training, audit, report and the exported bundle all read images through `decode`, so a deployed model sees exactly
+the pixels it was trained on. Only Pillow and NumPy are used.
 """
 
 import io
@@ -10,22 +10,22 @@ import numpy as np
 import PIL
 from PIL import Image, ImageFile, ImageOps
 
-# Raise it whenever `decode` gives other pixels for some file than before, or reads, or refuses, one that it did not:
-# decoded images and features that are cached are then not taken for what it gives now. Pillow's version is kept beside.
+# Raise it whenever `decode` returns other pixels for some file than before, or accepts or rejects other files: cached
+# images and features of the earlier decoder are then no longer used. Pillow's version is part of the key too.
 DECODER_VERSION = 1
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp")
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
-MAX_PIXELS = 178_956_970  # Pillow's own decompression-bomb limit (2 × Image.MAX_IMAGE_PIXELS), refused, not warned
+MAX_PIXELS = 178_956_970  # 2 × Image.MAX_IMAGE_PIXELS, above which Pillow raises DecompressionBombError
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
 class UnreadableImageError(ValueError):
-    """The bytes are not a whole image of a format we read; the message says why in one line."""
+    """The bytes are not a complete image in a supported format; the message says why in one line."""
 
 
 def is_image_name(name: str) -> bool:
-    """Return whether a file is named like an image we read; hidden files are not."""
+    """Return whether a file name has the extension of a supported format; hidden files do not count."""
     return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 
@@ -33,11 +33,11 @@ def decode(data: bytes) -> np.ndarray:
     """Decode one image file.
 
     JPEG, PNG, BMP, WebP and the first frame of a GIF are read. Grayscale, palette, CMYK and 16-bit images become
-    RGB; 16-bit values keep their upper 8 bits; transparent pixels are laid over white; the EXIF orientation is
+    RGB; 16-bit values keep their upper 8 bits; transparency is composited over white; the EXIF orientation is
     applied.
 
     Args:
-        data: the file's bytes.
+        data: the file's content.
 
     Returns:
         uint8, (height, width, 3), RGB in [0, 255].
@@ -58,7 +58,7 @@ def decode(data: bytes) -> np.ndarray:
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
-        # Pillow reports damage through any of these, by format.
+        # Pillow reports damage through any of these, depending on the format.
         if isinstance(error, UnreadableImageError):
             raise
         raise UnreadableImageError(f"damaged or truncated ({error})") from error
@@ -68,7 +68,7 @@ def read_header(data: bytes) -> tuple[str, str]:
     """Return a file's format and colour mode, e.g. ("JPEG", "L"), without decoding its pixels.
 
     Raises:
-        UnreadableImageError: the bytes are of no format we read.
+        UnreadableImageError: the bytes are in no supported format.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -78,7 +78,7 @@ def read_header(data: bytes) -> tuple[str, str]:
 
 
 def decoder_name() -> str:
-    """Return what decides the pixels that `decode` gives for a file, e.g. "decoder-1-pillow-12.0.0"."""
+    """Return the versions that determine the pixels of `decode`, e.g. "decoder-1-pillow-12.0.0"."""
     return f"decoder-{DECODER_VERSION}-pillow-{PIL.__version__}"
 
 
@@ -90,7 +90,7 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):  # 16-bit grayscale: Pillow's own convert would clip at 255
+    if image.mode.startswith(("I", "F")):  # 16-bit grayscale: Pillow's `convert` would clip at 255
         values = np.asarray(image).astype(np.float64)
         return Image.fromarray(np.clip(values / 256, 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:

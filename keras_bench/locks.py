@@ -1,7 +1,7 @@
-"""Processes that want the same file take turns, by lock files that the operating system gives back when one dies.
+"""Lock files with which processes that want the same file take turns; the operating system frees those of dead ones.
 
-On a file system without flock, filelock warns and takes a file's existence for the lock. Such a file may stay when its
-process dies, and then has to be removed by hand.
+On a file system without flock, filelock warns and treats the file's existence as the lock. If the process then dies,
+the file may stay and has to be removed by hand.
 """
 
 from collections.abc import Iterator
@@ -16,36 +16,37 @@ from keras_bench.errors import UserError, one_line
 
 @contextmanager
 def wait_for_lock(path: Path, activity: str, log: Log) -> Iterator[None]:
-    """Hold a lock file, after any process that has it now; what it guards must be looked at again once it is held.
+    """Hold a lock file, waiting for the process that holds it; check again, once inside, what the lock guards.
 
-    Whether the file stays when the lock is given back is up to filelock: a process that waits, and has a file open that
-    was removed, notices and opens the new one.
+    Whether the file remains after the release is up to filelock: a waiting process whose open file was removed
+    notices and opens the new one.
 
     Args:
-        path: the lock file; its folder is made.
-        activity: what the other process is doing, for the line that says why this one waits.
-        log: told, once, that it waits.
+        path: the lock file; its folder is created.
+        activity: what the other process is doing, for the message "waiting for another process that is …".
+        log: receives that message, once.
 
     Raises:
-        UserError: the file cannot be made or locked.
+        UserError: the file cannot be created or locked.
     """
     lock = FileLock(path)
     try:
-        _acquire(lock, path, 0)
+        _acquire_or_explain(lock, path, 0)
     except Timeout:
         log.line(f"waiting for another process that is {activity}")
-        _acquire(lock, path, -1)
+        _acquire_or_explain(lock, path, -1)
     try:
         yield
     finally:
         lock.release()
 
 
-def _acquire(lock: FileLock, path: Path, timeout: float) -> None:
+def _acquire_or_explain(lock: FileLock, path: Path, timeout: float) -> None:
+    """Acquire the lock, or raise UserError where the file cannot be locked at all; `Timeout` passes through."""
     try:
         try:
             _acquire_in_folder(lock, path, timeout)
-        except FileNotFoundError:  # the empty folder was removed at this very moment, as `cache --clear` does
+        except FileNotFoundError:  # the empty folder was removed at that very moment, as `cache --clear` does
             _acquire_in_folder(lock, path, timeout)
     except Timeout:
         raise
@@ -53,8 +54,8 @@ def _acquire(lock: FileLock, path: Path, timeout: float) -> None:
         reason = (error.strerror if isinstance(error, OSError) else None) or one_line(error, limit=None)
         raise UserError(
             f"cannot lock {path}: {reason}. Expected a folder that this account may write to, "
-            "on a file system that has locks; give it write permission, or use another folder: $KERAS_BENCH_CACHE for "
-            "the cache, --out for runs"
+            "on a file system that supports locks; grant write permission, or use another folder: $KERAS_BENCH_CACHE "
+            "for the cache, --out for runs"
         ) from error
 
 
@@ -65,14 +66,14 @@ def _acquire_in_folder(lock: FileLock, path: Path, timeout: float) -> None:
 
 @contextmanager
 def refuse_if_locked(path: Path, message: str) -> Iterator[None]:
-    """Hold a lock file, or say that another process has it instead of waiting.
+    """Hold a lock file, or refuse at once if another process holds it.
 
     Raises:
-        UserError: with this message; or the file cannot be made or locked.
+        UserError: with this message if the lock is held; or the file cannot be created or locked.
     """
     lock = FileLock(path)
     try:
-        _acquire(lock, path, 0)
+        _acquire_or_explain(lock, path, 0)
     except Timeout as error:
         raise UserError(message) from error
     try:
@@ -83,22 +84,23 @@ def refuse_if_locked(path: Path, message: str) -> Iterator[None]:
 
 @contextmanager
 def remove_if_unlocked(path: Path) -> Iterator[bool]:
-    """Hold a lock file in order to remove what it guards, and the file with it; yields False where it is in use.
+    """Hold a lock file while the block removes what it guards, then remove the file; yields False if it is in use.
 
     Args:
-        path: the lock file, whether there is one or not.
+        path: the lock file, which need not exist.
 
     Raises:
-        UserError: the file cannot be made or locked.
+        UserError: the file cannot be created or locked.
     """
     lock = FileLock(path)
     try:
-        _acquire(lock, path, 0)
+        _acquire_or_explain(lock, path, 0)
     except Timeout:
         yield False
         return
     try:
         yield True
-        path.unlink(missing_ok=True)  # while it is held: who opened it meanwhile finds that it is gone, and opens anew
+        # Removed while it is held: a process that opened it in the meantime finds it gone and opens a new one.
+        path.unlink(missing_ok=True)
     finally:
         lock.release()

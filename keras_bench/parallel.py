@@ -1,4 +1,4 @@
-"""Several threads on one stream of work, its order kept."""
+"""Maps a function over a stream with several threads, in order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,19 +10,18 @@ Result = TypeVar("Result")
 
 
 def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """Return a function's results for a stream of items in its order, computed by several threads.
+    """Yield `function(item)` for each item of a stream, in order, computed by several threads.
 
-    The items are made on the calling thread, while the others work. No more than one item per thread, and one that
-    waits, is in memory.
+    The calling thread draws the items while the workers compute. At most `workers + 1` results are pending.
     """
     if workers == 1:
         yield from map(function, items)
         return
-    waiting: deque[Future[Result]] = deque()
+    pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            pending.append(pool.submit(function, item))
+            if len(pending) > workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()

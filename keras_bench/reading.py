@@ -1,7 +1,7 @@
 """Reads the files of a run folder, whichever version wrote them.
 
-A field that an earlier version did not write takes its default, so every field added to a record has one; a field
-that this version does not know is left out. A file that still cannot be read is named in one line.
+A field that an earlier version did not write takes its default, so every field added to a record needs one; an
+unknown field is ignored. If a file still cannot be read, the error names it in one line.
 """
 
 import json
@@ -22,37 +22,37 @@ Record = TypeVar("Record")
 
 
 @cache
-def _adapter(kind: type[Record]) -> TypeAdapter[Record]:
-    return TypeAdapter(kind)
+def _type_adapter(record_type: type[Record]) -> TypeAdapter[Record]:
+    return TypeAdapter(record_type)
 
 
-def record_of(kind: type[Record], tree: object) -> Record:
-    """Return a record, a frozen dataclass, from its plain values.
+def record_of(record_type: type[Record], tree: object) -> Record:
+    """Build a record, a frozen dataclass, from plain values.
 
     Args:
-        kind: the dataclass; records inside it, tuples and numbers as keys are made of what JSON has for them.
+        record_type: the dataclass; nested records, tuples and numeric keys are built from their JSON equivalents.
         tree: plain values by field name.
 
     Raises:
         ValueError: a field without a default is missing, or a value is of another type; the message names the field.
     """
     try:
-        return _adapter(kind).validate_python(tree)  # type: ignore[arg-type]  # a class is hashable
+        return _type_adapter(record_type).validate_python(tree)  # type: ignore[arg-type]  # a class is hashable
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from error
+        field = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{field}: {first['msg']}" if field else first["msg"]) from error
 
 
 def read_record(path: Path, parse: Callable[[dict[str, Any]], Record]) -> Record:
-    """Return what a JSON file holds.
+    """Read a JSON file as a record.
 
     Args:
         path: the file.
-        parse: makes a record of its keys and values.
+        parse: builds the record from the file's keys and values.
 
     Raises:
-        UserError: the file is damaged, or lacks what every version wrote.
+        UserError: the file is damaged, or lacks a field that every version wrote.
     """
     tree: object = None
     try:
@@ -61,9 +61,9 @@ def read_record(path: Path, parse: Callable[[dict[str, Any]], Record]) -> Record
             raise ValueError(f"expected keys and values, received {type(tree).__name__}")
         return parse(tree)
     except KeyError as error:
-        raise _unreadable(path, f"{error.args[0]}: missing", _writer(tree)) from error
+        raise _unreadable(path, f"{error.args[0]}: missing", _writer_version(tree)) from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise _unreadable(path, error, _writer(tree)) from error
+        raise _unreadable(path, error, _writer_version(tree)) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def arrays_of(path: Path) -> Iterator[Mapping[str, Any]]:
     """Yield the arrays of an .npz file by name.
 
     Raises:
-        UserError: the file is damaged, or an array that the block asks for is missing.
+        UserError: the file is damaged, or lacks an array that the block reads.
     """
     import numpy as np
 
@@ -93,16 +93,16 @@ def arrays_of(path: Path) -> Iterator[Mapping[str, Any]]:
         raise _unreadable(path, error, None) from error
 
 
-def _writer(tree: object) -> str | None:
-    """Return the version of keras-bench that a file says it was written by, where it says so."""
+def _writer_version(tree: object) -> str | None:
+    """Return the version of keras-bench that wrote a file, if the file states it."""
     for key in ("environment", "packages", "keras-bench"):
         tree = tree.get(key) if isinstance(tree, dict) else None
     return str(tree) if tree else None
 
 
-def _unreadable(path: Path, why: Exception | str, writer: str | None) -> UserError:
-    written = f"it was written by {writer}, this is {__version__}" if writer else f"this is {__version__}"
+def _unreadable(path: Path, reason: Exception | str, writer: str | None) -> UserError:
+    versions = f"it was written by {writer}, this is {__version__}" if writer else f"this is {__version__}"
     return UserError(
-        f"{path} cannot be read ({one_line(why, limit=None)}): it is damaged, or of another version of keras-bench "
-        f"({written}); use the version that wrote it, or remove the file to have it made again"
+        f"{path} cannot be read ({one_line(reason, limit=None)}): it is damaged, or from another version of "
+        f"keras-bench ({versions}); use the version that wrote it, or remove the file to have it rebuilt"
     )

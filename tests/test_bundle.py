@@ -1,4 +1,4 @@
-"""The receiver's side, on a bundle small enough to compute by hand: softmax of mean colour times a matrix."""
+"""Bundles as their recipients use them, with a model computable by hand: softmax of mean colour times a matrix."""
 
 import io
 import json
@@ -61,7 +61,7 @@ def bundle(tmp_path):
     onnx.save(tiny_model(NAMES), folder / "model.onnx")
     write_labels(folder, NAMES, NAMES)
     images = [picture(0), picture(1, 9, 30)]
-    write_samples(folder, images, {"model.onnx": np.stack([expected(one) for one in images])}, NAMES[:2])
+    write_samples(folder, images, {"model.onnx": np.stack([expected(image) for image in images])}, NAMES[:2])
     write_runner(folder)
     write_sums(folder)
     return folder
@@ -70,25 +70,25 @@ def bundle(tmp_path):
 @pytest.fixture
 def photos(tmp_path):
     """Twelve readable images of two sizes, and their pixels by path."""
-    found = {}
+    photos = {}
     for i in range(12):
         path = tmp_path / "photos" / ("a" if i % 2 else "b") / f"{i:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = picture(i, 20 + 5 * (i % 3 == 0))
         path.write_bytes(encoded(Image.fromarray(pixels), "PNG"))
-        found[str(path)] = pixels
-    return dict(sorted(found.items()))
+        photos[str(path)] = pixels
+    return dict(sorted(photos.items()))
 
 
 def rows(capsys):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_answers_are_those_computed_by_hand_in_the_order_of_the_files(bundle, photos, tmp_path, capsys):
+def test_predictions_equal_those_computed_by_hand_in_the_order_of_the_files(bundle, photos, tmp_path, capsys):
     assert main([str(tmp_path / "photos"), "--top", "3", "--format", "jsonl", "--batch-size", "5"], bundle) == 0
-    found = rows(capsys)
-    assert [row["path"] for row in found] == list(photos)
-    for row in found:
+    predictions = rows(capsys)
+    assert [row["path"] for row in predictions] == list(photos)
+    for row in predictions:
         truth = expected(photos[row["path"]])
         assert [answer["class"] for answer in row["answers"]] == [NAMES[k] for k in np.argsort(-truth)]
         np.testing.assert_allclose(
@@ -124,7 +124,7 @@ def test_table_and_csv(bundle, photos, capsys):
 
 
 def damaged_files(folder):
-    """Files that no decoder should answer for, and what is said of each."""
+    """Files that cannot be decoded, and part of the message about each."""
     folder.mkdir()
     jpeg = encoded(Image.fromarray(picture(0, 90, 90)))
     (folder / "empty.jpg").write_bytes(b"")
@@ -142,11 +142,11 @@ def test_unreadable_files_are_skipped_and_listed(bundle, photos, tmp_path, capsy
     missing = str(tmp_path / "nowhere.jpg")
     assert main([str(tmp_path / "bad"), missing, "--format", "jsonl"], bundle) == 1
     captured = capsys.readouterr()
-    answered = [json.loads(line) for line in captured.out.splitlines()]
-    assert [os.path.basename(row["path"]) for row in answered] == ["dot.png", "lying.jpg"]
+    classified = [json.loads(line) for line in captured.out.splitlines()]
+    assert [os.path.basename(row["path"]) for row in classified] == ["dot.png", "lying.jpg"]
     truth = [expected(picture(3, 1, 1)), expected(picture(4))]
-    for row, p in zip(answered, truth, strict=True):
-        assert row["answers"][0]["probability"] == pytest.approx(p.max(), abs=1e-6)
+    for row, probabilities in zip(classified, truth, strict=True):
+        assert row["answers"][0]["probability"] == pytest.approx(probabilities.max(), abs=1e-6)
     for name, reason in {**reasons, "nowhere.jpg": "No such file"}.items():
         line = next(line for line in captured.err.splitlines() if f"{name}: " in line)
         assert reason in line, line
@@ -154,7 +154,7 @@ def test_unreadable_files_are_skipped_and_listed(bundle, photos, tmp_path, capsy
     assert "Traceback" not in captured.err
 
 
-def test_bad_words_are_one_line(bundle, tmp_path, capsys):
+def test_bad_arguments_are_reported_in_one_line(bundle, tmp_path, capsys):
     for words, reason in (
         ([], "no images: expected files"),
         (["--top", "0", "a.jpg"], "expected a whole number of at least 1, received '0'"),
@@ -169,7 +169,7 @@ def test_bad_words_are_one_line(bundle, tmp_path, capsys):
     assert "is not a bundle: expected SHA256SUMS in it" in capsys.readouterr().err
 
 
-def test_a_changed_byte_is_refused_before_any_answer(bundle, photos, capsys):
+def test_a_changed_byte_is_refused_before_any_prediction(bundle, photos, capsys):
     content = bytearray((bundle / "model.onnx").read_bytes())
     content[len(content) // 2] ^= 1
     (bundle / "model.onnx").write_bytes(bytes(content))
@@ -187,7 +187,7 @@ def test_labels_must_be_the_models(bundle):
     write_sums(bundle)
     with pytest.raises(BundleError, match="its 2 class names are not the model's, which gives 3"):
         Bundle(bundle)
-    write_labels(bundle, NAMES[::-1], NAMES[::-1])  # as many, in another order: every answer would be wrong
+    write_labels(bundle, NAMES[::-1], NAMES[::-1])  # as many, in another order: every label would be wrong
     write_sums(bundle)
     with pytest.raises(BundleError, match="are not the model's"):
         Bundle(bundle)
@@ -208,7 +208,7 @@ def test_other_models_are_refused(bundle):
         Bundle(bundle)
 
 
-def test_sums_are_those_of_the_system_tool(bundle):
+def test_checksums_are_those_of_the_system_tool(bundle):
     names = check_sums(bundle)
     assert {"model.onnx", "labels.json", "predict.py", "sample/1.png", "sample/2.png", "sample/expected.json"} == set(
         names
@@ -217,7 +217,7 @@ def test_sums_are_those_of_the_system_tool(bundle):
         subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=bundle, check=True)
 
 
-def test_samples_answer_as_they_did(bundle):
+def test_sample_predictions_are_those_at_export(bundle):
     assert verify_samples(bundle) < 1e-6
     changed = json.loads((bundle / "sample" / "expected.json").read_text())
     changed["model.onnx"]["sample/1.png"][0] += 0.01
@@ -255,17 +255,17 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def test_the_bundle_answers_with_three_packages_and_its_own_folder(bundle, photos, tmp_path):
+def test_the_bundle_predicts_with_three_packages_and_its_own_folder(bundle, photos, tmp_path):
     moved = tmp_path / "elsewhere"
     shutil.move(bundle, moved)
     first = next(iter(photos))
     command = [sys.executable, "-c", ALONE, str(moved / "predict.py"), first, "--format", "jsonl"]
     done = subprocess.run(command, capture_output=True, text=True, cwd="/")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)["answers"][0]
-    assert found["probability"] == pytest.approx(expected(photos[first]).max(), abs=1e-6)
+    best = json.loads(done.stdout)["answers"][0]
+    assert best["probability"] == pytest.approx(expected(photos[first]).max(), abs=1e-6)
     done = subprocess.run([*command[:4], "--verify"], capture_output=True, text=True, cwd="/")
-    assert "all sums are right; sample images agree within" in done.stdout
+    assert "all checksums match; sample images agree within" in done.stdout
 
 
 @pytest.mark.slow
@@ -307,6 +307,6 @@ def test_every_kind_of_file_is_read_as_training_reads_it(bundle, tmp_path, capsy
         content = Path(row["path"]).read_bytes()
         pixels = decode(content)
         assert np.array_equal(receiver["decode"](content), pixels)
-        found = {answer["class"]: answer["probability"] for answer in row["answers"]}
-        # The sum of some million pixels in float32 is not exact.
-        np.testing.assert_allclose([found[name] for name in NAMES], expected(pixels), atol=1e-3)
+        probabilities = {answer["class"]: answer["probability"] for answer in row["answers"]}
+        # The float32 sum of a few million pixels is not exact.
+        np.testing.assert_allclose([probabilities[name] for name in NAMES], expected(pixels), atol=1e-3)

@@ -1,4 +1,4 @@
-"""Clients that are not ours: the code of docs/onnx-bundles.md, as printed, in a bundle's folder."""
+"""Clients without keras-bench: the code of docs/onnx-bundles.md, as printed, in a bundle's folder."""
 
 import functools
 import http.server
@@ -23,15 +23,15 @@ NAMES = ["gold<i>fish", "ночь", "c"]
 
 
 def printed(language, mark):
-    """The page's block of a language that holds a mark."""
+    """Return the page's code block in a language that contains `mark`."""
     blocks = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    (found,) = [block for block in blocks if mark in block]
-    return found
+    (match,) = [block for block in blocks if mark in block]
+    return match
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
-    """A real network's bundle, with the answers of the Python runner."""
+    """A real network's bundle, and the probabilities that the Python runner gives."""
     folder = tmp_path_factory.mktemp("bundle")
     model = build("MobileNet", alpha=0.25)
     save(to_onnx([(model, 1.0)], {"class_names": NAMES, "image_size": 48}), folder / "model.onnx")
@@ -50,9 +50,9 @@ def check(output, truth):
 
 
 def install(folder, *packages):
-    """Install from the registry, or skip with the reason; onnxruntime-node is kept from downloading GPU libraries."""
+    """Install from the registry, or skip with the reason; install scripts, which download GPU libraries, are off."""
     if shutil.which("npm") is None:
-        pytest.skip("npm is not here")
+        pytest.skip("npm is not installed")
     (folder / "package.json").write_text('{"type": "module"}')
     command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", *packages]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
@@ -82,7 +82,7 @@ def test_browser(bundle, tmp_path):
     folder, truth = bundle
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
-        pytest.skip("Chromium is not here")
+        pytest.skip("Chromium is not installed")
     install(folder, "onnxruntime-web")
     (folder / "index.html").write_text(printed("html", "onnxruntime-web"))
     handler = functools.partial(_Quiet, directory=folder)
@@ -90,7 +90,7 @@ def test_browser(bundle, tmp_path):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         command = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
         command += ["--virtual-time-budget=600000", "--dump-dom", f"http://127.0.0.1:{server.server_port}/index.html"]
-        for _ in range(3):  # Chromium's virtual time runs ahead of a busy machine, and the page is still empty then
+        for _ in range(3):  # on a busy machine Chromium's virtual time can run out while the page is still empty
             done = subprocess.run(command, capture_output=True, text=True, timeout=180)
             body = re.search(r"<body>(.*?)</body>", done.stdout, flags=re.DOTALL)
             if body and body.group(1).strip():

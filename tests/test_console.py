@@ -1,4 +1,4 @@
-"""What the screen says of long work where it is no terminal."""
+"""Progress lines where the output is not a terminal, and the time credited to each activity."""
 
 from types import SimpleNamespace
 
@@ -6,7 +6,7 @@ from keras_bench import console
 from keras_bench.console import Log
 
 
-def test_the_time_left_goes_by_all_units_but_the_first_which_also_starts_the_work(monkeypatch):
+def test_the_time_left_ignores_the_first_unit_which_includes_starting_up(monkeypatch):
     clock, lines = SimpleNamespace(now=0.0), []
     monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: clock.now))
     log = Log()
@@ -15,11 +15,11 @@ def test_the_time_left_goes_by_all_units_but_the_first_which_also_starts_the_wor
         for now in (100.0, 101.0, 140.0):
             clock.now = now
             advance(1)
-    # 2 more units took 40 s, so the 5 that are left take 100 s; the second came too soon after the first to be told.
+    # 2 more units took 40 s, so the remaining 5 take 100 s; the second came too soon after the first to be printed.
     assert lines == ["fit: 3/10 steps", "fit: 5/10 steps, 1 min 40 s left"]
 
 
-def test_a_part_of_the_work_within_another_counts_for_itself_only(monkeypatch):
+def test_a_nested_activity_is_credited_with_its_own_time_only(monkeypatch):
     clock = iter([0.0, 2.0, 5.0, 9.0])  # outer begins, inner begins, inner ends, outer ends
     monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     log = Log()

@@ -12,7 +12,7 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves CONTENT; knows ranges unless asked under /plain; breaks off in the middle once under /broken."""
+    """Serves CONTENT; supports ranges except under /plain; breaks the first transfer under /broken off halfway."""
 
     def do_GET(self):
         self.server.requests.append((self.path, self.headers.get("Range")))
@@ -50,7 +50,7 @@ def address(server, path):
     return f"http://127.0.0.1:{server.server_address[1]}{path}"
 
 
-def test_a_file_is_fetched_checked_and_not_fetched_again(server, tmp_path):
+def test_a_file_is_fetched_verified_and_not_fetched_again(server, tmp_path):
     target = tmp_path / "deep" / "file.bin"
     assert download(address(server, "/file"), target, MD5, Log()) == target
     assert target.read_bytes() == CONTENT
@@ -82,20 +82,20 @@ def test_a_server_without_ranges_starts_over(server, tmp_path):
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
 
 
-def test_a_part_that_is_already_whole_is_only_checked(server, tmp_path):
+def test_a_part_file_that_is_already_complete_is_only_verified(server, tmp_path):
     (tmp_path / "file.bin.part").write_bytes(CONTENT)
     download(address(server, "/file"), tmp_path / "file.bin", MD5, Log())
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
 
 
 def test_a_wrong_checksum_leaves_nothing_behind(server, tmp_path):
-    with pytest.raises(DownloadError, match=f"checksum is wrong .*expected md5 {'0' * 32}, received {MD5}"):
+    with pytest.raises(DownloadError, match=f"wrong checksum .*expected md5 {'0' * 32}, received {MD5}"):
         download(address(server, "/file"), tmp_path / "file.bin", "0" * 32, Log())
     assert not (tmp_path / "file.bin").exists()
     assert not (tmp_path / "file.bin.part").exists()
 
 
-def test_http_errors_and_dead_servers_are_told_apart(server, tmp_path):
+def test_http_errors_and_dead_servers_have_different_messages(server, tmp_path):
     with pytest.raises(DownloadError, match="the server answered 404"):
         download(address(server, "/missing"), tmp_path / "file.bin", MD5, Log())
     with pytest.raises(DownloadError, match="no connection"):

@@ -22,7 +22,7 @@ def test_lossless_formats_come_back_exactly(kind, options):
     np.testing.assert_array_equal(image, RGB)
 
 
-def test_jpeg_is_pillows_pixels_exactly():
+def test_jpeg_pixels_equal_pillows():
     data = encoded(Image.fromarray(np.kron(RGB, np.ones((8, 8, 1), np.uint8))), "JPEG", quality=80)
     np.testing.assert_array_equal(decode(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
 
@@ -32,12 +32,12 @@ def test_grayscale_is_repeated_in_three_channels():
     np.testing.assert_array_equal(decode(encoded(Image.fromarray(gray), "PNG")), np.stack([gray] * 3, axis=-1))
 
 
-def test_one_bit_becomes_black_and_white():
+def test_1_bit_images_become_black_and_white():
     bits = Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")
     np.testing.assert_array_equal(decode(encoded(bits, "PNG"))[0, :, 0], [0, 255])
 
 
-def test_sixteen_bits_keep_their_upper_eight():
+def test_16_bit_values_keep_their_upper_8_bits():
     deep = np.array([[0, 255, 256, 65535]], np.uint16)
     np.testing.assert_array_equal(decode(encoded(Image.fromarray(deep), "PNG"))[0, :, 0], [0, 0, 1, 255])
 
@@ -47,12 +47,12 @@ def test_palette_is_looked_up():
     np.testing.assert_array_equal(decode(encoded(palette, "PNG")), np.asarray(palette.convert("RGB")))
 
 
-def test_transparency_is_laid_over_white():
+def test_transparency_is_composited_over_white():
     rgba = np.array([[[255, 0, 0, 0], [255, 0, 0, 255], [0, 0, 0, 51]]], np.uint8)  # 51 / 255 = 20 % black
     np.testing.assert_array_equal(decode(encoded(Image.fromarray(rgba), "PNG"))[0], [[255] * 3, [255, 0, 0], [204] * 3])
 
 
-def test_palette_with_a_transparent_entry_is_laid_over_white():
+def test_palette_with_a_transparent_entry_is_composited_over_white():
     palette = Image.fromarray(np.array([[0, 1]], np.uint8), mode="P")
     palette.putpalette([255, 0, 0, 0, 0, 255])
     data = encoded(palette, "PNG", transparency=0)

@@ -1,4 +1,4 @@
-"""What is told where a lock file cannot be had; that processes take turns is held by the tests of what they share."""
+"""Messages where a lock file cannot be acquired; the tests of shared files check that processes take turns."""
 
 import errno
 from pathlib import Path
@@ -37,7 +37,7 @@ def refused(way, path):
         (NotImplementedError(), "NotImplementedError"),
     ],
 )
-def test_a_lock_that_cannot_be_had_is_told_in_one_line(tmp_path, monkeypatch, way, error, reason):
+def test_a_lock_that_cannot_be_acquired_is_reported_in_one_line(tmp_path, monkeypatch, way, error, reason):
     def fail(lock, timeout):
         raise error
 
@@ -46,7 +46,7 @@ def test_a_lock_that_cannot_be_had_is_told_in_one_line(tmp_path, monkeypatch, wa
 
 
 @ways
-def test_a_folder_that_cannot_be_made_is_told_too(tmp_path, monkeypatch, way):
+def test_a_folder_that_cannot_be_created_is_reported_too(tmp_path, monkeypatch, way):
     def fail(path, **words):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
@@ -56,12 +56,12 @@ def test_a_folder_that_cannot_be_made_is_told_too(tmp_path, monkeypatch, way):
 
 
 @ways
-def test_an_error_of_the_work_done_under_the_lock_is_its_own(tmp_path, way):
+def test_an_error_raised_under_the_lock_passes_unchanged(tmp_path, way):
     with pytest.raises(PermissionError, match="of the work"), way(tmp_path / "a.lock"):
         raise PermissionError("of the work")
 
 
-def test_a_lock_that_is_held_is_still_told_from_one_that_cannot_be_had(tmp_path):
+def test_a_lock_that_is_held_is_distinguished_from_one_that_cannot_be_acquired(tmp_path):
     path = tmp_path / "a.lock"
     with FileLock(path):
         with pytest.raises(UserError, match="^in use$"), refuse_if_locked(path, "in use"):

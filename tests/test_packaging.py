@@ -1,4 +1,4 @@
-"""What is installed is the whole of the package, its experiments included, and works away from the checkout."""
+"""An installed wheel holds the complete package, experiments included, and works outside the checkout."""
 
 import configparser
 import os
@@ -28,15 +28,15 @@ def test_setup_lists_every_package():
     assert sorted(listed) == sorted({*packages, "keras_bench.experiments"})
 
 
-def test_ours_are_beside_a_package_that_is_not_installed_and_behind_the_current_folders():
+def test_without_installation_the_current_folders_experiments_come_before_those_beside_the_package():
     assert experiment_folders() == [Path("experiments"), ROOT / "experiments"]
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """A new environment with a wheel that was made from an sdist of the sources; all else it takes from ours."""
-    place = tmp_path_factory.mktemp("installed")
-    sources = place / "sources"
+    """A new environment with a wheel built from an sdist; its dependencies come from the tests' environment."""
+    folder = tmp_path_factory.mktemp("installed")
+    sources = folder / "sources"
     sources.mkdir()
     for name in SOURCES:
         if (ROOT / name).is_dir():
@@ -46,22 +46,22 @@ def installed(tmp_path_factory):
     build = "from setuptools.build_meta import build_sdist; build_sdist('..')"
     run([sys.executable, "-c", build], sources)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    (sdist,) = place.glob("*.tar.gz")
-    run([*pip, "wheel", "--no-deps", "--no-index", "--no-build-isolation", sdist], place)
-    (wheel,) = place.glob("*.whl")
-    run([sys.executable, "-m", "venv", "--without-pip", place / "environment"], place)
-    python = place / "environment" / "bin" / "python"
-    run([*pip, "--python", python, "install", "--no-deps", "--no-index", wheel], place)
-    site = Path(run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], place).strip())
-    ours = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    # Only the folders: files in them that point to this checkout are not followed.
-    (site / "packages-of-the-tests.pth").write_text("\n".join(ours))
+    (sdist,) = folder.glob("*.tar.gz")
+    run([*pip, "wheel", "--no-deps", "--no-index", "--no-build-isolation", sdist], folder)
+    (wheel,) = folder.glob("*.whl")
+    run([sys.executable, "-m", "venv", "--without-pip", folder / "environment"], folder)
+    python = folder / "environment" / "bin" / "python"
+    run([*pip, "--python", python, "install", "--no-deps", "--no-index", wheel], folder)
+    site = Path(run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], folder).strip())
+    dependencies = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    # Only the folders: .pth files in them, which may point to this checkout, are not followed.
+    (site / "packages-of-the-tests.pth").write_text("\n".join(dependencies))
     shutil.rmtree(sources)
-    return place / "environment" / "bin" / "keras-bench", site
+    return folder / "environment" / "bin" / "keras-bench", site
 
 
 def run(words, folder):
-    """Run a command that must end well and that knows nothing of this checkout; return its output."""
+    """Run a command that must succeed, without this checkout on its path; return its output."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(list(map(str, words)), cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -69,7 +69,7 @@ def run(words, folder):
 
 
 @pytest.mark.slow
-def test_what_is_installed_holds_the_experiments_once(installed):
+def test_an_installation_holds_the_experiments_once(installed):
     _, site = installed
     assert experiments_in(site / "keras_bench" / "experiments") == experiments_in(ROOT / "experiments")
     assert not (site / "experiments").exists()
@@ -106,7 +106,7 @@ def test_published_figures_and_sweeps_are_found_and_the_current_folder_comes_fir
     )
     rows, name, path = run([python, "-c", code], tmp_path).split()
     assert (int(rows) > 0, name) == (True, "dropout")
-    own = tmp_path / "experiments" / "sweeps" / "dropout.yaml"
-    own.parent.mkdir(parents=True)
-    shutil.copy(path, own)
-    assert run([python, "-c", code], tmp_path).split()[2] == str(own.relative_to(tmp_path))
+    local = tmp_path / "experiments" / "sweeps" / "dropout.yaml"
+    local.parent.mkdir(parents=True)
+    shutil.copy(path, local)
+    assert run([python, "-c", code], tmp_path).split()[2] == str(local.relative_to(tmp_path))

@@ -1,4 +1,4 @@
-"""Work that several threads do together."""
+"""Results of several threads keep their order, and few are pending."""
 
 import time
 
@@ -7,7 +7,7 @@ import pytest
 from keras_bench.parallel import map_in_order
 
 
-def test_results_keep_the_order_of_the_batches_and_few_wait_in_memory():
+def test_results_keep_the_order_of_the_batches_and_few_are_pending():
     taken = []
 
     def batches():
@@ -19,12 +19,12 @@ def test_results_keep_the_order_of_the_batches_and_few_wait_in_memory():
         time.sleep(0.02 if number % 3 == 0 else 0)
         return number * number
 
-    for done, found in enumerate(map_in_order(slower_first, batches(), 3)):
-        assert found == done * done
+    for done, result in enumerate(map_in_order(slower_first, batches(), 3)):
+        assert result == done * done
         assert len(taken) <= done + 4
     assert done == 19
 
 
-def test_a_thread_s_error_is_raised():
+def test_an_error_in_a_thread_is_raised():
     with pytest.raises(ZeroDivisionError):
         list(map_in_order(lambda number: 1 / number, range(3), 2))

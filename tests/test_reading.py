@@ -1,4 +1,4 @@
-"""Files of a run folder that an earlier or a later version wrote, and damaged ones."""
+"""Run-folder files of earlier and later versions, and damaged ones."""
 
 import json
 
@@ -50,7 +50,7 @@ CHECKS = ExplanationChecks(
         ),
     ],
 )
-def test_records_come_back_from_json_as_they_were(record):
+def test_records_survive_a_round_trip_through_json(record):
     assert type(record).from_json(json.loads(json.dumps(record.to_json()))) == record
 
 
@@ -63,7 +63,7 @@ def result_tree(**metrics):
     }  # fmt: skip
 
 
-def test_a_metric_that_an_earlier_version_lacked_is_not_defined_and_one_of_a_later_version_is_left_out():
+def test_a_metric_that_an_earlier_version_lacked_is_undefined_and_one_of_a_later_version_is_ignored():
     assert PhaseResult.from_json(result_tree()).metrics["val"] == SplitMetrics(
         images=5, cross_entropy=1.0, top1=0.5, top5=None, balanced_accuracy=0.4, macro_f1=0.3, macro_auc=None
     )
@@ -101,7 +101,7 @@ def test_every_file_that_the_report_reads_is_named_where_it_is_damaged(tmp_path,
         assert main(["report", "made", "--out", str(tmp_path)]) == 2, path
         error = capsys.readouterr().err
         assert f"{path} cannot be read" in error
-        assert "remove the file to have it made again" in error
+        assert "remove the file to have it rebuilt" in error
         path.write_bytes(whole)
     assert main(["report", "made", "--out", str(tmp_path)]) == 0
 
@@ -115,13 +115,13 @@ def test_an_array_that_is_missing_is_named(tmp_path):
         Explanations.from_npz(path)
 
 
-def test_latencies_of_a_later_version_lose_only_what_is_not_known():
-    known = Latency("predict", "cpu", "a processor", 2, 1, 10, 200, 5.0, 6.0, 7.0, 5.5, 700.0, 500.0, "now")
-    measured = {**known.__dict__, "energy": 3.0}
-    assert latencies_from_json({"measurements": [measured]}) == [known]
+def test_unknown_fields_of_a_later_version_are_dropped_from_latencies():
+    latency = Latency("predict", "cpu", "a processor", 2, 1, 10, 200, 5.0, 6.0, 7.0, 5.5, 700.0, 500.0, "now")
+    measurement = {**latency.__dict__, "energy": 3.0}
+    assert latencies_from_json({"measurements": [measurement]}) == [latency]
 
 
-def test_the_final_phase_of_an_unfinished_run_is_never_a_word(tmp_path):
+def test_an_unfinished_run_has_no_final_phase(tmp_path):
     run = run_folder(tmp_path, "made", "VGG16", 0)
     assert final_phase(run) is None
     with pytest.raises(RunError, match="VGG16/seed0 holds no finished run; finish it first"):
