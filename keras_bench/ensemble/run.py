@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from keras_bench import __version__
 from keras_bench.config.decision import DecisionMetric, shared_decision
 from keras_bench.console import Log
 from keras_bench.cost.measure import model_identity
@@ -24,6 +22,7 @@ from keras_bench.evaluation.statistics import draw_counts
 from keras_bench.evaluation.words import p_words
 from keras_bench.export.make import BundlePlan, make_bundle
 from keras_bench.export.phases import data_of_run
+from keras_bench.pages.provenance import Provenance
 from keras_bench.runs.job import Job
 
 
@@ -156,7 +155,6 @@ def _export(
         "versions": describe_environment([])["packages"],
         "data": data.fingerprint,
     }
-    facts = {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "version": __version__, "verdict": verdict}
     plan = BundlePlan(
         title="export of the ensemble",
         place=job.exports / name,
@@ -167,7 +165,7 @@ def _export(
         data=data,
         val=val,
         test=test,
-        card=lambda verification: ensemble_card(verification, facts),
+        card=lambda verification: ensemble_card(verification, verdict, Provenance.now()),
     )
     make_bundle(plan, log)
 

@@ -1,10 +1,9 @@
 """The model card of one run, in Markdown (after Mitchell et al., Model Cards for Model Reporting, 2019)."""
 
-from typing import Any
-
 from keras_bench.evaluation.metrics import METRICS, PERCENT, ShareOfImages
 from keras_bench.export.records import Verification
 from keras_bench.pages.html import environment, markdown
+from keras_bench.pages.provenance import Provenance
 from keras_bench.report.comparison import Comparison, RunView
 from keras_bench.report.page import minority_classes
 
@@ -15,7 +14,7 @@ CARD_METRICS = dict(sorted(METRICS.items(), key=lambda entry: entry[1].unit is n
 def model_card(
     comparison: Comparison,
     run: RunView,
-    facts: dict[str, Any],
+    provenance: Provenance,
     phase: str | None = None,
     verification: Verification | None = None,
 ) -> str:
@@ -24,7 +23,7 @@ def model_card(
     Args:
         comparison: gathered from the run's experiment, for its data and what it was compared with.
         run: the run.
-        facts: `made` (time) and `version`.
+        provenance: of the card.
         phase: which; None: the final one.
         verification: of the bundle that the card is for; None: the card lies in the run folder, beside model.keras.
     """
@@ -40,7 +39,7 @@ def model_card(
         shares=_shares(),
         titles=comparison.class_titles,
         minority=minority_classes(comparison),
-        facts=facts,
+        provenance=provenance,
     )
 
 

@@ -14,8 +14,10 @@ from keras_bench.cost.records import CALLS, DEVICES
 from keras_bench.evaluation.metrics import BY_COLUMN, METRICS
 from keras_bench.explain.records import METHOD_TITLES
 from keras_bench.pages.html import data_uri, environment
+from keras_bench.pages.provenance import Provenance
 from keras_bench.pages.svg import inline_svg
 from keras_bench.report.comparison import Comparison, RunView
+from keras_bench.report.cost_notes import costs_on_the_front, timed_hardware, unmeasured_latency
 from keras_bench.report.overlays import COLORMAP, overlay
 from keras_bench.report.published import beside, not_run, shown_rows, stated_figures
 from keras_bench.report.study import CLAIMED, FIGURES
@@ -23,13 +25,13 @@ from keras_bench.report.study import CLAIMED, FIGURES
 MINORITY = 5  # classes with the fewest training images that are listed
 
 
-def report_page(comparison: Comparison, figures: Mapping[str, Figure], facts: Mapping[str, Any]) -> str:
+def report_page(comparison: Comparison, figures: Mapping[str, Figure], provenance: Provenance) -> str:
     """Return the whole page.
 
     Args:
         comparison: everything gathered.
         figures: by name, as the templates use them.
-        facts: what jobs computed besides: `pareto` (model label to cost names), `made` (time), `version`.
+        provenance: of the page.
     """
     pages = environment()
     pages.filters["overlay"] = lambda heat, image: data_uri(overlay(image, heat), "JPEG")
@@ -41,7 +43,10 @@ def report_page(comparison: Comparison, figures: Mapping[str, Figure], facts: Ma
         titles=comparison.class_titles,
         images=comparison.runs[0].final.result.metrics["test"].images,
         figures=svgs,
-        facts=facts,
+        provenance=provenance,
+        pareto=costs_on_the_front(comparison.runs, comparison.decision),
+        hardware=timed_hardware(comparison.runs),
+        not_measured=unmeasured_latency(comparison.runs),
         calls=CALLS,
         devices=DEVICES,
         methods=METHOD_TITLES,

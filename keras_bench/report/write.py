@@ -1,15 +1,12 @@
 """The verb `report`: rebuilds tables, figures, model cards and the page of an experiment from its run folders."""
 
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from keras_bench import __version__
 from keras_bench.config import load_run_config
-from keras_bench.config.decision import DecisionMetric
 from keras_bench.console import Log, table_text
 from keras_bench.cost.latency import has_accelerator, measure_latency
 from keras_bench.errors import UserError, unknown_name
@@ -17,6 +14,7 @@ from keras_bench.evaluation.classes import confusion_order
 from keras_bench.explain.records import METHOD_TITLES
 from keras_bench.export.records import Verification
 from keras_bench.files import save_figure, write_text
+from keras_bench.pages.provenance import Provenance
 from keras_bench.report import figures as side_by_side
 from keras_bench.report.comparison import Comparison, RunView
 from keras_bench.report.model_card import model_card
@@ -81,7 +79,7 @@ def write_report(folder: ExperimentDir, runs: list[RunDir], log: Log) -> str:
         UserError: the runs were tested on different images.
     """
     comparison = read_comparison(folder, runs, log)
-    facts = _facts(comparison)
+    provenance = Provenance.now()
     write_text(folder.results, results_csv(comparison))
     folders = {(run.model_name, run.seed): run for run in runs}
     figures = _experiment_figures(comparison)
@@ -89,7 +87,7 @@ def write_report(folder: ExperimentDir, runs: list[RunDir], log: Log) -> str:
         for number, view in enumerate(comparison.runs):
             order = confusion_order(view.final.confusion)
             figures[f"confusion_{number}"] = _confusion(comparison, view, order, labelled=False)
-            _write_run(folders[view.model, view.seed], comparison, view, order, facts)
+            _write_run(folders[view.model, view.seed], comparison, view, order, provenance)
             advance(1)
         for name, figure in figures.items():
             if not name.startswith("confusion_"):  # each run keeps its own, with names
@@ -97,7 +95,7 @@ def write_report(folder: ExperimentDir, runs: list[RunDir], log: Log) -> str:
         if comparison.explained:
             titles = comparison.class_titles
             save_figure(explanation_grid(comparison.explained, METHOD_TITLES, titles), folder.figures / "explanations")
-        write_text(folder.page, report_page(comparison, figures, facts))
+        write_text(folder.page, report_page(comparison, figures, provenance))
         advance(1)
     summary = _summary(folder, comparison)
     write_text(folder.summary, summary)
@@ -111,14 +109,14 @@ def _summary(folder: ExperimentDir, comparison: Comparison) -> str:
     return "\n".join([table, *comparison.verdict, *published_text(comparison), *places]) + "\n"
 
 
-def _write_run(run: RunDir, comparison: Comparison, view: RunView, order: Any, facts: dict[str, Any]) -> None:
+def _write_run(run: RunDir, comparison: Comparison, view: RunView, order: Any, provenance: Provenance) -> None:
     """Write what the report adds to one run's folder."""
     histories = {phase: one.history for phase, one in view.phases.items()}
     save_figure(learning_curves(histories, f"{view.label}, {comparison.name}"), run.figures / "learning_curves")
     save_figure(_confusion(comparison, view, order, labelled=True), run.figures / "confusion_matrix")
     for phase, one in view.phases.items():
         write_text(run.class_report(phase), classes_csv(one.classes, comparison.class_titles))
-    write_text(run.model_card, model_card(comparison, view, facts))
+    write_text(run.model_card, model_card(comparison, view, provenance))
 
 
 def _confusion(comparison: Comparison, view: RunView, order: Any, labelled: bool) -> Figure:
@@ -137,58 +135,6 @@ def _experiment_figures(comparison: Comparison) -> dict[str, Figure]:
     }
 
 
-def _facts(comparison: Comparison) -> dict[str, Any]:
-    return {
-        "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "version": __version__,
-        "pareto": _pareto(comparison.runs, comparison.decision),
-        "hardware": sorted({_hardware(one) for run in comparison.runs for one in run.latencies}),
-        "not_measured": _not_measured(comparison.runs),
-    }
-
-
-def _hardware(one: Any) -> str:
-    return f"{one.device.upper()}: {one.hardware}, {one.threads} threads, session {one.session}"
-
-
-def _pareto(runs: list[RunView], decision: DecisionMetric) -> dict[str, list[str]]:
-    """Return for each run the costs for which no other is both cheaper and better on test."""
-    costs: Mapping[str, list[float | None]] = {
-        "latency": [one.p50_ms if (one := run.latency("compiled", 1)) else None for run in runs],
-        "parameters": [float(run.final.result.parameters) for run in runs],
-        "multiply-adds": [float(run.cost.multiply_adds) if run.cost else None for run in runs],
-    }
-    found: dict[str, list[str]] = {run.label: [] for run in runs}
-    for name, values in costs.items():
-        known = [(run, value) for run, value in zip(runs, values, strict=True) if value is not None]
-        accuracies = [getattr(run.final.result.metrics["test"], decision) for run, _ in known]
-        front = pareto_front([value for _, value in known], accuracies)
-        for (run, _), is_on in zip(known, front, strict=True):
-            found[run.label] += [name] if is_on else []
-    return found
-
-
-def _not_measured(runs: list[RunView]) -> list[str]:
-    """Return a line for each kind of latency that is missing, and why."""
-    measured = [one for run in runs for one in run.latencies]
-    lines = [
-        f"{run.label}: latency was not measured (latency.enabled is off, or the run is older); "
-        "`keras-bench report --measure` adds it"
-        for run in runs
-        if not run.latencies
-    ]
-    if measured and not any(one.device == "gpu" for one in measured):
-        lines.append("GPU: not measured, there was none")
-    if measured and not any(one.call == "onnxruntime" for one in measured):
-        lines.append("ONNX Runtime: not measured, the models are not exported yet")
-    if len({one.session for one in measured}) > 1:
-        lines.append(
-            "The models were timed at different times, so a slow minute may have hit one of them only; "
-            "`keras-bench report --measure` times them in turn"
-        )
-    return lines
-
-
 def card_writer(job: Job, log: Log) -> Callable[[str, Verification], str]:
     """Return a function from a phase and the checks of its bundle to that bundle's MODEL_CARD.md."""
 
@@ -197,7 +143,6 @@ def card_writer(job: Job, log: Log) -> Callable[[str, Verification], str]:
         return read_comparison(job.experiment_folder, [job.folder], log)
 
     def write(phase: str, verification: Verification) -> str:
-        facts = {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "version": __version__}
-        return model_card(comparison(), comparison().runs[0], facts, phase, verification)
+        return model_card(comparison(), comparison().runs[0], Provenance.now(), phase, verification)
 
     return write

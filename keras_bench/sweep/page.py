@@ -16,6 +16,7 @@ from keras_bench.console import duration
 from keras_bench.evaluation.intervals import Interval, PairedTest
 from keras_bench.evaluation.words import decisions_words
 from keras_bench.pages.html import environment
+from keras_bench.pages.provenance import Provenance
 from keras_bench.pages.svg import inline_svg
 from keras_bench.pages.text import shorten
 from keras_bench.sweep.records import SweepRow, SweepTable
@@ -138,13 +139,14 @@ def _ends(name: str, found: Interval | None) -> dict[str, float | None]:
     return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
 
 
-def sweep_page(table: SweepTable, figures: Mapping[str, Figure], facts: Mapping[str, str]) -> str:
+def sweep_page(table: SweepTable, figures: Mapping[str, Figure], settings: str, provenance: Provenance) -> str:
     """Return the whole page.
 
     Args:
         table: everything it shows.
         figures: by the key of their factor.
-        facts: `made` (time), `version`, and `settings`, which all points share.
+        settings: what all points share, one line.
+        provenance: of the page.
     """
     return (
         environment()
@@ -154,6 +156,7 @@ def sweep_page(table: SweepTable, figures: Mapping[str, Figure], facts: Mapping[
             captions=captions(table),
             difference=difference,
             figures={key: Markup(inline_svg(figure)) for key, figure in figures.items()},
-            facts=facts,
+            settings=settings,
+            provenance=provenance,
         )
     )

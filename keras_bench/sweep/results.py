@@ -2,13 +2,12 @@
 
 import hashlib
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
-from keras_bench import __version__
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.console import Log
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.files import save_figure, write_text
+from keras_bench.pages.provenance import Provenance
 from keras_bench.reading import read_json
 from keras_bench.runs.data import shared_of_run
 from keras_bench.runs.folders import SweepDir, sweep_folder
@@ -53,8 +52,7 @@ def _write(plan: Plan, table: SweepTable, folder: SweepDir) -> None:
     phase = f"phase {plan.request.phase}" if plan.request.phase else "the experiment's last phase"
     shared = [f"experiment {table.experiment}", phase]
     shared += [f"{key}={value_text(value)}" for key, value in plan.shared_settings().items()]
-    facts = {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "version": __version__, "settings": ", ".join(shared)}
-    write_text(folder.page, sweep_page(table, figures, facts))
+    write_text(folder.page, sweep_page(table, figures, ", ".join(shared), Provenance.now()))
     for key, figure in figures.items():
         save_figure(figure, folder.figures / key)
 

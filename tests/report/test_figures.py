@@ -16,6 +16,7 @@ from keras_bench.evaluation.metrics import METRICS, SplitMetrics
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.explain.records import METHOD_TITLES
 from keras_bench.pages.html import interval, points
+from keras_bench.pages.provenance import Provenance
 from keras_bench.pages.svg import inline_svg
 from keras_bench.pages.text import plain, shorten
 from keras_bench.report.figures import accuracy_for_cost, all_learning_curves
@@ -173,7 +174,7 @@ def test_a_figure_without_an_interval_is_said_so_everywhere_and_has_no_bar(compa
     lines = csv.DictReader(io.StringIO(results_csv(changed)))
     line = next(line for line in lines if line["model"] == run.model and line["final"] == "True")
     assert (line["test_top1_low"], line["test_top1_high"], line["test_macro_f1_low"]) == ("", "", "")
-    card = model_card(changed, bare, {"made": "now", "version": "0"})
+    card = model_card(changed, bare, Provenance("now", "0"))
     assert "| macro-F1 | 100.0 % | not defined |" in card
     assert "Wilson" in card
     assert interval(Interval(1.0)) == '100.0 <span class="ends">[not defined]</span>'
@@ -192,14 +193,12 @@ def test_every_metric_of_the_table_is_shown_everywhere(comparison, name):
     ]
     assert float(line[f"val_{name}"]) == getattr(run.final.result.metrics["val"], name)
     assert [float(line[f"test_{name}{end}"]) for end in ("", "_low", "_high")] == [score.value, score.low, score.high]
-    card = model_card(comparison, run, {"made": "now", "version": "0"})
+    card = model_card(comparison, run, Provenance("now", "0"))
     shown = f"| {metric.title} | {value}{' ' * bool(unit.name)}{unit.name} | {low} to {high}"
     assert card.count(shown) == 1
     figures = ["learning_curves", "accuracy_for_cost", "epoch_seconds", "reliability", "coverage"]
     figures += [f"confusion_{number}" for number in range(len(comparison.runs))]
-    facts = {"made": "", "version": "", "hardware": [], "not_measured": []}
-    facts["pareto"] = {run.label: [] for run in comparison.runs}
-    page = report_page(comparison, dict.fromkeys(figures, Figure()), facts)
+    page = report_page(comparison, dict.fromkeys(figures, Figure()), Provenance("now", "0"))
     assert re.search(rf"<th[^>]*>(test )?{metric.heading}(, {unit.name})?</th>", page)
     assert f'<td data-sort="{score.value}">{value} <span class="ends">[{low}, {high}]</span></td>' in page
     if metric.terminal:

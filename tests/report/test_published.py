@@ -14,6 +14,7 @@ from keras_bench.console import Log, table_text
 from keras_bench.explain.records import Explanations
 from keras_bench.files import write_bytes, write_text
 from keras_bench.pages.html import environment
+from keras_bench.pages.provenance import Provenance
 from keras_bench.report.figures import COLORS, accuracy_for_cost, all_learning_curves, styles
 from keras_bench.report.page import filled_columns, published_figures, report_page
 from keras_bench.report.pareto import pareto_front
@@ -166,10 +167,8 @@ def mixed(tmp_path_factory):
 
 
 def test_every_table_says_which_of_mixed_runs_trained_from_scratch(mixed):
-    pareto = {run.label: [] for run in mixed.runs}
-    facts = {"made": "today", "version": "1", "pareto": pareto, "hardware": [], "not_measured": []}
     names = ("accuracy_for_cost", "learning_curves", "epoch_seconds", "reliability", "coverage")
-    page = report_page(mixed, dict.fromkeys([*names, "confusion_0", "confusion_1"], Figure()), facts)
+    page = report_page(mixed, dict.fromkeys([*names, "confusion_0", "confusion_1"], Figure()), Provenance("today", "1"))
     tables = re.findall(r"<table.*?</table>", page, re.DOTALL)
     naming = [table for table in tables if "ResNet18" in table]
     assert len(naming) > 6

@@ -10,13 +10,15 @@ from rich.console import Console
 
 from keras_bench.console import Log
 from keras_bench.evaluation.intervals import Interval
+from keras_bench.pages.provenance import Provenance
 from keras_bench.sweep.figures import factor_figure
 from keras_bench.sweep.page import captions, difference, sweep_csv, sweep_page, sweep_table
 from keras_bench.sweep.records import Factor, FactorLine, PointRun, SweepPoint
 from keras_bench.sweep.tabulate import tabulate
 
 NAMES = ("a", "b")
-FACTS = {"made": "2026-01-01 00:00 UTC", "version": "0", "settings": "experiment made, tl.epochs=3"}
+PROVENANCE = Provenance("2026-01-01 00:00 UTC", "0")
+SETTINGS = "experiment made, tl.epochs=3"
 
 
 def run(number, right, val, train=(40, 80), seed=0):
@@ -61,10 +63,10 @@ def test_the_verdict_does_not_hide_images_that_val_and_test_share(table):
     assert sentence in captions(shared)[0]
     assert "No decision used test" not in captions(shared)[0]
     figures = {factor.key: factor_figure(factor, "l2") for factor in shared.factors}
-    footer = " ".join(sweep_page(shared, figures, FACTS).partition("<footer>")[2].split())
+    footer = " ".join(sweep_page(shared, figures, SETTINGS, PROVENANCE).partition("<footer>")[2].split())
     assert f"once for each phase. {sentence} Top-1" in footer
     assert "only reports" not in footer
-    assert "only reports" in sweep_page(table, figures, FACTS)
+    assert "only reports" in sweep_page(table, figures, SETTINGS, PROVENANCE)
     unknown = tabulate(("l2", "", "made"), POINTS, [runs[0], replace(runs[1], shared_with_val=None)], 0)
     assert "It is not known whether decisions saw some of the test images." in captions(unknown)[0]
 
@@ -104,7 +106,7 @@ def test_a_difference_is_the_point_less_the_baseline(table):
 
 def test_the_page_holds_table_figures_and_verdict(table):
     figures = {factor.key: factor_figure(factor, "l2") for factor in table.factors}
-    page = sweep_page(table, figures, FACTS)
+    page = sweep_page(table, figures, SETTINGS, PROVENANCE)
     assert page.count("<svg") == 1
     assert "VGG16: best on val is l2=0 (val top-1 75.0 %)" in page
     assert '<td data-sort="0.9">90.0 <span class="ends">[' in page
@@ -159,7 +161,7 @@ def test_what_is_not_defined_is_said_in_the_table_and_empty_in_the_csv(table):
     first, second = csv.DictReader(io.StringIO(sweep_csv(bare)))
     assert (first["test_balanced_accuracy"], first["test_balanced_accuracy_low"]) == ("1.0", "")
     assert (second["difference"], second["difference_low"], second["difference_high"]) == ("0.0", "", "")
-    page = sweep_page(replace(bare, factors=()), {}, {"made": "now", "version": "0", "settings": ""})
+    page = sweep_page(replace(bare, factors=()), {}, "", PROVENANCE)
     assert '100.0 <span class="ends">[not defined]</span>' in page
     assert '+0.0 <span class="ends">[not defined]</span>' in page
 
