@@ -59,7 +59,7 @@ RUN_BY: dict[str, tuple[str, ...]] = {
     "test_verify_measures_the_accuracy_that_was_recorded": ("keras-bench verify",),
     "test_predict_gives_the_recorded_probabilities": ("keras-bench predict",),
     "test_every_way_to_name_images": ("keras-bench predict exports/demo/EfficientNetB0-ft-seed0 -",),
-    "test_the_bundle_answers_with_three_packages_and_its_own_folder": (
+    "test_the_bundle_predicts_with_three_packages_and_its_own_folder": (
         "python exports/demo/EfficientNetB0-ft-seed0/predict.py",
     ),
     "test_an_ensemble_is_the_mean_and_becomes_one_graph": ("keras-bench ensemble",),
