@@ -2,9 +2,11 @@
 
 from keras_bench.evaluation.intervals import Interval, PairedTest
 
+SHARED_KINDS = "exact duplicates, near-duplicates or look-alikes"
+
 
 def oriented(pair: PairedTest, first: str) -> PairedTest:
-    """Return the pair with the given label first."""
+    """Return the test with the model of label `first` first."""
     if pair.first == first:
         return pair
     flipped = pair.difference.negated
@@ -22,22 +24,30 @@ def p_words(p_value: float) -> str:
 
 
 def seen_words(shared: int | None) -> str:
-    """Say of test images whether decisions, which use val, have seen some; None: not known."""
+    """Return a clause, to follow "test images", on whether decisions, which use val, have seen some of them.
+
+    Args:
+        shared: images that test shares with val; None: unknown.
+    """
     if shared is None:
-        return "(it is not known whether decisions saw some of them)"
-    return f"that share {shared:,} with val (exact, near or look-alike)" if shared else "no decision has seen"
+        return "(it is unknown whether decisions used some of them)"
+    return f"that share {_images(shared)} with val ({SHARED_KINDS})" if shared else "that no decision has used"
 
 
 def decisions_words(shared: int | None) -> str:
-    """Say the same in a sentence of its own."""
+    """Return a sentence that says the same as `seen_words`."""
     if shared is None:
-        return "It is not known whether decisions saw some of the test images."
+        return "It is unknown whether decisions used some of the test images."
     if not shared:
         return "No decision used test."
-    return f"Decisions used val, which shares {shared:,} images with test (exact, near or look-alike)."
+    return f"Decisions used val, which shares {_images(shared)} with test ({SHARED_KINDS})."
+
+
+def _images(count: int) -> str:
+    return f"{count:,} {'image' if count == 1 else 'images'}"
 
 
 def interval_words(gap: Interval, name: str) -> str:
-    """Return "95 % interval -3.0 to +1.0 points", or "interval not defined", for the interval of a difference."""
+    """Return a difference's interval in words: "95 % interval -3.0 to +1.0 points", or "interval not defined"."""
     ends = gap.ends_text(form="+z.1f")
     return f"95 % {name} {ends} points" if gap.ends else f"{name} {ends}"

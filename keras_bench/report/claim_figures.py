@@ -1,4 +1,4 @@
-"""Figures that published claims are about, and the words for how a claim fares. No TensorFlow."""
+"""Figures that published claims compare, and the words for each outcome. No TensorFlow."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,18 +11,20 @@ HALF = 0.5
 
 
 def mean_fall(curves: Iterable[Sequence[float]]) -> float | None:
-    """Return how far a curve falls from one epoch to the next on average, 0 where it only rises.
+    """Return how far val top-1 falls from one epoch to the next on average; 0 where it only rises.
 
     Args:
-        curves: val top-1 over the epochs of each phase; phases are not joined. None comes back where no curve has two
-            epochs.
+        curves: val top-1 over the epochs of each phase; the step from one phase to the next does not count.
+
+    Returns:
+        The mean fall, at least 0; None where no curve has two epochs.
     """
     steps = np.concatenate([np.diff(curve) for curve in curves])
     return float(np.maximum(0.0, -steps).mean()) if len(steps) else None
 
 
 def half_areas(maps: np.ndarray) -> np.ndarray:
-    """Return for each map the smallest share of its pixels that holds half of its sum: the less, the more focused.
+    """Return for each map the smallest share of its pixels that holds half of its sum: smaller is more focused.
 
     Args:
         maps: uint8, (N, side, side).
@@ -37,12 +39,12 @@ def half_areas(maps: np.ndarray) -> np.ndarray:
 
 
 def words_for(more: float | None, less: float | None, shown: bool = True) -> str:
-    """Return how a claim that `more` is above `less` fares.
+    """Return the outcome of a claim that `more` is above `less`.
 
     Args:
-        more: the figure of the model said to have more; None where it was not measured.
-        less: that of the other.
-        shown: whether the difference is more than chance over the images; for figures without such a test, true.
+        more: the figure of the model claimed to be higher; None where it was not measured.
+        less: the figure of the other model.
+        shown: whether the difference exceeds chance over the images; true for figures without such a test.
     """
     if more is None or less is None:
         return "not measured here"
@@ -51,8 +53,13 @@ def words_for(more: float | None, less: float | None, shown: bool = True) -> str
     return "as published" if more > less else "the opposite"
 
 
-def differ(one: np.ndarray, other: np.ndarray) -> bool:
-    """Return whether the mean difference over the same images is clear of zero, with a 95 % bootstrap interval."""
-    gaps = one - other
-    known = gaps[np.isfinite(gaps)]
-    return bool(len(known)) and mean_interval(known).clear_of_zero
+def differ(first: np.ndarray, second: np.ndarray) -> bool:
+    """Return whether the 95 % bootstrap interval of the mean difference over the same images excludes zero.
+
+    Args:
+        first: float, (N,); NaN leaves an image out.
+        second: float, (N,), of the same images.
+    """
+    differences = first - second
+    finite = differences[np.isfinite(differences)]
+    return bool(len(finite)) and mean_interval(finite).clear_of_zero

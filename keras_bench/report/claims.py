@@ -1,4 +1,4 @@
-"""Sets a study's published claims beside what the finished runs show. No TensorFlow."""
+"""Checks a study's published claims against the finished runs. No TensorFlow."""
 
 import numpy as np
 
@@ -19,39 +19,38 @@ Runs = dict[str, tuple[RunDir, RunView]]
 
 
 def check_claims(study: Study | None, runs: Runs) -> list[ClaimCheck]:
-    """Return each claim of a study with the figures of the two models it is about.
+    """Return each claim of a study with the figures of the two models it compares.
 
-    Differences of top-1 and of Grad-CAM are held to the spread over images; the others are one number per run, and only
-    their direction is told.
+    A difference in top-1 or Grad-CAM counts only where it exceeds chance over the images; the other figures are one
+    number per run, and only their direction is compared.
 
     Args:
-        study: what was published; None where nothing was.
-        runs: one for each model, by its name.
+        study: the published study; None where there is none.
+        runs: one per model, by the model's name.
     """
-    return [_check(claim, study.comparable, runs) for claim in study.claims] if study else []
+    return [_check_claim(claim, study.comparable, runs) for claim in study.claims] if study else []
 
 
-def _check(claim: Claim, comparable: bool, runs: Runs) -> ClaimCheck:
-    absent = [model for model in (claim.more, claim.less) if model not in runs]
-    if absent:
-        return ClaimCheck(claim, None, None, f"not measured here: no finished run of {' and '.join(absent)}")
+def _check_claim(claim: Claim, comparable: bool, runs: Runs) -> ClaimCheck:
+    missing = [model for model in (claim.more, claim.less) if model not in runs]
+    if missing:
+        return ClaimCheck(claim, None, None, f"not measured here: no finished run of {' and '.join(missing)}")
     more, less = runs[claim.more], runs[claim.less]
-    values = _figure(claim.figure, *more), _figure(claim.figure, *less)
-    words = words_for(*values, _is_shown(claim.figure, more[0], less[0])) if comparable else OTHER_DATA
+    values = _claimed_figure(claim.figure, *more), _claimed_figure(claim.figure, *less)
+    words = words_for(*values, _exceeds_chance(claim.figure, more[0], less[0])) if comparable else OTHER_DATA
     return ClaimCheck(claim, *values, words)
 
 
-def _figure(name: str, run: RunDir, view: RunView) -> float | None:
-    """Return a figure of CLAIMED of one run, or None where it was not measured.
+def _claimed_figure(name: str, run: RunDir, view: RunView) -> float | None:
+    """Return one run's value of a figure of CLAIMED, or None where it was not measured.
 
-    It is of the final phase, except that time is of the last phase trained: the models' final phases may differ.
+    It is the final phase's, except for time, which is that of the last phase trained: final phases may differ.
     """
     if name == "val_falls":
         return mean_fall([row["val_top1"] for row in phase.history] for phase in view.phases.values())
     if name == "gradcam_area":
-        areas = _gradcam_areas(run)
-        known = np.array([area for area in areas.values() if np.isfinite(area)])
-        return float(known.mean()) if len(known) else None
+        areas = np.array([area for area in _gradcam_areas(run).values() if np.isfinite(area)])
+        return float(areas.mean()) if len(areas) else None
     final = view.final
     return {
         "val_top1": final.result.metrics["val"].top1,
@@ -62,27 +61,28 @@ def _figure(name: str, run: RunDir, view: RunView) -> float | None:
     }[name]
 
 
-def _is_shown(name: str, one: RunDir, other: RunDir) -> bool:
-    """Return whether two runs differ by more than chance over the images, where that can be tested."""
+def _exceeds_chance(name: str, first: RunDir, second: RunDir) -> bool:
+    """Return whether two runs differ by more than chance over the images; True where that cannot be tested."""
     if name == "gradcam_area":
-        areas, other_areas = _gradcam_areas(one), _gradcam_areas(other)
-        shared = sorted(set(areas) & set(other_areas))
-        return differ(np.array([areas[name] for name in shared]), np.array([other_areas[name] for name in shared]))
+        first_areas, second_areas = _gradcam_areas(first), _gradcam_areas(second)
+        shared = sorted(set(first_areas) & set(second_areas))
+        return differ(np.array([first_areas[id_] for id_ in shared]), np.array([second_areas[id_] for id_ in shared]))
     if name not in ("val_top1", "test_top1"):
         return True
-    first, second = (_predictions(run, name.removesuffix("_top1")) for run in (one, other))
-    if not np.array_equal(first.ids, second.ids):
+    predictions, others = (_predictions(run, name.removesuffix("_top1")) for run in (first, second))
+    if not np.array_equal(predictions.ids, others.ids):
         return True
-    pair = compare([(one.label, first, other.label, second)], draw_counts(len(first.ids)), DecisionMetric.TOP1)[0]
-    return pair.words() != "no difference shown"
+    pair = (first.label, predictions, second.label, others)
+    test = compare([pair], draw_counts(len(predictions.ids)), DecisionMetric.TOP1)[0]
+    return test.words() != "no difference shown"
 
 
 def _gradcam_areas(run: RunDir) -> dict[str, float]:
-    """Return for each explained image the share that holds half of the evidence; empty without explanations."""
+    """Return by image id the share of each explained image that holds half of the evidence; {} without explanations."""
     if not run.explanations.is_file():
         return {}
-    found = Explanations.from_npz(run.explanations)
-    return dict(zip(map(str, found.ids), half_areas(found.maps["gradcam"]).tolist(), strict=True))
+    explanations = Explanations.from_npz(run.explanations)
+    return dict(zip(map(str, explanations.ids), half_areas(explanations.maps["gradcam"]).tolist(), strict=True))
 
 
 def _predictions(run: RunDir, split: str) -> Predictions:

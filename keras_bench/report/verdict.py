@@ -1,4 +1,4 @@
-"""The answer in words: who was chosen on val, who is tied with it, and what the choice is worth on test."""
+"""The verdict in words: which model val chose, which models tie with it, and what the choice is worth on test."""
 
 from collections.abc import Sequence
 
@@ -16,16 +16,15 @@ def verdict_lines(
     shared: int | None = 0,
     different_val: bool = False,
 ) -> list[str]:
-    """Return the verdict, a sentence or two per line; every choice in it was made on val.
+    """Return the verdict, one or two sentences per line; every choice in it was made on val.
 
     Args:
-        runs: one for each model, best on val first.
-        pairs: the final phases of every two of them on test.
-        val_pairs: the winner against each other one on val.
-        decision: the metric that ranked them, and that the pairs are about.
-        shared: images of val that test holds too, or nearly, and that stay in val, in any of the runs; None: not
-            known.
-        different_val: whether the runs do not all have the same val images.
+        runs: one per model, best on val first.
+        pairs: paired tests of every two models' final phases on test.
+        val_pairs: paired tests of the winner and every other model on val.
+        decision: the metric that ranked the runs and is compared in the paired tests.
+        shared: images kept in val although test has the same or nearly the same image, over all runs; None: unknown.
+        different_val: whether the runs' val images differ.
     """
     winner = runs[0]
     test = winner.final.test[decision]
@@ -36,32 +35,33 @@ def verdict_lines(
         f"Best: {name} ({winner.final_phase}), chosen on val with {decision.label} {percent(winner.final.val_score)}. "
         f"On {images:,} test images {seen_words(shared)}, its {decision.label} is {percent(test)}."
     ]
-    lines += _of_mixed(runs, decision)
+    lines += _mixed_decisions(runs, decision)
     if different_val:
         lines.append(
             "The runs do not all have the same val images: the ranking compares averages over different images, and "
-            "pairs on val are left out where the images differ."
+            "models with different val images are not compared on val."
         )
-    against = [oriented(pair, winner.label) for pair in pairs if winner.label in (pair.first, pair.second)]
-    lines += [_of_other(pair, decision) for pair in against]
-    if against:
-        lines.append(_worth(winner, against))
-    cheaper = _cheaper_tie(runs, val_pairs, against)
+    winner_tests = [oriented(pair, winner.label) for pair in pairs if winner.label in (pair.first, pair.second)]
+    lines += [_rival_sentence(pair, decision) for pair in winner_tests]
+    if winner_tests:
+        lines.append(_choice_sentence(winner, winner_tests))
+    cheaper = _cheaper_tie(runs, val_pairs, winner_tests)
     return lines + ([cheaper] if cheaper else [])
 
 
-def _of_mixed(runs: Sequence[RunView], decision: DecisionMetric) -> list[str]:
-    """Say so where the runs' final phases were chosen by different metrics."""
+def _mixed_decisions(runs: Sequence[RunView], decision: DecisionMetric) -> list[str]:
+    """Return a line where the runs' final phases were chosen by different metrics, else []."""
     others = [run.label for run in runs if run.chosen_by is not decision]
     if not others:
         return []
     return [
-        f"The runs differ in what decided on val: {decision.label} ranks them all here, but the final phase of "
+        f"The runs used different metrics on val: {decision.label} ranks them all here, but the final phase of "
         f"{', '.join(others)} was chosen by {DecisionMetric.TOP1.label}."
     ]
 
 
-def _of_other(pair: PairedTest, decision: DecisionMetric) -> str:
+def _rival_sentence(pair: PairedTest, decision: DecisionMetric) -> str:
+    """Return how the second model of a pair compares with the winner on test."""
     words = {"worse": "worse than the best", "better": "better than the best on test", "no difference shown": "tied"}
     gap = pair.difference
     return (
@@ -71,24 +71,27 @@ def _of_other(pair: PairedTest, decision: DecisionMetric) -> str:
     )
 
 
-def _worth(winner: RunView, against: list[PairedTest]) -> str:
-    better = [pair for pair in against if pair.words() == "better"]
+def _choice_sentence(winner: RunView, winner_tests: list[PairedTest]) -> str:
+    """Return whether test confirms the choice made on val."""
+    better = [pair for pair in winner_tests if pair.words() == "better"]
     if better:
         best = min(better, key=lambda pair: pair.difference.value)
         return (
             f"What the choice on val is worth: {best.second} turned out better on test; "
             f"choosing {winner.label} costs {-best.difference.value * 100:.1f} points there."
         )
-    worse = sum(pair.words() == "worse" for pair in against)
-    if worse == len(against):
+    worse = sum(pair.words() == "worse" for pair in winner_tests)
+    if worse == len(winner_tests):
         return "What the choice on val is worth: test confirms it against every other model."
     if worse:
-        return f"What the choice on val is worth: test confirms it against {worse} of {len(against)} other models."
+        return f"What the choice on val is worth: test confirms it against {worse} of {len(winner_tests)} other models."
     return "What the choice on val is worth: test shows no difference between the models; choose by cost."
 
 
-def _cheaper_tie(runs: Sequence[RunView], val_pairs: Sequence[PairedTest], against: Sequence[PairedTest]) -> str | None:
-    """Name the cheapest model for which val shows no difference from the winner, where it is cheaper."""
+def _cheaper_tie(
+    runs: Sequence[RunView], val_pairs: Sequence[PairedTest], winner_tests: Sequence[PairedTest]
+) -> str | None:
+    """Return a line on the cheapest model that ties with the winner on val, or None where none is cheaper."""
     winner = runs[0]
     tied = {pair.second for pair in val_pairs if pair.words() == "no difference shown"}
     costed = [run for run in runs[1:] if run.label in tied and run.cost is not None]
@@ -98,9 +101,9 @@ def _cheaper_tie(runs: Sequence[RunView], val_pairs: Sequence[PairedTest], again
     assert cheapest.cost is not None
     if cheapest.cost.multiply_adds >= winner.cost.multiply_adds:
         return None
-    share = winner.cost.multiply_adds / max(1, cheapest.cost.multiply_adds)
-    worse = any(pair.second == cheapest.label and pair.words() == "worse" for pair in against)
+    ratio = winner.cost.multiply_adds / max(1, cheapest.cost.multiply_adds)
+    is_worse = any(pair.second == cheapest.label and pair.words() == "worse" for pair in winner_tests)
     return (
         f"Cheaper: val shows no difference between {winner.label} and {cheapest.label}, "
-        f"which needs {share:.1f} times fewer multiply-adds per image{'; but test shows it worse' if worse else ''}."
+        f"which needs {ratio:.1f} times fewer multiply-adds per image{', but is worse on test' if is_worse else ''}."
     )

@@ -1,4 +1,4 @@
-"""The answer of a sweep in words."""
+"""The verdict of a sweep in words."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,11 @@ from keras_bench.sweep.records import SweepRow
 
 
 def sweep_verdict(rows: Sequence[SweepRow], decision: DecisionMetric = DecisionMetric.TOP1) -> list[str]:
-    """Return what a sweep of one model says, a sentence or two per line; the best point was chosen on val.
+    """Return the verdict on one model's points, one or two sentences per line; the best point was chosen on val.
 
     Args:
-        rows: of one model, one of them the best.
-        decision: the metric that chose it, and that the paired tests are about.
+        rows: the model's points, one of them the best.
+        decision: the metric that chose the best point and is compared in the paired tests.
     """
     best = next(row for row in rows if row.is_best)
     seeds = f", mean of {len(best.seeds)} seeds" if len(best.seeds) > 1 else ""
@@ -28,19 +28,19 @@ def sweep_verdict(rows: Sequence[SweepRow], decision: DecisionMetric = DecisionM
     if best.is_baseline:
         lines[0] += " It is the baseline."
     elif best.paired is not None:
-        lines.append(f"Against the baseline {baseline.point.label}: {_of_point(best.paired)}")
+        lines.append(f"Compared with the baseline {baseline.point.label}: {_gain_words(best.paired)}")
     others = [row.paired for row in rows if row.paired is not None and not row.is_best]
     if others:
         counts = {words: sum(pair.words() == words for pair in others) for words in ("better", "worse")}
         lines.append(
-            f"The other points against the baseline on test: {counts['better']} better, {counts['worse']} worse, "
+            f"The other points compared with the baseline on test: {counts['better']} better, {counts['worse']} worse, "
             f"{len(others) - sum(counts.values())} with no difference shown."
         )
     return lines
 
 
-def _of_point(pair: PairedTest) -> str:
-    """Say how the second of a pair does against the first, the baseline."""
+def _gain_words(pair: PairedTest) -> str:
+    """Return how the second of a pair compares with the first, the baseline."""
     gap = oriented(pair, pair.second).difference
     return (
         f"{pair.words()} on test, {gap.value * 100:+z.1f} points ({interval_words(gap, 'interval')}; "

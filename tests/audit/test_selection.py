@@ -103,7 +103,7 @@ def test_the_audit_and_its_page_show_what_is_kept(alike, tmp_path, capsys):
     assert "near-duplicates too many to be copies: dataset.remove_leaked=near keeps them" in words
     assert "train/cat/near0.jpg ~ test/cat/01.png" in words
     text = page.read_text(encoding="utf-8")
-    assert "Near-duplicates in train too many to be copies: 1 classes" in text
+    assert "Classes in train with too many near-duplicates to be copies: 1<" in text
     assert '<bdi class="name">train/cat/near2.jpg</bdi></td><td class="left"><bdi class="name">test/cat/03.png' in text
 
 
@@ -181,7 +181,7 @@ def test_what_a_run_with_other_splits_shares_stays_unknown(shared, tmp_path, cap
     write_text(job.folder.splits, words)
     for _ in range(2):  # what is written is read as unknown again
         again = audit_data(job, before, Log(), begun=True)
-        assert "It is not known whether decisions saw some of the test images" in said(capsys)
+        assert "It is unknown whether decisions used some of the test images" in said(capsys)
         write_data_files(job.folder, again)
         assert shared_of_run(job.folder, job.experiment_folder) is None
 
@@ -245,26 +245,27 @@ def test_the_report_names_what_val_and_test_share(tmp_path):
     page = tmp_path / "made" / "index.html"
     assert main(["report", "made", "--out", str(tmp_path)]) == 0  # of an earlier version: neither key is there
     text = page.read_text(encoding="utf-8")
-    assert "On 200 test images (it is not known whether decisions saw some of them)" in text
-    assert "once for each phase. It is not known whether decisions saw some of the test images." in text
-    assert "only reports" not in text
-    assert "took part in no decision" not in run.model_card.read_text(encoding="utf-8")
+    assert "On 200 test images (it is unknown whether decisions used some of them)" in text
+    assert "once per phase. It is unknown whether decisions used some of the test images." in text
+    assert "only to report the results" not in text
+    assert "No decision used the test images" not in run.model_card.read_text(encoding="utf-8")
     for kept, words in (
-        ({}, "no decision has seen"),
-        ({"val/<b>.png": "why"}, "that share 1 with val (exact, near or look-alike)"),
+        ({}, "that no decision has used"),
+        ({"val/<b>.png": "why"}, "that share 1 image with val (exact duplicates, near-duplicates or look-alikes)"),
     ):
         new = {"val_in_test": ["val/<i>.png"], "kept": {"train": {}, "val": kept}}
         write_text(run.dataset, json.dumps({**dataset, **new}))
         assert main(["report", "made", "--out", str(tmp_path)]) == 0
         text = page.read_text(encoding="utf-8")
-        assert "Left out of val, since test holds them too: 1 images" in text
+        assert "Left out of val because they are also in test: 1 images" in text
         assert "val/&lt;i&gt;.png" in text
         assert f"On 200 test images {words}" in text
         assert ("val/&lt;b&gt;.png" in text) == bool(kept)
         card = run.model_card.read_text(encoding="utf-8")
-        assert ("took part in no decision" in card) == (not kept)
-        assert ("val, which shares 1 images with test (exact, near or look-alike)" in card) == bool(kept)
-        assert ("only reports" in text) == (not kept)
+        assert ("No decision used the test images" in card) == (not kept)
+        shared = "val, which shares 1 image with test (exact duplicates, near-duplicates or look-alikes)"
+        assert (shared in card) == bool(kept)
+        assert ("only to report the results" in text) == (not kept)
         summary = " ".join(page.with_name("summary.txt").read_text(encoding="utf-8").split())
         assert ("No decision used test." in summary) == (not kept)
 
@@ -275,10 +276,10 @@ def test_each_run_has_its_count_and_the_comparison_the_largest(tmp_path):
         write_text(run.dataset, json.dumps({**json.loads(run.dataset.read_text()), "kept": {"val": kept}}))
     assert main(["report", "made", "--out", str(tmp_path)]) == 0
     page = (tmp_path / "made" / "index.html").read_text(encoding="utf-8")
-    assert "that share 2 with val" in page
+    assert "that share 2 images with val" in page
     assert "same val images" not in page
     best, other = (run.model_card.read_text(encoding="utf-8") for run in runs)
-    assert "took part in no decision" in best
+    assert "No decision used the test images" in best
     assert "which shares 2 images with test" in other
 
 

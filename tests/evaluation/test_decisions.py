@@ -158,9 +158,9 @@ def test_the_verdict_says_which_metric_decided_and_where_runs_differ_in_it():
     assert lines[0].startswith("Best: A (ft), chosen on val with balanced accuracy 65.0 % (60.0 to 70.0). On 2,000 ")
     assert lines[0].endswith("its balanced accuracy is 60.0 % (50.0 to 70.0).")
     assert lines[1] == (
-        "The runs differ in what decided on val: balanced accuracy ranks them all here, but the final phase of B was "
+        "The runs used different metrics on val: balanced accuracy ranks them all here, but the final phase of B was "
         "chosen by top-1."
     )
     assert lines[2].startswith("B: worse than the best. Its test balanced accuracy is 4.0 points lower")
     same = verdict_lines([view("A", BALANCED), view("B", BALANCED)], [pair], [pair], BALANCED)
-    assert not any("differ in what decided" in line for line in same)
+    assert not any("used different metrics" in line for line in same)

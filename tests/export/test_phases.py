@@ -75,7 +75,7 @@ def test_the_verification_says_what_the_files_say(out, bundle):
     card = (bundle / "MODEL_CARD.md").read_text()
     assert "# MobileNet, ft, on" in card
     low, _ = proportion_confint(len(test.ids), len(test.ids), method="wilson")
-    assert f"same answer as Keras on 100.00 % ({100 * low:.2f} to 100.00)" in card
+    assert f"same prediction as Keras for 100.00 % ({100 * low:.2f} to 100.00)" in card
 
 
 def test_the_run_and_its_report_know_the_bundle(out, bundle):

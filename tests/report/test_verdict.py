@@ -1,4 +1,4 @@
-"""The answer in words, for made-up models whose outcome is known; and verdicts on explanation methods."""
+"""The verdict in words for made-up models with a known outcome, and verdicts on explanation methods."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -58,11 +58,11 @@ def test_a_choice_that_test_does_not_confirm_is_priced():
     assert len(lines) == 3  # without costs nothing is called cheaper
 
 
-def test_one_model_is_only_described():
+def test_a_single_model_gets_only_its_description():
     assert len(verdict_lines([model("A", 1)], [], [])) == 1
 
 
-def test_a_difference_without_an_interval_is_told_so():
+def test_a_difference_without_an_interval_is_reported_as_such():
     winner, other = model("A"), model("B")
     winner.final.test["top1"] = Interval(1.0)
     same = PairedTest("A", "B", 0, 0, Interval(0.0), 1.0, 1.0)
@@ -73,34 +73,37 @@ def test_a_difference_without_an_interval_is_told_so():
     )
 
 
-def test_no_decision_has_seen_the_test_images_unless_val_shares_some():
-    assert "On 2,000 test images no decision has seen, its top-1 is 80.0 %" in verdict_lines([model("A")], [], [])[0]
+def test_no_decision_has_used_the_test_images_unless_val_shares_some():
+    assert (
+        "On 2,000 test images that no decision has used, its top-1 is 80.0 %" in verdict_lines([model("A")], [], [])[0]
+    )
     line = verdict_lines([model("A")], [], [], shared=1300)[0]
-    assert "On 2,000 test images that share 1,300 with val (exact, near or look-alike), its top-1 is 80.0 %" in line
+    shared = "share 1,300 images with val (exact duplicates, near-duplicates or look-alikes)"
+    assert f"On 2,000 test images that {shared}, its top-1 is 80.0 %" in line
 
 
-def test_what_is_not_known_is_told_so():
+def test_it_is_reported_when_sharing_with_val_is_unknown():
     line = verdict_lines([model("A")], [], [], shared=None)[0]
-    assert "On 2,000 test images (it is not known whether decisions saw some of them), its top-1 is 80.0 %" in line
-    assert decisions_words(None) == "It is not known whether decisions saw some of the test images."
+    assert "On 2,000 test images (it is unknown whether decisions used some of them), its top-1 is 80.0 %" in line
+    assert decisions_words(None) == "It is unknown whether decisions used some of the test images."
     assert decisions_words(0) == "No decision used test."
 
 
-def test_the_largest_count_of_several_runs_holds_unless_one_is_not_known():
+def test_several_runs_share_as_many_images_as_the_largest_count_unless_one_is_unknown():
     assert (most_shared([0, 7, 3]), most_shared([0, 0]), most_shared([7, None, 0])) == (7, 0, None)
 
 
-def test_different_val_images_are_told_in_one_line():
+def test_different_val_images_are_reported_in_one_line():
     runs = [model("A"), model("B")]
     same = verdict_lines(runs, [], [])
     different = verdict_lines(runs, [], [], different_val=True)
     assert [line for line in different if line not in same] == [
-        "The runs do not all have the same val images: the ranking compares averages over different images, and pairs "
-        "on val are left out where the images differ."
+        "The runs do not all have the same val images: the ranking compares averages over different images, and models "
+        "with different val images are not compared on val."
     ]
 
 
-def test_turning_a_pair_round_turns_its_interval():
+def test_reversing_a_pair_negates_its_interval():
     turned = oriented(PairedTest("a", "b", 5, 9, Interval(-0.1, -0.3, 0.05), 0.2, 0.4), "b")
     assert (turned.first, turned.only_first, turned.difference) == ("b", 9, Interval(0.1, -0.05, 0.3))
 
@@ -135,16 +138,16 @@ def test_a_method_is_judged_against_random_maps_boxes_and_random_weights():
     assert good.pointing == Interval(pytest.approx(0.7))  # 0.7 for every image: no interval
 
 
-def test_where_an_interval_is_not_defined_nothing_is_said_to_be_shown():
-    given = checks(insertion=0.7, similarity=0.1)
-    method = given.scores["gradcam"]
+def test_without_a_defined_interval_nothing_counts_as_shown():
+    usual = checks(insertion=0.7, similarity=0.1)
+    method = usual.scores["gradcam"]
     same = replace(method, deletion=(0.4,) * 40, insertion=(0.7,) * 40, similarity_head=(0.0,) * 10 + (None,) * 30)
-    (flat,) = judge_methods(replace(given, scores={**given.scores, "gradcam": same}))
+    (flat,) = judge_methods(replace(usual, scores={**usual.scores, "gradcam": same}))
     assert (flat.gain.value, flat.gain.ends) == (pytest.approx(0.3), None)
     assert (flat.beats_random, flat.changes_with_head, flat.changes_with_backbone) == (False, None, True)
 
 
-def test_a_useless_method_is_called_so():
+def test_a_useless_method_is_identified():
     (bad,) = judge_methods(checks(insertion=0.4, similarity=0.95, boxes=False))
     assert (bad.beats_random, bad.changes_with_head, bad.changes_with_backbone) == (False, False, True)
     assert (bad.hits, bad.mass, bad.box_share) == (None, None, None)

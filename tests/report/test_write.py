@@ -102,7 +102,7 @@ def test_the_summary_answers_in_words(experiment):
     assert "MobileNet: worse than the best." in text
     assert "VGG16: worse than the best. Its test top-1 is 4.0 points lower" in text
     assert "Cheaper: val shows no difference between ResNet50 and VGG16" in text
-    assert "; but test shows it worse." in text
+    assert ", but is worse on test." in text
 
 
 def test_class_tables_are_those_of_the_final_predictions(experiment):
@@ -202,7 +202,7 @@ def test_published_figures_stand_beside_ours_only_where_the_data_is_the_same(tmp
     page = (folder / "index.html").read_text()
     assert "† Other data here: not comparable" in page
     assert '<span class="ends">study 63.5 †</span>' in page
-    assert "(&#34;study&#34;) what was published" in page or '("study") what was published' in page
+    assert '("study") the published figures' in page
     moved = run_folder(tmp_path, "tiny-imagenet", run.model_name, 0)
     names = [f"n{k:08d}" for k in range(200)]
     make_run(tmp_path, "VGG16", names=names, images=1000)

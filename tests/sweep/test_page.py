@@ -55,20 +55,21 @@ def test_the_table_marks_baseline_and_best_and_says_what_test_shows(table):
 
 
 def test_the_verdict_does_not_hide_images_that_val_and_test_share(table):
-    assert "On test images no decision has seen" in table.verdict[0]
+    assert "On test images that no decision has used" in table.verdict[0]
     runs = [replace(run(0, 18, 0.75), shared_with_val=3), run(1, 8, 0.5)]
     shared = tabulate(("l2", "", "made"), POINTS, runs, 0)
-    assert "On test images that share 3 with val" in shared.verdict[0]
-    sentence = "Decisions used val, which shares 3 images with test (exact, near or look-alike)."
+    assert "On test images that share 3 images with val" in shared.verdict[0]
+    kinds = "exact duplicates, near-duplicates or look-alikes"
+    sentence = f"Decisions used val, which shares 3 images with test ({kinds})."
     assert sentence in captions(shared)[0]
     assert "No decision used test" not in captions(shared)[0]
     figures = {factor.key: factor_figure(factor, "l2") for factor in shared.factors}
     footer = " ".join(sweep_page(shared, figures, SETTINGS, PROVENANCE).partition("<footer>")[2].split())
-    assert f"once for each phase. {sentence} Top-1" in footer
-    assert "only reports" not in footer
-    assert "only reports" in sweep_page(table, figures, SETTINGS, PROVENANCE)
+    assert f"once per phase. {sentence} Top-1" in footer
+    assert "only to report the results" not in footer
+    assert "only to report the results" in sweep_page(table, figures, SETTINGS, PROVENANCE)
     unknown = tabulate(("l2", "", "made"), POINTS, [runs[0], replace(runs[1], shared_with_val=None)], 0)
-    assert "It is not known whether decisions saw some of the test images." in captions(unknown)[0]
+    assert "It is unknown whether decisions used some of the test images." in captions(unknown)[0]
 
 
 def test_captions_say_what_was_chosen_tested_and_left_out(table):

@@ -64,14 +64,16 @@ def test_paired_tests_are_against_the_baseline_with_holm_over_all_points():
 def test_the_best_is_chosen_on_val_whatever_test_says():
     table = tabulate(HEADING, DROPOUT, [run(0, (), 0.5), run(1, WRONG[2], 0.9), run(2, (), 0.9)], 0)
     assert [row.is_best for row in table.rows] == [False, True, False]  # the first of equals
-    assert table.verdict[0].startswith("MobileNet: best on val is dropout=0.4 (val top-1 90.0 %). On test images no")
+    assert table.verdict[0].startswith(
+        "MobileNet: best on val is dropout=0.4 (val top-1 90.0 %). On test images that no"
+    )
     assert "its top-1 is 30.0 % (" in table.verdict[0]
     assert table.verdict[1].startswith(
-        "Against the baseline dropout=0.2: worse on test, -70.0 points (95 % interval -9"
+        "Compared with the baseline dropout=0.2: worse on test, -70.0 points (95 % interval -9"
     )
     assert table.verdict[1].endswith("p < 0.001).")
     assert table.verdict[2] == (
-        "The other points against the baseline on test: 0 better, 0 worse, 1 with no difference shown."
+        "The other points compared with the baseline on test: 0 better, 0 worse, 1 with no difference shown."
     )
 
 

@@ -97,8 +97,8 @@ def test_if_any_run_was_chosen_by_balanced_accuracy_it_ranks_all_and_everything_
         "Sign-flip permutation test of balanced accuracy (at least 10,000 draws), two-sided",
         ">val balanced accuracy</th>",
         "points of test balanced accuracy",
-        "Test balanced accuracy for cost",
-        "Final phase, ranking and paired tests go by balanced accuracy.",
+        "Test balanced accuracy against cost",
+        "The final phase, the ranking and the paired tests go by balanced accuracy.",
     ):
         assert text in page
     cards = [(tmp_path / "made" / model / "seed0" / "MODEL_CARD.md").read_text() for model in ("MobileNet", "VGG16")]

@@ -1,4 +1,4 @@
-// Sorts a table by the column whose heading is pressed; headings are buttons, so the keyboard reaches them.
+// Sorts a table by the column whose heading is clicked; headings are buttons, so they work from the keyboard too.
 for (const table of document.querySelectorAll("table.sortable")) {
   const headings = [...table.tHead.rows[0].cells];
   headings.forEach((heading, column) => {
@@ -12,9 +12,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
       heading.setAttribute("aria-sort", ascending ? "ascending" : "descending");
       const key = (row) => row.cells[column].dataset.sort ?? row.cells[column].textContent.trim();
       const rows = [...table.tBodies[0].rows];
-      rows.sort((one, other) => {
-        const a = key(one), b = key(other), x = parseFloat(a), y = parseFloat(b);
-        if (Number.isNaN(x) !== Number.isNaN(y)) return Number.isNaN(x) ? 1 : -1; // what was not measured comes last
+      rows.sort((first, second) => {
+        const a = key(first), b = key(second), x = parseFloat(a), y = parseFloat(b);
+        if (Number.isNaN(x) !== Number.isNaN(y)) return Number.isNaN(x) ? 1 : -1; // cells without a number come last
         const order = Number.isNaN(x) ? a.localeCompare(b) : x - y;
         return ascending ? order : -order;
       });
