@@ -1,1 +1,1 @@
-"""Fits one phase: optimizer and schedule, callbacks, resume."""
+"""Trains one phase: optimizer and schedule, losses, callbacks, cached features, resuming."""

@@ -1,4 +1,4 @@
-"""InceptionV3's auxiliary classifier in training, where one is asked for; the kept weights are without it."""
+"""InceptionV3's auxiliary classifier: used in training if the configuration asks for it, never saved."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ if TYPE_CHECKING:
     from keras_bench.training.fit import FitPlan
 
 
-def with_asked_auxiliary(run: Run, plan: FitPlan, model: keras.Model, part: keras.Model) -> keras.Model:
-    """Return what a phase fits: the part itself, or with the auxiliary classifier where that is asked for and helps.
+def with_requested_auxiliary(run: Run, plan: FitPlan, model: keras.Model, trained: keras.Model) -> keras.Model:
+    """Return the model to train, with the auxiliary classifier if that is requested and can help.
+
+    Whether a requested classifier is used is printed.
 
     Args:
-        run: at work; its log is told what becomes of an auxiliary classifier that was asked for.
-        plan: of the phase; says what trains.
+        run: the run.
+        plan: plan of the phase; it decides which layers train.
         model: the whole model.
-        part: the model itself, or what lies behind its frozen part.
+        trained: the whole model, or the layers behind its frozen part.
     """
     settings, layer = run.config.model, run.job.backbone.auxiliary_layer
     if not settings.auxiliary_weight:
-        return part
+        return trained
     set_trainable(model, plan)
     if not trains_before(model, layer):
         run.log.line(f"{plan.phase}: without the auxiliary classifier; nothing up to {layer} trains, so it cannot help")
-        return part
-    fitted = with_auxiliary(part, layer, settings.auxiliary_weight, settings.batch_norm_momentum)
-    own = fitted.count_params() - part.count_params()
+        return trained
+    extended = with_auxiliary(trained, layer, settings.auxiliary_weight, settings.batch_norm_momentum)
+    added = extended.count_params() - trained.count_params()
     run.log.line(
         f"{plan.phase}: with an auxiliary classifier behind {layer}, weight {settings.auxiliary_weight:g}; "
-        f"its {own:,} parameters train and are not kept"
+        f"its {added:,} parameters train and are not kept"
     )
-    return fitted
+    return extended

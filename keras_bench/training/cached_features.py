@@ -1,4 +1,4 @@
-"""Training on cached features: the frozen part of the model sees every image once, the rest trains on what it gave."""
+"""Training on cached features: the frozen layers compute the features of every image once, the rest trains on them."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from keras_bench.training.fit import Examples, FitPlan, set_trainable
 if TYPE_CHECKING:
     from keras_bench.runs.run import Run
 
-# Below so many pixels in all, converting the network to ONNX takes longer than ONNX Runtime saves. The rule must not
-# depend on a clock: the two differ by rounding errors, and a run must give the same digits again.
+# With fewer pixels in total, converting the network to ONNX takes longer than ONNX Runtime saves. The rule must not
+# depend on a clock: the two engines differ by rounding errors, and a run must be reproducible to the last digit.
 PIXELS_WORTH_CONVERTING = 50_000_000
-MOST_STEPS = 32  # a step of the head alone: 5.9 ms one at a time, of which 2.5 ms are the way back to Python
-TOLERANCE = 1e-3  # of the largest feature; between ONNX Runtime and Keras
+MOST_STEPS = 32  # per execution: a single step of the head takes 5.9 ms, of which 2.5 ms are the return to Python
+TOLERANCE = 1e-3  # between ONNX Runtime and Keras, as a share of the largest feature
 
 
 @dataclass(frozen=True)
 class CachedFeatures:
-    """What the frozen part gave.
+    """The outputs of the model's frozen part.
 
     Attributes:
-        train: one array per view of the training images, float32 (N, ...), memory-mapped; the first is of plain images.
-        val: of the validation images.
-        seconds: it took to compute them, now or when they were cached.
+        train: one array per view of the training images, float32 (N, ...), memory-mapped; the first view is unchanged.
+        val: features of the validation images, likewise.
+        seconds: time it took to compute them, now or when they were cached.
     """
 
     train: list[np.ndarray]
@@ -50,43 +50,43 @@ class CachedFeatures:
 
 
 def compute_features(run: Run, phase: str, frozen: keras.Model) -> CachedFeatures:
-    """Return the features of training and validation images, computing what is not cached yet.
+    """Return the features of training and validation images, computing those that are not cached yet.
 
     Args:
-        run: at work; what is frozen still holds the weights it started from.
+        run: the run.
         phase: "tl" or "ft".
-        frozen: the part of the model to run.
+        frozen: the frozen part of the model, with the run's initial weights.
 
     Raises:
-        RunError: the disk is too full.
+        RunError: there is too little disk space.
     """
     job, log = run.job, run.log
     images = {split: positions_of(run.data, split) for split in ("train", "val")}
     passes = [("train", view) for view in range(run.config.views_of(phase))] + [("val", 0)]
     total = sum(len(images[split]) for split, _ in passes)
     engine = "onnxruntime" if _worth_converting(job, total) else "keras"
-    given = {"network": network_digest(frozen), "precision": _precision(frozen), **_origin(engine)}
-    abouts = [{**_about(run, images[split], view), **given} for split, view in passes]
-    entries = [entry_for(about) for about in abouts]
+    network = {"network": network_digest(frozen), "precision": _precision(frozen), **_engine_versions(engine)}
+    dependencies = [{**_image_dependencies(run, images[split], view), **network} for split, view in passes]
+    entries = [entry_for(values) for values in dependencies]
     missing = sum(
         len(images[split]) for (split, _), entry in zip(passes, entries, strict=True) if not entry.is_finished
     )
     _check_disk(4 * missing * int(np.prod(frozen.output_shape[1:])))
 
-    @cache  # converted once, and only if something is to be computed
+    @cache  # converted once, and only if there are features to compute
     def forward() -> tuple[Forward, int]:
-        return _forward(engine, frozen, next(iter(run.pipeline.evaluation(images["val"])))[0], log)
+        return _load_engine(engine, frozen, next(iter(run.pipeline.evaluation(images["val"])))[0], log)
 
-    found = []
+    features = []
     with log.progress(f"{phase}: features of the frozen part", total, "images") as advance:
-        for (split, view), entry, about in zip(passes, entries, abouts, strict=True):
+        for (split, view), entry, values in zip(passes, entries, dependencies, strict=True):
             stream = partial(run.pipeline.views, images[split], job.config.augmentation, view)
             shape = (len(images[split]), *frozen.output_shape[1:])
-            found.append(extract(forward, stream, shape, entry, about, advance, log))
-    seconds = sum(stored.seconds for stored in found)
+            features.append(extract(forward, stream, shape, entry, values, advance, log))
+    seconds = sum(stored.seconds for stored in features)
     evict(job.config.runtime.features_cache_mb << 20)
-    *train, val = (stored.array for stored in found)
-    _describe(phase, train, seconds, engine, log)
+    *train, val = (stored.array for stored in features)
+    _print_summary(phase, train, seconds, engine, log)
     return CachedFeatures(train, val, seconds)
 
 
@@ -102,20 +102,20 @@ def _check_disk(needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise RunError(
-            f"cached features need {needed / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free; "
+            f"cached features need {needed / 1e9:.1f} GB in {folder}, but only {free / 1e9:.1f} GB are free; "
             "use fewer views, features: streamed, or another folder by $KERAS_BENCH_CACHE"
         )
 
 
 def _precision(network: keras.Model) -> str:
-    """Return what a network computes in, e.g. "float32"; "bfloat16+float32" where layers differ."""
+    """Return the precision a network computes in, e.g. "float32", or "bfloat16+float32" if layers differ."""
     return "+".join(sorted({layer.compute_dtype for layer in network.layers}))
 
 
-def _origin(engine: str) -> dict[str, Any]:
-    """Return what computes features: other versions, and other devices, round differently.
+def _engine_versions(engine: str) -> dict[str, Any]:
+    """Return engine, device and versions, on which the rounding of features depends.
 
-    Keras and TensorFlow count with either engine, since they resize and augment the images.
+    Those of Keras and TensorFlow matter for either engine, since they resize and augment the images.
     """
     import onnxruntime
 
@@ -126,38 +126,40 @@ def _origin(engine: str) -> dict[str, Any]:
     return {"engine": engine, "device": device, "versions": versions}
 
 
-def _forward(engine: str, frozen: keras.Model, images: tf.Tensor, log: Log) -> tuple[Forward, int]:
-    """Return what computes features, and how many threads may call it at a time.
+def _load_engine(engine: str, frozen: keras.Model, images: tf.Tensor, log: Log) -> tuple[Forward, int]:
+    """Return the function that computes features, and how many threads may call it at a time.
 
-    ONNX Runtime where it was chosen and gives Keras's numbers for some images, else Keras.
+    It is ONNX Runtime if that was chosen and agrees with Keras on the given images, else Keras.
     """
     from keras_bench.models.onnx import network_to_onnx  # tf2onnx takes seconds to load
 
-    plain = keras_forward(frozen)
+    by_keras = keras_forward(frozen)
     if engine == "keras":
-        return plain, 1
-    fast = onnx_forward(network_to_onnx(frozen).SerializeToString())
-    expected, found = plain(images), fast(images)
-    difference = np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12)
+        return by_keras, 1
+    by_onnx = onnx_forward(network_to_onnx(frozen).SerializeToString())
+    expected, received = by_keras(images), by_onnx(images)
+    difference = np.abs(received - expected).max() / max(np.abs(expected).max(), 1e-12)
     if not difference <= TOLERANCE:
-        log.warn(f"ONNX Runtime's features differ from Keras's by {difference:.1e} of the largest: Keras computes them")
-        return plain, 1
-    return fast, usable_cores()
+        log.warn(
+            f"ONNX Runtime's features differ from Keras's by up to {difference:.1e} of the largest, so Keras is used"
+        )
+        return by_keras, 1
+    return by_onnx, usable_cores()
 
 
-def _describe(phase: str, train: list[np.ndarray], seconds: float, engine: str, log: Log) -> None:
+def _print_summary(phase: str, train: list[np.ndarray], seconds: float, engine: str, log: Log) -> None:
     views = f"{len(train)} views" if len(train) > 1 else "1 view"
-    by = {"onnxruntime": "ONNX Runtime", "keras": "Keras"}[engine]
+    name = {"onnxruntime": "ONNX Runtime", "keras": "Keras"}[engine]
     log.line(
         f"{phase}: features of {views} of each training image, {np.prod(train[0].shape[1:]):,} numbers per image; "
-        f"train and val took {duration(seconds)} by {by}"
+        f"train and val took {duration(seconds)} by {name}"
     )
 
 
-def _about(run: Run, positions: np.ndarray, view: int) -> dict[str, Any]:
-    """Return everything the features of one view of some images depend on, but the network and what runs it."""
+def _image_dependencies(run: Run, positions: np.ndarray, view: int) -> dict[str, Any]:
+    """Return everything the features of one view of some images depend on, except the network and its engine."""
     job = run.job
-    about: dict[str, Any] = {
+    dependencies: dict[str, Any] = {
         "version": VERSION,
         "decoder": decoder_name(),
         "backbone": job.backbone.name,
@@ -169,28 +171,28 @@ def _about(run: Run, positions: np.ndarray, view: int) -> dict[str, Any]:
         "view": view,
     }
     if run.weights.path is None:
-        about["seed"] = job.request.seed  # random weights
+        dependencies["seed"] = job.request.seed  # random weights
     if view:
-        about |= {"augmentation": job.config.augmentation.model_dump(mode="json"), "seed": job.request.seed}
-        about["augmentation_version"] = AUGMENTATION_VERSION
-        about["batch_size"] = job.config.training.portion_size  # random changes are drawn batch by batch
-    return about
+        dependencies |= {"augmentation": job.config.augmentation.model_dump(mode="json"), "seed": job.request.seed}
+        dependencies["augmentation_version"] = AUGMENTATION_VERSION
+        dependencies["batch_size"] = job.config.training.portion_size  # random changes are drawn batch by batch
+    return dependencies
 
 
 def features_for(run: Run, plan: FitPlan, model: keras.Model) -> Examples:
-    """Return streams of features for what lies behind the model's frozen part, computing what is not cached yet.
+    """Return streams of features for the layers behind the model's frozen part, computing those not cached yet.
 
     Args:
-        run: at work.
-        plan: of the phase.
+        run: the run.
+        plan: plan of the phase.
         model: the whole model with the weights the phase starts from.
 
     Raises:
-        RunError: every block trains, or the disk is too full.
+        RunError: every block trains, or there is too little disk space.
     """
     set_trainable(model, plan)
     try:
-        frozen, rest = split_frozen(model)
+        frozen, tail = split_frozen(model)
     except ValueError as error:
         raise RunError(f"{plan.phase}.features: cached: {error}; use streamed, or unfreeze fewer blocks") from error
     with run.log.timed("features of frozen parts"):
@@ -202,7 +204,7 @@ def features_for(run: Run, plan: FitPlan, model: keras.Model) -> Examples:
         return rows[np.asarray(run.pipeline.order(len(rows), epoch))]
 
     return Examples(
-        part=rest,
+        model=tail,
         training=lambda start: feature_stream(features.train, labels, batch_size, order_of, seed, start),
         validation=ordered_stream(features.val, one_hot(run.data, "val"), batch_size),
         seconds=features.seconds,
@@ -210,6 +212,6 @@ def features_for(run: Run, plan: FitPlan, model: keras.Model) -> Examples:
 
 
 def one_hot(data: Data, split: str) -> np.ndarray:
-    """Return the labels of a split, float32 (N, K)."""
+    """Return the one-hot labels of a split, float32 (N, K)."""
     labels = data.index.labels[positions_of(data, split)]
     return np.eye(len(data.index.class_names), dtype=np.float32)[labels]

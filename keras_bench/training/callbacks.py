@@ -1,4 +1,4 @@
-"""What happens between batches and epochs: stop on NaN, keep the best weights, write history, tell the person."""
+"""What happens between batches and epochs: stop on NaN, keep the best weights, write history, show progress."""
 
 import math
 import os
@@ -25,8 +25,8 @@ class DivergedError(RunError):
 class StopOnNonFinite(keras.callbacks.Callback):
     """Raises DivergedError at the first step whose loss is not finite, naming phase, epoch and step.
 
-    After each epoch it also looks at the weights: oneDNN's fused ReLU makes 0 of NaN, so a broken network may go on
-    with a finite loss.
+    After each epoch it also checks the weights: oneDNN's fused ReLU turns NaN into 0, so a broken network may keep a
+    finite loss.
     """
 
     def __init__(self, phase: str) -> None:
@@ -38,33 +38,33 @@ class StopOnNonFinite(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Look at the running mean of the loss, which keeps a NaN from then on."""
-        self._check((logs or {}).get("loss"), f"step {batch + 1}")
+        """Check the running mean of the loss, which stays NaN once it is NaN."""
+        self._require_finite((logs or {}).get("loss"), f"step {batch + 1}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Look at the validation loss and the weights too."""
-        self._check((logs or {}).get("val_loss"), "validation")
+        """Check the validation loss and the weights too."""
+        self._require_finite((logs or {}).get("val_loss"), "validation")
         for weight in self.model.trainable_weights:
             if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
-                raise DivergedError(f"the weights {weight.path} are no longer finite {self._where('weights')}")
+                raise DivergedError(f"the weights {weight.path} are no longer finite {self._describe('weights')}")
 
-    def _check(self, loss: Any, where: str) -> None:
+    def _require_finite(self, loss: Any, moment: str) -> None:
         if loss is not None and not math.isfinite(float(loss)):
-            raise DivergedError(f"the loss became {float(loss)} {self._where(where)}")
+            raise DivergedError(f"the loss became {float(loss)} {self._describe(moment)}")
 
-    def _where(self, where: str) -> str:
+    def _describe(self, moment: str) -> str:
         return (
-            f"in phase {self.phase}, epoch {self.epoch + 1}, {where}; "
+            f"in phase {self.phase}, epoch {self.epoch + 1}, {moment}; "
             f"try a lower learning rate, e.g. --set {self.phase}.learning_rate=1e-5"
         )
 
 
 class AtomicCheckpoint(keras.callbacks.ModelCheckpoint):
-    """ModelCheckpoint of the best weights that never leaves half a file behind.
+    """ModelCheckpoint of the best weights that never leaves an incomplete file behind.
 
     Args:
-        path: the final file, ending in .weights.h5.
-        monitor: a validation metric; its absence is an error (Keras itself only warns, and then saves every epoch).
+        path: file of the best weights, ending in .weights.h5.
+        monitor: a validation metric; if it is missing, that is an error (Keras only warns, and then saves every epoch).
     """
 
     def __init__(self, path: Path, monitor: str) -> None:
@@ -84,22 +84,22 @@ class AtomicCheckpoint(keras.callbacks.ModelCheckpoint):
 
 
 class History(keras.callbacks.Callback):
-    """Appends a row per epoch to history.csv and shows one line per epoch, with progress inside it.
+    """Appends a row per epoch to history.csv and prints a line per epoch, with a progress bar during the epoch.
 
     Args:
         path: the CSV file; existing rows are kept.
-        phase: for the screen.
-        epochs: epochs at most, for the time left.
+        phase: name of the phase, for the screen.
+        epochs: maximum number of epochs, to estimate the time left.
         steps: batches per epoch.
         log: the screen.
-        checkpoint: tells whether the epoch was the best so far.
+        checkpoint: knows whether an epoch is the best so far.
     """
 
     def __init__(self, path: Path, phase: str, epochs: int, steps: int, log: Log, checkpoint: AtomicCheckpoint) -> None:
         super().__init__()
         self.path, self.phase, self.epochs, self.steps = path, phase, epochs, steps
         self.log, self.checkpoint = log, checkpoint
-        self.started = self.trained = self.begun = 0.0
+        self.training_started = self.epoch_started = self.train_seconds = 0.0
         self.first_step_seconds: float | None = None
         self.best: float | None = None
         self.seconds: list[float] = []
@@ -108,57 +108,57 @@ class History(keras.callbacks.Callback):
         self._advance: Callable[[int], None] = lambda _: None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Remember what was the best before an interruption."""
-        self.best, self.begun = self.checkpoint.best, time.monotonic()
+        """Remember the best value before an interruption."""
+        self.best, self.training_started = self.checkpoint.best, time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock and the progress bar."""
-        self.started, self.trained, self._shown = time.monotonic(), 0.0, 0
+        self.epoch_started, self.train_seconds, self._shown = time.monotonic(), 0.0, 0
         self._bar = self.log.progress(f"{self.phase} epoch {epoch + 1}/{self.epochs}", self.steps, "steps")
         self._advance = self._bar.__enter__()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Move the progress bar; the first step also builds the graph, so its end is worth knowing."""
+        """Move the progress bar; time the first step, which also builds the graph."""
         if self.first_step_seconds is None:
-            self.first_step_seconds = round(time.monotonic() - self.begun, 2)
-        self._advance(batch + 1 - self._shown)  # several steps may be one execution
+            self.first_step_seconds = round(time.monotonic() - self.training_started, 2)
+        self._advance(batch + 1 - self._shown)  # one execution may take several steps
         self._shown = batch + 1
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Note when training ended and validation began."""
-        self.trained = time.monotonic() - self.started
+        """Note how long training took before validation began."""
+        self.train_seconds = time.monotonic() - self.epoch_started
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write the row and the line."""
+        """Write the row and print the line."""
         self._bar.__exit__(None, None, None)
         values = dict(logs or {})
         values.setdefault("learning_rate", float(self.model.optimizer.learning_rate))
-        seconds = time.monotonic() - self.started
-        row = {"epoch": epoch + 1, "seconds": f"{seconds:.3f}", "train_seconds": f"{self.trained:.3f}"}
+        seconds = time.monotonic() - self.epoch_started
+        row = {"epoch": epoch + 1, "seconds": f"{seconds:.3f}", "train_seconds": f"{self.train_seconds:.3f}"}
         row |= {name: f"{values[name]:.9g}" for name in HISTORY_COLUMNS if name in values}
         append_history(self.path, row)
-        self._show(epoch, values, seconds)
+        self._print_epoch(epoch, values, seconds)
 
-    def _show(self, epoch: int, values: dict[str, float], seconds: float) -> None:
+    def _print_epoch(self, epoch: int, values: dict[str, float], seconds: float) -> None:
         self.seconds.append(seconds)
-        usual = self.seconds[1:] or self.seconds  # the first epoch also builds the graph
-        left = statistics.median(usual) * (self.epochs - epoch - 1)
-        better = self.checkpoint.best != self.best
+        typical = self.seconds[1:] or self.seconds  # the first epoch also builds the graph
+        left = statistics.median(typical) * (self.epochs - epoch - 1)
+        is_best = self.checkpoint.best != self.best
         self.best = self.checkpoint.best
-        parts = [
+        columns = [
             f"{self.phase:>7} epoch {epoch + 1:>2}/{self.epochs}",
             f"cross-entropy {values['cross_entropy']:.3f} (val {values['val_cross_entropy']:.3f})",
             f"top-1 {values['top1']:6.1%} (val {values['val_top1']:6.1%})",
-            self._balanced(values),
+            self._balanced_accuracy(values),
             f"rate {values['learning_rate']:.2g}",
             duration(seconds),
             f"at most {duration(left)} left" if left else "",
-            "best so far" if better else "",
+            "best so far" if is_best else "",
         ]
-        self.log.line("  ".join(part for part in parts if part))
+        self.log.line("  ".join(column for column in columns if column))
 
-    def _balanced(self, values: dict[str, float]) -> str:
-        """Return balanced accuracy for the line, where that is what counts."""
+    def _balanced_accuracy(self, values: dict[str, float]) -> str:
+        """Return balanced accuracy for the line if that decides, else an empty string."""
         if decision_of(self.checkpoint.monitor) is DecisionMetric.TOP1:
             return ""
         return f"balanced {values['balanced_accuracy']:6.1%} (val {values['val_balanced_accuracy']:6.1%})"

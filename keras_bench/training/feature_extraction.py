@@ -1,4 +1,4 @@
-"""Streams stored features to what lies behind the frozen part, epoch by epoch."""
+"""Streams cached features, epoch by epoch, to the layers behind the frozen part."""
 
 from collections.abc import Callable
 from itertools import count
@@ -16,31 +16,31 @@ def feature_stream(
     seed: int,
     start: int,
 ) -> tf.data.Dataset:
-    """Return a stream that gives the next epoch each time it is read, each image of an epoch in a fresh random view.
+    """Return a stream that gives the next epoch each time it is read, with a random view of each image.
 
-    It ends with the epoch, and says how many batches that is, so that Keras may take several steps at once. What epoch
-    e holds depends on the seed and e only, so training may continue at `start`.
+    Its cardinality is the number of batches in an epoch, so Keras may take several steps per execution. The content of
+    epoch e depends only on the seed and e, so training may resume at `start`.
 
     Args:
-        views: of the same images, float32 (N, ...) each.
+        views: features of each view of the same images, float32 (N, ...).
         labels: float32 one-hot, (N, K).
         batch_size: images per step.
-        order_of: function from an epoch's number to its images in their order, int (M,); one may come several times.
-        seed: of the choice of views.
-        start: number of the first epoch.
+        order_of: function from an epoch's number to the rows of its images in order, int (M,); rows may repeat.
+        seed: seed of the choice of views.
+        start: number of the first epoch, 0-based.
     """
     shape, epochs = views[0].shape[1:], count(start)
 
     def batches() -> Any:
         epoch = next(epochs)
         order = order_of(epoch)
-        chosen = np.asarray(np.random.default_rng((seed, epoch)).integers(len(views), size=len(order)))
+        drawn_views = np.asarray(np.random.default_rng((seed, epoch)).integers(len(views), size=len(order)))
         for first in range(0, len(order), batch_size):
-            rows, picked = order[first : first + batch_size], chosen[first : first + batch_size]
+            rows, view_of_row = order[first : first + batch_size], drawn_views[first : first + batch_size]
             batch = np.empty((len(rows), *shape), dtype=np.float32)
-            for view in np.unique(picked):
-                where = picked == view
-                batch[where] = views[view][rows[where]]
+            for view in np.unique(view_of_row):
+                is_view = view_of_row == view
+                batch[is_view] = views[view][rows[is_view]]
             yield batch, labels[rows]
 
     steps = -(-len(order_of(start)) // batch_size)
@@ -48,7 +48,7 @@ def feature_stream(
 
 
 def ordered_stream(features: np.ndarray, labels: np.ndarray, batch_size: int) -> tf.data.Dataset:
-    """Return all images once, in order; shapes as `feature_stream`."""
+    """Return a stream of the features of all images, once and in order; shapes as in `feature_stream`."""
     count = len(features)
 
     def batches() -> Any:
@@ -60,7 +60,7 @@ def ordered_stream(features: np.ndarray, labels: np.ndarray, batch_size: int) ->
 
 
 def _stream(batches: Callable[[], Any], features: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
-    """Return what a generator of batches yields; it reads from disk, so that memory need not hold all."""
+    """Return a stream of a generator's batches; features stay on disk until their batch is read."""
     signature = (
         tf.TensorSpec((None, *features.shape[1:]), tf.float32),
         tf.TensorSpec((None, *labels.shape[1:]), tf.float32),

@@ -1,7 +1,7 @@
-"""Where features lie: one array a pass over some images, found by a fingerprint of all it depends on. No TensorFlow.
+"""The feature cache: one array per pass over some images, keyed by everything it depends on. No TensorFlow.
 
-Several processes may use the folder at a time. Whoever computes an array holds its lock meanwhile, and whoever removes
-one leaves out what is locked. To read a finished array no lock is needed: an open file outlives its name.
+Several processes may share the folder. A process holds an array's lock while it computes the array, and never removes
+an array that another process has locked. Reading a finished array needs no lock: an open file outlives its name.
 """
 
 import hashlib
@@ -23,8 +23,8 @@ from keras_bench.files import write_json
 from keras_bench.locks import remove_if_unlocked, wait_for_lock
 from keras_bench.parallel import map_in_order
 
-# Raise it when the same fingerprint would stand for other numbers: when images are resized in another way, say, or
-# batches are put together differently. What other versions of the program left is then not found.
+# Raise it when the same fingerprint would stand for other numbers, for example when images are resized differently or
+# batches are composed differently. Entries of earlier versions are then no longer found.
 VERSION = 2
 PART_AGE = 7 * 24 * 3600.0  # seconds after which an unfinished array counts as abandoned
 SAVE_SECONDS = 10.0  # an interrupted pass loses at most this much
@@ -37,8 +37,8 @@ class Stored:
     """A finished array.
 
     Attributes:
-        array: float32, a row per image, memory-mapped, read only.
-        seconds: it took to compute.
+        array: float32, a row per image, memory-mapped, read-only.
+        seconds: time it took to compute.
     """
 
     array: np.ndarray
@@ -50,10 +50,10 @@ class Unfinished:
     """An array that is being computed.
 
     Attributes:
-        path: its file; no other process writes to one of this name.
+        path: its file, whose name no other process uses.
         array: float32, a row per image, memory-mapped.
-        rows: how many rows were filled before.
-        seconds: that took.
+        rows: number of rows that were already filled when it was opened.
+        seconds: time it took to fill them.
     """
 
     path: Path
@@ -62,22 +62,22 @@ class Unfinished:
     seconds: float
 
     def save(self, rows: int, seconds: float) -> None:
-        """Note that the first rows are on disk, so that an interrupted pass goes on behind them."""
+        """Record that the first `rows` rows are on disk, so an interrupted pass resumes behind them."""
         self.array.flush()
         write_json(progress_of(self.path), {"rows": rows, "seconds": seconds})
 
 
 def progress_of(part: Path) -> Path:
-    """Return the file that says how much of an unfinished array is on disk."""
+    """Return the file that records how much of an unfinished array is on disk."""
     return part.with_suffix(".json")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One array of features, in the folder of all.
+    """One array of features in the cache.
 
     Attributes:
-        folder: of all arrays.
+        folder: folder of all arrays.
         key: fingerprint of everything the array depends on.
     """
 
@@ -89,16 +89,16 @@ class Entry:
     lock_file = property(lambda self: self.folder / f"{self.key}.lock")
 
     def lock(self, log: Log) -> AbstractContextManager[None]:
-        """Hold the array while it is computed, after a process that is computing it now."""
+        """Hold the array's lock while it is computed, waiting for a process that computes it now."""
         return wait_for_lock(self.lock_file, "computing the same features", log)
 
     @property
     def is_finished(self) -> bool:
-        """Whether the whole array is there."""
+        """Whether the array is complete."""
         return self.array.is_file() and self.facts.is_file()
 
     def open(self) -> Stored | None:
-        """Return the finished array or None, also where it is removed at this moment; its last use becomes now."""
+        """Return the finished array and mark it as just used; None if there is none, or it is being removed."""
         try:
             seconds = float(self.read_facts()["seconds"])
             os.utime(self.facts)
@@ -107,21 +107,21 @@ class Entry:
             return None
 
     def read_facts(self) -> dict[str, Any]:
-        """Return what is known of the finished array: `about`, `seconds` it took to compute, `bytes`.
+        """Return the facts of the finished array: what it depends on (`about`), `seconds` to compute, `bytes`.
 
         Raises:
-            FileNotFoundError: it is not finished, or was removed.
+            FileNotFoundError: the array is not finished, or was removed.
         """
         return dict(json.loads(self.facts.read_text(encoding="utf-8")))
 
     def start(self, shape: tuple[int, ...]) -> Unfinished:
-        """Return the array to fill: an interrupted process's, or a new one. The lock must be held.
+        """Return the array to fill: one that an interrupted process left, or a new one. The lock must be held.
 
         Args:
-            shape: how many images there are, and the shape of one image's features.
+            shape: number of images, then the shape of one image's features.
         """
         for part in self.folder.glob(f"{self.key}.*.part.npy"):
-            interrupted = _continued(part, shape)
+            interrupted = _open_unfinished(part, shape)
             if interrupted is not None:
                 return interrupted
             part.unlink(missing_ok=True)
@@ -129,20 +129,20 @@ class Entry:
         part = self.folder / f"{self.key}.{uuid.uuid4().hex}.part.npy"
         return Unfinished(part, np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape), 0, 0.0)
 
-    def finish(self, unfinished: Unfinished, about: Mapping[str, Any], seconds: float) -> None:
-        """Give the filled array its name."""
+    def finish(self, unfinished: Unfinished, dependencies: Mapping[str, Any], seconds: float) -> None:
+        """Give the filled array its final name and write its facts."""
         unfinished.array.flush()
         os.replace(unfinished.path, self.array)
-        write_json(self.facts, {"about": dict(about), "seconds": seconds, "bytes": self.array.stat().st_size})
+        write_json(self.facts, {"about": dict(dependencies), "seconds": seconds, "bytes": self.array.stat().st_size})
         progress_of(unfinished.path).unlink(missing_ok=True)
 
 
-def _continued(part: Path, shape: tuple[int, ...]) -> Unfinished | None:
-    """Return an array that a process left unfinished, or None where it does not fit or nothing of it was saved."""
+def _open_unfinished(part: Path, shape: tuple[int, ...]) -> Unfinished | None:
+    """Return an array that a process left unfinished, or None if it has another shape or no row of it was saved."""
     try:
         progress = json.loads(progress_of(part).read_text(encoding="utf-8"))
         array = np.lib.format.open_memmap(part, mode="r+")
-    except (FileNotFoundError, ValueError):  # what was cut off before it was saved may be no array yet
+    except (FileNotFoundError, ValueError):  # a file that was cut off before its first save may be no array yet
         return None
     if array.shape != shape:
         return None
@@ -154,32 +154,32 @@ def extract(
     batches: Callable[[int], Iterable[Any]],
     shape: tuple[int, ...],
     entry: Entry,
-    about: Mapping[str, Any],
+    dependencies: Mapping[str, Any],
     advance: Callable[[int], None],
     log: Log,
 ) -> Stored:
-    """Return the network's outputs for a stream of images, computing what is not stored yet.
+    """Return the network's outputs for a stream of images, computing those that are not cached yet.
 
-    Where another process is computing the same, this one waits and takes what that gives; where that one dies, it
-    goes on in its place.
+    If another process is computing the same array, this one waits for its result; if that process dies, this one
+    resumes its work.
 
     Args:
-        forward: gives the function from images, float32 (batch, side, side, 3), to features, float32 (batch, ...), and
-            how many threads may call it at a time; it is asked for only if something is to be computed.
-        batches: function from a number of finished rows, a multiple of the batch size, to a stream of the images
-            behind them, in order.
-        shape: of the array: how many images there are, and the shape of one image's features.
-        entry: where the array is kept.
-        about: what it depends on, kept beside it.
-        advance: told how many images were just finished.
-        log: told where this process waits for another.
+        forward: called only if there is something to compute; returns the function from images, float32 (batch, side,
+            side, 3), to features, float32 (batch, ...), and how many threads may call that function at a time.
+        batches: function from a number of finished rows, a multiple of the batch size, to a stream of the remaining
+            images in order.
+        shape: number of images, then the shape of one image's features.
+        entry: cache entry of the array.
+        dependencies: everything the array depends on, stored beside it.
+        advance: called with the number of images just finished.
+        log: the screen, which shows when this process waits for another.
     """
     stored = entry.open()
     if stored is None:
         with entry.lock(log):
             stored = entry.open()  # another process may have finished it meanwhile
             if stored is None:
-                return _compute(forward, batches, shape, entry, about, advance)
+                return _compute(forward, batches, shape, entry, dependencies, advance)
     advance(shape[0])
     return stored
 
@@ -189,30 +189,30 @@ def _compute(
     batches: Callable[[int], Iterable[Any]],
     shape: tuple[int, ...],
     entry: Entry,
-    about: Mapping[str, Any],
+    dependencies: Mapping[str, Any],
     advance: Callable[[int], None],
 ) -> Stored:
     unfinished = entry.start(shape)
-    done, started = unfinished.rows, time.monotonic()
-    advance(done)
-    saved = started
+    rows, started = unfinished.rows, time.monotonic()
+    advance(rows)
+    last_saved = started
     compute, workers = forward()
-    for found in map_in_order(compute, batches(done), workers):
-        unfinished.array[done : done + len(found)] = found
-        done += len(found)
-        advance(len(found))
-        if time.monotonic() - saved > SAVE_SECONDS:
-            unfinished.save(done, unfinished.seconds + time.monotonic() - started)
-            saved = time.monotonic()
-    entry.finish(unfinished, about, unfinished.seconds + time.monotonic() - started)
+    for features in map_in_order(compute, batches(rows), workers):
+        unfinished.array[rows : rows + len(features)] = features
+        rows += len(features)
+        advance(len(features))
+        if time.monotonic() - last_saved > SAVE_SECONDS:
+            unfinished.save(rows, unfinished.seconds + time.monotonic() - started)
+            last_saved = time.monotonic()
+    entry.finish(unfinished, dependencies, unfinished.seconds + time.monotonic() - started)
     stored = entry.open()
     assert stored is not None  # nobody removes what is locked
     return stored
 
 
-def entry_for(about: Mapping[str, Any]) -> Entry:
-    """Return the place of an array that depends on exactly these values."""
-    text = json.dumps(about, sort_keys=True)
+def entry_for(dependencies: Mapping[str, Any]) -> Entry:
+    """Return the cache entry of the array that depends on exactly these values."""
+    text = json.dumps(dependencies, sort_keys=True)
     return Entry(features_folder(), hashlib.blake2b(text.encode(), digest_size=16).hexdigest())
 
 
@@ -222,20 +222,22 @@ def features_folder() -> Path:
 
 
 def entries() -> list[Entry]:
-    """Return every finished array, last used first."""
-    used = {}
-    for path in features_folder().glob("[!.]*.json"):  # those with a dot are being written
+    """Return the entries of all finished arrays, most recently used first."""
+    last_used = {}
+    for path in features_folder().glob("[!.]*.json"):  # names with a leading dot are being written
         if ".part" not in path.name:
             with suppress(FileNotFoundError):  # another process removed it just now
-                used[Entry(path.parent, path.stem)] = path.stat().st_mtime
-    return sorted(used, key=lambda entry: -used[entry])
+                last_used[Entry(path.parent, path.stem)] = path.stat().st_mtime
+    return sorted(last_used, key=lambda entry: -last_used[entry])
 
 
 def evict(limit: int) -> int:
     """Remove finished arrays, least recently used first, until the rest takes at most `limit` bytes.
 
-    Unfinished arrays go when nobody has touched them for a week. What another process is computing stays. Returns how
-    many finished ones went.
+    Unfinished arrays are removed a week after their last change. Arrays that another process holds are never removed.
+
+    Returns:
+        the number of finished arrays removed.
     """
     _remove_abandoned()
     kept = removed = 0
@@ -252,7 +254,7 @@ def evict(limit: int) -> int:
 
 
 def _remove(entry: Entry) -> bool:
-    """Remove a finished array; returns False where another process holds it."""
+    """Remove a finished array; return False if another process holds it."""
     with remove_if_unlocked(entry.lock_file) as is_free:
         if is_free:
             entry.facts.unlink(missing_ok=True)

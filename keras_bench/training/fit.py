@@ -36,12 +36,12 @@ class FitPlan:
     Attributes:
         phase: "scratch", "tl" or "ft".
         config: the run's configuration.
-        backbone: the row of the table the model was built from.
+        backbone: the table's entry of the model's backbone.
         steps: batches per epoch.
-        class_counts: training images of each class.
-        inputs: everything the result depends on; a saved state counts only for the same.
-        checkpoint: where the weights of the best epoch go, ending in .weights.h5; None: the run's usual place.
-        steps_per_execution: steps between two returns to Python.
+        class_counts: number of training images of each class.
+        inputs: everything the result depends on, saved with the state of an interrupted phase.
+        checkpoint: file of the best epoch's weights, ending in .weights.h5; None for the run folder's usual one.
+        steps_per_execution: training steps between two returns to Python.
     """
 
     phase: str
@@ -55,31 +55,31 @@ class FitPlan:
 
     @property
     def settings(self) -> PhaseConfig:
-        """The phase's part of the configuration."""
+        """The phase's section of the configuration."""
         return self.config.phase(self.phase)
 
 
 @dataclass(frozen=True)
 class Examples:
-    """What a phase trains on.
+    """The examples a phase trains on, and the model that takes them.
 
     Attributes:
-        part: what the examples go into: the whole model, or what lies behind its frozen part.
-        training: function from the number of finished epochs to the stream of the remaining ones; or, where its
-            cardinality says that it ends with the epoch, of the next one each time it is read. More than one step per
-            execution needs the latter: the last ones of an epoch would be taken from the next one's (Keras 3.15).
+        model: the whole model for images; for features, only the layers behind its frozen part.
+        training: function from the number of finished epochs to a stream, either of all remaining epochs or, if its
+            cardinality is one epoch, of the next epoch each time it is read. Several steps per execution need the
+            second kind: from the first, Keras 3.15 would fill up an epoch's last execution with the next epoch's steps.
         validation: stream of the validation examples.
-        seconds: it took to make them beforehand, counted as training time.
+        seconds: time it took to prepare the examples, counted as training time.
     """
 
-    part: keras.Model
+    model: keras.Model
     training: Callable[[int], tf.data.Dataset]
     validation: tf.data.Dataset
     seconds: float = 0.0
 
 
 def set_trainable(model: keras.Model, plan: FitPlan) -> None:
-    """Set what trains in this phase, as its configuration says."""
+    """Set which layers train in this phase, as its configuration says."""
     settings = plan.settings
     unfreeze = settings.unfreeze if isinstance(settings, FineTuneConfig) else "all"
     norms = plan.config.model
@@ -87,7 +87,7 @@ def set_trainable(model: keras.Model, plan: FitPlan) -> None:
 
 
 def compile_for_phase(model: keras.Model, plan: FitPlan) -> bool:
-    """Set what trains, and compile with a new optimizer and new metrics; returns whether XLA compiles the step."""
+    """Set what trains and compile with a new optimizer and new metrics; return whether XLA compiles the step."""
     settings, training = plan.settings, plan.config.training
     set_trainable(model, plan)
     xla = uses_xla(training)
@@ -98,23 +98,23 @@ def compile_for_phase(model: keras.Model, plan: FitPlan) -> bool:
         jit_compile=xla,
         steps_per_execution=plan.steps_per_execution,
     )
-    # Otherwise `fit` makes the optimizer's variables while it traces the step, and so traces it twice: EfficientNetB0's
-    # first epoch of two steps then takes 43 s instead of 23 s on two cores.
+    # Otherwise `fit` creates the optimizer's variables while it traces the step, and therefore traces it twice:
+    # EfficientNetB0's first epoch of two steps then takes 43 s instead of 23 s on two cores.
     model.optimizer.build(model.trainable_variables)
     return xla
 
 
 def fit_phase(model: keras.Model, plan: FitPlan, run: RunDir, examples: Examples, log: Log) -> FitOutcome:
-    """Train a model through one phase, continuing an interrupted one where its state was saved.
+    """Train a model for one phase; an interrupted phase resumes from its saved state.
 
-    The best epoch's weights are on disk afterwards; the model itself keeps its last ones.
+    Afterwards the best epoch's weights are on disk; the model itself keeps those of the last epoch.
 
     Args:
-        model: built and filled with the weights the phase starts from.
-        plan: what to do.
-        run: where history, best weights and state go.
-        examples: what it trains on.
-        log: shows a line per epoch.
+        model: the model to train, with the weights the phase starts from.
+        plan: how to fit it.
+        run: folder for history, best weights and state.
+        examples: training and validation examples.
+        log: the screen, which gets a line per epoch.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
@@ -130,19 +130,19 @@ def fit_phase(model: keras.Model, plan: FitPlan, run: RunDir, examples: Examples
         xla = compile_for_phase(model, plan)
         total, trainable = count_parameters(model)
         log.line(f"{plan.phase}: training {trainable:,} of {total:,} parameters, XLA {'on' if xla else 'off'}")
-    done = state.epochs if state else 0
+    finished_epochs = state.epochs if state else 0
     epochs = plan.settings.epochs
-    callbacks = _callbacks(plan, run, log, state)
+    callbacks = _build_callbacks(plan, run, log, state)
     tf32 = trains_in_tf32(plan.config.training, xla)
     if plan.config.training.tf32 and not tf32:
         log.line(f"{plan.phase}: without XLA it trains in full float32; training.tf32 needs training.xla")
-    if done < epochs and not (state and state.stopped):
-        stream = examples.training(done)
+    if finished_epochs < epochs and not (state and state.stopped):
+        stream = examples.training(finished_epochs)
         with training_precision(tf32):
             model.fit(
                 stream,
                 validation_data=examples.validation,
-                initial_epoch=done,
+                initial_epoch=finished_epochs,
                 epochs=epochs,
                 steps_per_epoch=None if stream.cardinality() == plan.steps else plan.steps,
                 class_weight=class_weights(plan.config.training, plan.class_counts),
@@ -151,21 +151,21 @@ def fit_phase(model: keras.Model, plan: FitPlan, run: RunDir, examples: Examples
                 verbose=0,
             )
     rows = read_history(run.history(plan.phase))
-    for row in rows[done:]:
+    for row in rows[finished_epochs:]:
         log.spend("forward and backward", row["train_seconds"])
         log.spend("validation", row["seconds"] - row["train_seconds"])
     resolved = {
         "xla": xla,
         "tf32": tf32,
         "mixed_precision": plan.config.training.mixed_precision,
-        "first_step_seconds": next(shown.first_step_seconds for shown in callbacks if isinstance(shown, History)),
+        "first_step_seconds": next(each.first_step_seconds for each in callbacks if isinstance(each, History)),
         **({"feature_seconds": round(examples.seconds, 1)} if examples.seconds else {}),
     }
-    return _outcome(plan, rows, resolved, examples.seconds, log)
+    return _report_outcome(plan, rows, resolved, examples.seconds, log)
 
 
 def _state_to_continue(plan: FitPlan, run: RunDir, log: Log) -> SavedState | None:
-    """Return the saved state with the best weights back in their place, or None where the phase begins anew."""
+    """Return the saved state, after restoring its best weights, or None if the phase starts from the beginning."""
     folder, checkpoint = run.state(plan.phase), plan.checkpoint or run.best_weights(plan.phase)
     state = find_state(folder)
     monitor = plan.config.training.watched_by_checkpoint
@@ -173,14 +173,14 @@ def _state_to_continue(plan: FitPlan, run: RunDir, log: Log) -> SavedState | Non
         return state
     log.warn(
         f"{plan.phase}: starts over: it was interrupted after epoch {state.epochs}, but {checkpoint} "
-        "is missing, damaged or of a later epoch, so the weights of the best epoch until then are lost"
+        "is missing, damaged or of a later epoch, so the best weights up to that epoch are lost"
     )
     drop_state(folder)
     return None
 
 
-def _callbacks(plan: FitPlan, run: RunDir, log: Log, state: SavedState | None) -> list[keras.callbacks.Callback]:
-    """Return new callbacks in the order they must run: decisions, then records, then the state of both."""
+def _build_callbacks(plan: FitPlan, run: RunDir, log: Log, state: SavedState | None) -> list[keras.callbacks.Callback]:
+    """Return new callbacks in the order they must run: first those that decide, then records, last the saved state."""
     training = plan.config.training
     settings = plan.settings
     checkpoint = AtomicCheckpoint(plan.checkpoint or run.best_weights(plan.phase), training.watched_by_checkpoint)
@@ -200,22 +200,23 @@ def _callbacks(plan: FitPlan, run: RunDir, log: Log, state: SavedState | None) -
     return [FullPrecisionValidation(), StopOnNonFinite(plan.phase), *deciding, history, *board, saver]
 
 
-def _outcome(
-    plan: FitPlan, rows: list[dict[str, float]], resolved: dict[str, Any], before: float, log: Log
+def _report_outcome(
+    plan: FitPlan, rows: list[dict[str, float]], resolved: dict[str, Any], preparation_seconds: float, log: Log
 ) -> FitOutcome:
+    """Print and return the outcome of a phase whose history is complete."""
     monitor, decision = plan.config.training.watched_by_checkpoint, plan.config.training.decision
     best = best_row(rows, monitor, mode_of(monitor))
     seconds = sum(row["seconds"] for row in rows)
     epochs = plan.settings.epochs
-    why = f", stopped early of {epochs}" if len(rows) < epochs else ""
+    planned = f" of {epochs}, stopped early," if len(rows) < epochs else ""
     log.line(
-        f"{plan.phase}: {len(rows)} epochs{why} in {duration(seconds)}; best is epoch {int(best['epoch'])} "
+        f"{plan.phase}: {len(rows)} epochs{planned} in {duration(seconds)}; the best is epoch {int(best['epoch'])} "
         f"with val {decision.label} {best[f'val_{decision}']:.1%}"
     )
     return FitOutcome(
         best_epoch=int(best["epoch"]),
         epochs=len(rows),
-        seconds=before + seconds,
-        train_seconds=before + sum(row["train_seconds"] for row in rows),
+        seconds=preparation_seconds + seconds,
+        train_seconds=preparation_seconds + sum(row["train_seconds"] for row in rows),
         resolved=resolved,
     )

@@ -1,4 +1,4 @@
-"""The loss of every phase, and the ways it can make up for classes of different sizes."""
+"""The loss of every phase, and the ways it can correct for class imbalance."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,30 +16,30 @@ def build_loss(training: TrainingConfig, class_counts: Sequence[int]) -> keras.l
     """Return the loss from one-hot labels and probabilities, both float32 (batch, K).
 
     Args:
-        training: which loss, and label smoothing.
-        class_counts: training images of each class, K numbers.
+        training: settings that choose the loss and its label smoothing.
+        class_counts: number of training images of each class, K numbers.
     """
     if training.imbalance == "focal":
         return FocalCrossentropy(training.focal_gamma, training.label_smoothing)
     if training.imbalance == "logit_adjustment":
         total = sum(class_counts)
         return LogitAdjustedCrossentropy([count / total for count in class_counts], training.label_smoothing)
-    # Keras computes it from the input of the softmax, so that it has a gradient however wrong an answer is.
+    # Keras computes it from the input of the softmax, so it has a gradient however wrong a prediction is.
     return keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing)
 
 
 def class_weights(training: TrainingConfig, class_counts: Sequence[int]) -> dict[int, float] | None:
-    """Return N / (K · n_k) for each class k of n_k training images, or None where another way was chosen."""
+    """Return N / (K · n_k) for each class k with n_k training images, or None unless class weights were chosen."""
     if training.imbalance != "class_weights":
         return None
     return {k: sum(class_counts) / (len(class_counts) * count) for k, count in enumerate(class_counts)}
 
 
 def log_probabilities(probabilities: tf.Tensor) -> tf.Tensor:
-    """Return log p, with a gradient however small p is, so that the most wrong answers count most.
+    """Return log p, with a gradient however small p is, so that the worst predictions count most.
 
-    Keras's softmax leaves its input on its output, and Keras's own cross-entropy reads it there. Where it is missing,
-    as on any tensor that no softmax has just made, p below 1.2e-38 counts as 1.2e-38 and has no gradient.
+    Keras's softmax attaches its input to its output, where Keras's own cross-entropy reads it. Without it, as on any
+    tensor that does not come straight from a softmax, p below 1.2e-38 counts as 1.2e-38 and has no gradient.
 
     Args:
         probabilities: p, float32 (batch, K), rows summing to 1.
@@ -55,10 +55,10 @@ def log_probabilities(probabilities: tf.Tensor) -> tf.Tensor:
 
 @keras.saving.register_keras_serializable(package="keras_bench")
 class FocalCrossentropy(keras.losses.Loss):
-    """Cross-entropy in which an image counts the less, the surer its right answer is: -Σ y (1 - p)^γ log p.
+    """Cross-entropy in which an image counts less the more probable its true class already is: -Σ y (1 - p)^γ log p.
 
-    Lin et al., arXiv:1708.02002, equation 4. Its α_t would only scale the loss here: one α for all classes. Keras's
-    CategoricalFocalCrossentropy clips p at 1e-7, below which it has no gradient.
+    Lin et al., arXiv:1708.02002, equation 4. Its α_t is left out: one α for all classes would only scale the loss.
+    Keras's CategoricalFocalCrossentropy clips p at 1e-7, below which it has no gradient.
 
     Args:
         gamma: γ, at least 0; 0 is plain cross-entropy.
@@ -75,9 +75,9 @@ class FocalCrossentropy(keras.losses.Loss):
         """Return the loss of each image, (batch,), for one-hot labels and probabilities (batch, K)."""
         log_p = log_probabilities(y_pred)
         targets = y_true * (1.0 - self.label_smoothing) + self.label_smoothing / y_pred.shape[-1]
-        # 1 - p of a p that rounds to 1; 0 to a power below 1 has no finite gradient.
-        wrong = keras.ops.maximum(-keras.ops.expm1(log_p), SMALLEST)
-        return -keras.ops.sum(targets * keras.ops.power(wrong, self.gamma) * log_p, axis=-1)
+        # Never exactly 0, even if p rounds to 1: a power below 1 has no finite gradient at 0.
+        one_minus_p = keras.ops.maximum(-keras.ops.expm1(log_p), SMALLEST)
+        return -keras.ops.sum(targets * keras.ops.power(one_minus_p, self.gamma) * log_p, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments, so that an interrupted phase can be continued."""
@@ -86,10 +86,10 @@ class FocalCrossentropy(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="keras_bench")
 class LogitAdjustedCrossentropy(keras.losses.Loss):
-    """Cross-entropy of softmax(log p + log π), p the model's answer and π the share of each class in training.
+    """Cross-entropy of softmax(log p + log π), where p is the prediction and π the share of each class in training.
 
-    A model trained so answers as if all classes were equally frequent, with no change at inference (Menon et al.,
-    arXiv:2007.07314, equation 10 with τ = 1).
+    A model trained with it predicts as if all classes were equally frequent, without any change at inference (Menon et
+    al., arXiv:2007.07314, equation 10 with τ = 1).
 
     Args:
         shares: π, K numbers above 0 that sum to 1.

@@ -1,4 +1,4 @@
-"""The metrics every phase is watched by."""
+"""The metrics that Keras computes in every phase, on train and on val."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,14 +10,13 @@ import keras
 class ClassBalancedMean(keras.metrics.Metric):
     """The mean over classes of the mean of a value over each class's images.
 
-    Sums and numbers of images of each class are kept apart from batch to batch, so that the result over a split does
-    not depend on how it was cut into batches. Classes without an image do not count, as in scikit-learn's
-    `balanced_accuracy_score`.
+    It keeps a sum and a number of images for each class, so the result over a split does not depend on how the split
+    is cut into batches. Classes without images do not count, as in scikit-learn's `balanced_accuracy_score`.
 
     Args:
         num_classes: K.
-        name: of the metric.
-        dtype: of the sums; Keras's float type unless given.
+        name: name of the metric.
+        dtype: dtype of the sums; by default Keras's float type.
     """
 
     def __init__(self, num_classes: int, name: str, dtype: Any = None) -> None:
@@ -36,7 +35,7 @@ class ClassBalancedMean(keras.metrics.Metric):
         Args:
             y_true: one-hot labels, (batch, K).
             y_pred: probabilities, (batch, K).
-            sample_weight: how much each image counts, (batch,); None: all alike.
+            sample_weight: weight of each image, (batch,); None for equal weights.
         """
         members = keras.ops.cast(y_true, self.dtype)
         if sample_weight is not None:
@@ -72,29 +71,29 @@ class BalancedAccuracy(ClassBalancedMean):
 class BalancedCrossentropy(ClassBalancedMean):
     """The mean over classes of the mean cross-entropy of each class's images, in nats.
 
-    It is the cross-entropy under class weights N / (K · n_k) of n_k among N images.
+    It equals the cross-entropy under class weights N / (K · n_k), where n_k of the N images belong to class k.
     """
 
     def __init__(self, num_classes: int, name: str = "balanced_cross_entropy", dtype: Any = None) -> None:
         super().__init__(num_classes, name, dtype)
 
     def values(self, y_true: Any, y_pred: Any) -> Any:
-        """Return the cross-entropy of each image, (batch,), as Keras's own metric reckons it.
+        """Return the cross-entropy of each image, (batch,), as Keras's own metric computes it.
 
-        Within `fit` and `evaluate` Keras takes it from the logits of the softmax that `y_pred` comes from, so that it
-        is exact however small a probability; of probabilities alone it clips each to at least 1e-7.
+        Within `fit` and `evaluate` Keras uses the logits of the softmax that `y_pred` comes from, so the value is exact
+        however small a probability is; given only probabilities, it clips each to at least 1e-7.
         """
         return keras.losses.categorical_crossentropy(y_true, y_pred)
 
 
 @dataclass(frozen=True)
 class Watched:
-    """One metric that a phase is watched by, on train and, as val_<name>, on val.
+    """A metric computed in every phase, on train and, as val_<name>, on val.
 
     Attributes:
         mode: which direction is better.
-        build: returns a new metric for K classes.
-        more_than: the number of classes above which it is defined.
+        build: function from K, the number of classes, to a new metric.
+        more_than: the metric is defined only for more classes than this.
     """
 
     mode: Literal["min", "max"]
@@ -102,8 +101,8 @@ class Watched:
     more_than: int = 0
 
 
-# Cross-entropy is plain: `loss` also holds the L2 penalty over whatever trains, and label smoothing, so it does not
-# compare between phases.
+# Cross-entropy is plain. `loss` also includes label smoothing and the L2 penalty of the layers that train, so it cannot
+# be compared between phases.
 WATCHED = {
     "cross_entropy": Watched("min", lambda _: keras.metrics.CategoricalCrossentropy(name="cross_entropy")),
     "top1": Watched("max", lambda _: keras.metrics.CategoricalAccuracy(name="top1")),
@@ -114,10 +113,10 @@ WATCHED = {
 
 
 def build_metrics(num_classes: int) -> list[keras.metrics.Metric]:
-    """Return a new metric of each kind that is defined for so many classes, for one-hot labels."""
+    """Return new metrics, for one-hot labels: all that are defined for this number of classes."""
     return [watched.build(num_classes) for watched in WATCHED.values() if num_classes > watched.more_than]
 
 
 def mode_of(monitor: str) -> str:
-    """Return "min" or "max": which direction of a monitored metric, e.g. "val_top1", is better."""
+    """Return which direction of a monitored metric, e.g. "val_top1", is better: "min" or "max"."""
     return WATCHED[monitor.removeprefix("val_")].mode

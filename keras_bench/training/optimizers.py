@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules, each behind one key."""
+"""Optimizers and learning-rate schedules, each chosen by one configuration key."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -8,8 +8,8 @@ import keras
 from keras_bench.config import PhaseConfig, TrainingConfig
 from keras_bench.training.monitors import mode_of
 
-# From the phase's settings, and those that all optimizers share, to a new optimizer. AdamW alone wants a number
-# where nothing decays.
+# Functions from the phase's settings, and the arguments that all optimizers share, to a new optimizer. AdamW alone
+# does not accept None as its weight decay.
 OPTIMIZERS: Mapping[str, Callable[[PhaseConfig, dict[str, float | None]], keras.optimizers.Optimizer]] = {
     "adam": lambda _, shared: keras.optimizers.Adam(**shared),
     "adamw": lambda config, shared: keras.optimizers.AdamW(**{**shared, "weight_decay": config.weight_decay}),
@@ -20,17 +20,17 @@ OPTIMIZERS: Mapping[str, Callable[[PhaseConfig, dict[str, float | None]], keras.
 
 
 def build_optimizer(config: PhaseConfig, accumulation_steps: int = 1) -> keras.optimizers.Optimizer:
-    """Return a new optimizer at the phase's starting learning rate.
+    """Return a new optimizer at the phase's initial learning rate.
 
-    Gradients of several portions are averaged before the weights move, decay once and the optimizer's own counters
-    advance: the step of the whole batch, where losses are means over images and portions are equally large. What
-    stays different: BatchNorm takes the statistics of a portion; dropout and augmentation draw anew for each. The
-    portions that an epoch leaves over wait for the first ones of the next, and are dropped at the end of the phase; a
-    last portion of fewer images counts as much as a whole one. In float16, a portion whose gradients overflow is left
-    out and the next one takes its place.
+    The gradients of several portions are averaged before one step updates the weights, applies weight decay and
+    advances the optimizer's counters. This equals the step of the whole batch if losses are means over images and all
+    portions are of the same size. Differences remain: BatchNorm uses the statistics of a portion, and dropout and
+    augmentation draw anew for each. Portions left over at the end of an epoch are combined with the first ones of the
+    next epoch, and dropped at the end of the phase; a smaller last portion counts as much as a full one. In float16, a
+    portion whose gradients overflow is skipped and the next one takes its place.
 
     Args:
-        config: of the phase.
+        config: the phase's settings.
         accumulation_steps: portions per step.
 
     Raises:
@@ -59,7 +59,7 @@ def build_schedule(config: PhaseConfig, training: TrainingConfig) -> keras.callb
 
 
 def scheduled_rate(config: PhaseConfig, epoch: int) -> float:
-    """Return the learning rate of a 0-based epoch under the cosine or step schedule.
+    """Return the learning rate in a 0-based epoch of the cosine or step schedule.
 
     cosine: rate · (1 + cos(π · epoch / epochs)) / 2 (Loshchilov and Hutter, arXiv:1608.03983, one cycle, no
     restart). step: rate · factor^⌊epoch / step_epochs⌋.

@@ -1,4 +1,4 @@
-"""How one phase of a run goes: build, fit, take the best epoch, evaluate, write."""
+"""The story of one phase: build the model, fit it, take its best epoch, evaluate that, and write the results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from keras_bench.models.weights import initial_model
 from keras_bench.pages.class_table import class_table
 from keras_bench.runs.data import class_counts, positions_of, training_rows
 from keras_bench.runs.results import FitOutcome, PhaseResult
-from keras_bench.training.auxiliary import with_asked_auxiliary
+from keras_bench.training.auxiliary import with_requested_auxiliary
 from keras_bench.training.cached_features import MOST_STEPS, features_for
 from keras_bench.training.fit import Examples, FitPlan, fit_phase, set_trainable
 from keras_bench.training.precision import describe_tf32
@@ -35,25 +35,25 @@ if TYPE_CHECKING:
 def train_phase(run: Run, phase: str) -> None:
     """Train one phase, evaluate its best epoch on val and test, and write its folder.
 
-    result.json, whose presence means that the phase is finished, comes last.
+    result.json is written last: its presence means that the phase is finished.
 
     Args:
-        run: at work, with what it starts from.
+        run: the run, with its initial weights.
         phase: "scratch", "tl" or "ft".
 
     Raises:
-        RunError: training failed, or the disk is too full.
+        RunError: training failed, or there is too little disk space.
     """
     run.folder.phase(phase).mkdir(parents=True, exist_ok=True)
     plan = fit_plan(run, phase)
     model = starting_model(run, run.folder.best_weights("tl") if phase == "ft" else None)
 
     cached = run.config.is_cached(phase)
-    examples = features_for(run, plan, model) if cached else pixels_for(run, plan, model)
-    fitted = with_asked_auxiliary(run, plan, model, examples.part)
-    outcome = fit_phase(fitted, checkpoint_of(run, plan, fitted is model), run.folder, examples, run.log)
-    if fitted is not model:
-        keep_whole_model(run, phase, model, fitted)
+    examples = features_for(run, plan, model) if cached else images_for(run, plan, model)
+    trained = with_requested_auxiliary(run, plan, model, examples.model)  # shares its layers with the whole model
+    outcome = fit_phase(trained, with_checkpoint(run, plan, trained is model), run.folder, examples, run.log)
+    if trained is not model:
+        save_whole_model(run, phase, model, trained)
 
     best = best_model(run, plan)
     with run.log.timed("evaluation"):
@@ -65,69 +65,69 @@ def train_phase(run: Run, phase: str) -> None:
 
 
 def fit_plan(run: Run, phase: str, steps: int | None = None) -> FitPlan:
-    """Return what fitting a phase of this run takes.
+    """Return the plan of how to fit a phase of this run.
 
     Args:
-        run: at work.
+        run: the run.
         phase: "scratch", "tl" or "ft".
-        steps: batches per epoch; None: as many as hold each image of an epoch once.
+        steps: batches per epoch; by default as many as an epoch's images fill.
     """
-    per_epoch = run.pipeline.steps(len(training_rows(run.job, run.data)))
+    full_epoch = run.pipeline.steps(len(training_rows(run.job, run.data)))
     return FitPlan(
         phase=phase,
         config=run.config,
         backbone=run.job.backbone,
-        steps=per_epoch if steps is None else steps,
+        steps=full_epoch if steps is None else steps,
         class_counts=class_counts(run.data),
         inputs=run.inputs(phase) if steps is None else {},
-        steps_per_execution=min(MOST_STEPS, per_epoch) if steps is None and run.config.is_cached(phase) else 1,
+        steps_per_execution=min(MOST_STEPS, full_epoch) if steps is None and run.config.is_cached(phase) else 1,
     )
 
 
-def starting_model(run: Run, continued: Path | None) -> keras.Model:
+def starting_model(run: Run, previous_weights: Path | None) -> keras.Model:
     """Return the model that a phase starts from, in the precision it trains in.
 
     Args:
-        run: at work.
-        continued: the best weights of the phase before, which replace the initial ones; None for the first phase.
+        run: the run.
+        previous_weights: best weights of the previous phase, which replace the initial ones; None for the first phase.
     """
-    # Each phase starts from its own seed, so that ft is the same whether tl ran just before or last week.
+    # Each phase sets the seed anew, so that ft is the same whether tl ran just before or last week.
     keras.utils.set_random_seed(run.job.request.seed)
-    half = run.config.training.mixed_precision
-    keras.mixed_precision.set_global_policy("float32" if half == "none" else f"mixed_{half}")
+    precision = run.config.training.mixed_precision
+    keras.mixed_precision.set_global_policy("float32" if precision == "none" else f"mixed_{precision}")
     model = initial_model(run.model_spec, run.weights.path)
-    if continued is not None:
-        model.load_weights(continued)
+    if previous_weights is not None:
+        model.load_weights(previous_weights)
     return model
 
 
-def pixels_for(run: Run, plan: FitPlan, model: keras.Model) -> Examples:
-    """Return streams of images for the whole model, augmented anew in every epoch."""
-    train = positions_of(run.data, "train")[training_rows(run.job, run.data)]
+def images_for(run: Run, plan: FitPlan, model: keras.Model) -> Examples:
+    """Return streams of images for the whole model, augmented differently in every epoch."""
+    positions = positions_of(run.data, "train")[training_rows(run.job, run.data)]
     epochs = plan.settings.epochs
     return Examples(
-        part=model,
-        training=lambda start: run.pipeline.training(train, run.config.augmentation, epochs, start),
+        model=model,
+        training=lambda start: run.pipeline.training(positions, run.config.augmentation, epochs, start),
         validation=run.pipeline.evaluation(positions_of(run.data, "val")),
     )
 
 
-def checkpoint_of(run: Run, plan: FitPlan, is_whole: bool) -> FitPlan:
-    """Return the plan with the place of the best weights: those of a part lie with the phase's state meanwhile."""
-    place = run.folder.best_weights(plan.phase) if is_whole else run.folder.tail_weights(plan.phase)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    return replace(plan, checkpoint=place)
+def with_checkpoint(run: Run, plan: FitPlan, is_whole: bool) -> FitPlan:
+    """Return the plan with the file of the best weights; for part of a model, that file lies in the state folder."""
+    checkpoint = run.folder.best_weights(plan.phase) if is_whole else run.folder.tail_weights(plan.phase)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    return replace(plan, checkpoint=checkpoint)
 
 
-def keep_whole_model(run: Run, phase: str, model: keras.Model, fitted: keras.Model) -> None:
-    """Write the whole model's weights of the best epoch, of which a part was trained whose layers it shares."""
-    fitted.load_weights(run.folder.tail_weights(phase))
+def save_whole_model(run: Run, phase: str, model: keras.Model, trained: keras.Model) -> None:
+    """Write the best epoch's weights of the whole model, when the model that was trained only shares layers with it."""
+    trained.load_weights(run.folder.tail_weights(phase))
     with replacing(run.folder.best_weights(phase)) as path:
         model.save_weights(path)
 
 
 def best_model(run: Run, plan: FitPlan) -> keras.Model:
-    """Return a fresh float32 model with the phase's best weights, whatever precision it was trained in."""
+    """Return a new float32 model with the phase's best weights, whatever precision it was trained in."""
     keras.mixed_precision.set_global_policy("float32")
     model = build_model(run.model_spec)
     model.load_weights(run.folder.best_weights(plan.phase))
@@ -136,7 +136,7 @@ def best_model(run: Run, plan: FitPlan) -> keras.Model:
 
 
 def evaluate(run: Run, phase: str, model: keras.Model) -> None:
-    """Predict val and test once each with the whole model, from pixels, and keep all probabilities."""
+    """Predict val and test once each with the whole model, from pixels, and save all probabilities."""
     forward = keras_forward(model)
     for split in ("val", "test"):
         positions = positions_of(run.data, split)
@@ -148,8 +148,8 @@ def evaluate(run: Run, phase: str, model: keras.Model) -> None:
 
 
 def write_result(run: Run, phase: str, outcome: FitOutcome, best: keras.Model) -> None:
-    """Write result.json: the phase is finished."""
-    saved = {split: Predictions.from_npz(run.folder.predictions(phase, split)) for split in ("val", "test")}
+    """Write result.json, which marks the phase as finished."""
+    predictions = {split: Predictions.from_npz(run.folder.predictions(phase, split)) for split in ("val", "test")}
     parameters, trainable = count_parameters(best)
     environment: dict[str, Any] = describe_environment(list(run.devices))
     result = PhaseResult(
@@ -162,7 +162,7 @@ def write_result(run: Run, phase: str, outcome: FitOutcome, best: keras.Model) -
         parameters=parameters,
         trainable_parameters=trainable,
         peak_memory_mb=peak_memory_mb(),
-        metrics={split: compute_metrics(predictions) for split, predictions in saved.items()},
+        metrics={split: compute_metrics(of_split) for split, of_split in predictions.items()},
         inputs=run.inputs(phase),
         resolved=outcome.resolved,
         environment={**environment, "tf32": describe_tf32(run.config.training)},

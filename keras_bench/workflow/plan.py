@@ -104,22 +104,22 @@ def probe_phase(run: Run, phase: str) -> Probe:
     """Time a few training and evaluation steps of a phase on the run's own images, from random weights."""
     from keras_bench.models.build import build_model
     from keras_bench.models.phases import count_parameters
-    from keras_bench.training.auxiliary import with_asked_auxiliary
+    from keras_bench.training.auxiliary import with_requested_auxiliary
     from keras_bench.training.fit import compile_for_phase
     from keras_bench.training.phase import fit_plan
     from keras_bench.training.precision import training_precision, trains_in_tf32
 
     model = build_model(run.model_spec)
     plan = fit_plan(run, phase, steps=0)
-    fitted = with_asked_auxiliary(run, plan, model, model)
-    xla = compile_for_phase(fitted, plan)
+    trained = with_requested_auxiliary(run, plan, model, model)
+    xla = compile_for_phase(trained, plan)
     stream = iter(run.pipeline.training(positions_of(run.data, "train"), run.config.augmentation, 1000))
     with training_precision(trains_in_tf32(run.config.training, xla)):
-        first = _seconds(lambda: fitted.train_on_batch(*next(stream)))
-        step = _median_seconds(lambda: fitted.train_on_batch(*next(stream)))
+        first = _seconds(lambda: trained.train_on_batch(*next(stream)))
+        step = _median_seconds(lambda: trained.train_on_batch(*next(stream)))
     images, _ = next(stream)
-    fitted.predict_on_batch(images)
-    predict = _median_seconds(lambda: fitted.predict_on_batch(images))
+    trained.predict_on_batch(images)
+    predict = _median_seconds(lambda: trained.predict_on_batch(images))
     parameters, trainable = count_parameters(model)
     return Probe(trainable, parameters, first, step, predict)
 

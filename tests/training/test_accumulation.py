@@ -1,4 +1,4 @@
-"""Batches computed in portions: the steps of whole batches, also behind an interruption; what a plan says of it."""
+"""Batches computed in portions: the steps equal those of whole batches, also when resumed; a plan counts portions."""
 
 from types import SimpleNamespace
 
@@ -32,7 +32,7 @@ class InterruptedLog(Log):
 
 
 def small_model():
-    """Neither BatchNorm nor dropout, but an L2 penalty."""
+    """Return a model without BatchNorm or dropout, but with an L2 penalty."""
     keras.utils.set_random_seed(0)
     image = keras.Input((8, 8, 3), name="image")
     x = keras.layers.Conv2D(8, 3, activation="relu", kernel_regularizer=keras.regularizers.L2(0.1), name="one")(image)
@@ -64,7 +64,7 @@ def fit(folder, batch_size, accumulation_steps, *settings, log=None):
         (["scratch.optimizer=adamw", "scratch.weight_decay=0.1", "training.label_smoothing=0.1"], 1e-4),
     ],
 )
-def test_portions_make_the_steps_of_the_whole_batch(tmp_path, settings, tolerance):
+def test_steps_in_portions_equal_those_of_the_whole_batch(tmp_path, settings, tolerance):
     settings = [*settings, "scratch.epochs=2", "scratch.learning_rate=0.1", "scratch.learning_rate_schedule=constant"]
     models = [fit(tmp_path / str(steps), 8, steps, *settings)[0] for steps in (1, 4)]
     assert [int(model.optimizer.iterations) for model in models] == [6, 6]
@@ -73,9 +73,9 @@ def test_portions_make_the_steps_of_the_whole_batch(tmp_path, settings, toleranc
         assert np.abs(whole - start).max() > 0.01
 
 
-def test_portions_left_over_wait_for_the_next_epoch_also_behind_an_interruption(tmp_path):
+def test_portions_left_over_wait_for_the_next_epoch_also_when_a_phase_is_resumed(tmp_path):
     settings = ["scratch.epochs=4", "scratch.optimizer=adam", "scratch.learning_rate=0.01"]
-    # 6 portions of 4 an epoch: 1, 3, 4 and 6 steps after each.
+    # 6 portions per epoch, 4 per step: 1, 3, 4 and 6 steps after each epoch.
     whole, whole_run = fit(tmp_path / "whole", 16, 4, *settings)
     assert int(whole.optimizer.iterations) == 6
     with pytest.raises(KeyboardInterrupt):
@@ -85,10 +85,10 @@ def test_portions_left_over_wait_for_the_next_epoch_also_behind_an_interruption(
     assert state.optimizer.gradient_accumulation_steps == 4
     assert int(state.optimizer.iterations) == 3
     _, cut_run = fit(tmp_path / "cut", 16, 4, *settings)
-    rows, again = (read_history(run.history("scratch")) for run in (whole_run, cut_run))
+    rows, cut_rows = (read_history(run.history("scratch")) for run in (whole_run, cut_run))
     assert len(rows) == 4
     for name in ("loss", "val_cross_entropy"):
-        assert [row[name] for row in again] == pytest.approx([row[name] for row in rows], rel=1e-5)
+        assert [row[name] for row in cut_rows] == pytest.approx([row[name] for row in rows], rel=1e-5)
 
 
 def test_a_plan_counts_the_portions(tmp_path):

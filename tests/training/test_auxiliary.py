@@ -1,4 +1,4 @@
-"""Phases with an auxiliary classifier: where it is left out, what is kept of it, and what an interruption costs."""
+"""Phases with an auxiliary classifier: when it is left out, that it is never saved, and that resuming is exact."""
 
 import json
 from dataclasses import replace
@@ -18,9 +18,9 @@ from keras_bench.runs.folders import run_folder
 from keras_bench.runs.history import read_history
 from keras_bench.runs.job import Request, resolve
 from keras_bench.runs.run import Run
-from keras_bench.training.auxiliary import with_asked_auxiliary
+from keras_bench.training.auxiliary import with_requested_auxiliary
 from keras_bench.training.fit import Examples, FitPlan, fit_phase, set_trainable
-from keras_bench.training.phase import checkpoint_of, keep_whole_model
+from keras_bench.training.phase import save_whole_model, with_checkpoint
 from tests.models.test_auxiliary import IMAGES, LABELS, cross_entropies, small_model
 
 EXAMPLES = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(3)
@@ -35,7 +35,7 @@ SETTINGS = (
 
 
 class Lines(Log):
-    """Keeps what was shown."""
+    """Keeps the lines that were printed."""
 
     def __init__(self):
         super().__init__()
@@ -66,11 +66,11 @@ def plan_of(job, phase="ft"):
 
 
 def fit_examples(job, model, examples, log):
-    """As `train_phase` does it."""
+    """Fit as `train_phase` does."""
     run, plan = Run(job, None, log), plan_of(job)
-    fitted = with_asked_auxiliary(run, plan, model, examples.part)
-    outcome = fit_phase(fitted, checkpoint_of(run, plan, fitted is model), job.folder, examples, log)
-    keep_whole_model(run, "ft", model, fitted)
+    trained = with_requested_auxiliary(run, plan, model, examples.model)
+    outcome = fit_phase(trained, with_checkpoint(run, plan, trained is model), job.folder, examples, log)
+    save_whole_model(run, "ft", model, trained)
     return outcome
 
 
@@ -81,24 +81,24 @@ def fit(job, log):
 
 
 @pytest.mark.parametrize(("phase", "unfreeze"), [("tl", "all"), ("ft", 1)])
-def test_where_nothing_before_it_trains_it_is_left_out_and_the_run_says_so(tmp_path, phase, unfreeze):
+def test_if_no_layer_before_it_trains_it_is_left_out_and_the_run_says_so(tmp_path, phase, unfreeze):
     job, log = make_job(tmp_path, f"ft.unfreeze={unfreeze}"), Lines()
     model = small_model()
-    assert with_asked_auxiliary(Run(job, None, log), plan_of(job, phase), model, model) is model
+    assert with_requested_auxiliary(Run(job, None, log), plan_of(job, phase), model, model) is model
     assert log.shown == [f"{phase}: without the auxiliary classifier; nothing up to branch trains, so it cannot help"]
 
 
 @pytest.mark.parametrize(("phase", "unfreeze"), [("scratch", "all"), ("ft", "all"), ("ft", 2)])
-def test_where_it_helps_it_trains_and_the_run_says_so(tmp_path, phase, unfreeze):
+def test_if_it_can_help_it_trains_and_the_run_says_so(tmp_path, phase, unfreeze):
     job, log = make_job(tmp_path, f"ft.unfreeze={unfreeze}"), Lines()
     model = small_model()
-    fitted = with_asked_auxiliary(Run(job, None, log), plan_of(job, phase), model, model)
-    assert fitted.auxiliary_weight == 0.4
+    trained = with_requested_auxiliary(Run(job, None, log), plan_of(job, phase), model, model)
+    assert trained.auxiliary_weight == 0.4
     # 5 channels come in; the convolutions have 128 and 768, each BatchNorm 4 numbers per channel; 4 classes.
-    own = 5 * 128 + 4 * 128 + 25 * 128 * 768 + 4 * 768 + 768 * 4 + 4
+    added = 5 * 128 + 4 * 128 + 25 * 128 * 768 + 4 * 768 + 768 * 4 + 4
     assert log.shown == [
         f"{phase}: with an auxiliary classifier behind branch, weight 0.4; "
-        f"its {own:,} parameters train and are not kept"
+        f"its {added:,} parameters train and are not kept"
     ]
 
 

@@ -1,4 +1,4 @@
-"""The benchmark of cached views: what its seeds share, and the error it reports."""
+"""The benchmark of cached views: each seed draws its own views, and the standard error is right."""
 
 import pytest
 
@@ -11,17 +11,17 @@ from keras_bench.runs.run import Run
 
 
 def test_each_seed_draws_views_of_its_own(monkeypatch, tmp_path):
-    asked = []
+    requested = []
 
-    def noting(run, phase, frozen):
-        asked.append((run.job.request.seed, run.pipeline.seed, phase, frozen))
+    def record(run, phase, frozen):
+        requested.append((run.job.request.seed, run.pipeline.seed, phase, frozen))
 
-    monkeypatch.setattr(cached_accuracy, "compute_features", noting)
+    monkeypatch.setattr(cached_accuracy, "compute_features", record)
     job = resolve(Request("digits", "MobileNet", "tl", out=tmp_path))
     data = load_data(job, *open_data(job, Log()), Log())
     bench = Bench(Run(job, data, Log()), "frozen", None)
     draws = [draw_of(bench, seed) for seed in (0, 5)]
-    assert asked == [(0, 0, "tl", "frozen"), (5, 5, "tl", "frozen")]
+    assert requested == [(0, 0, "tl", "frozen"), (5, 5, "tl", "frozen")]
     assert [(draw.run.job.request.seed, draw.run.pipeline.seed) for draw in draws] == [(0, 0), (5, 5)]
 
 
@@ -42,7 +42,7 @@ def test_the_error_is_that_of_the_mean_difference_within_a_seed(monkeypatch, cap
     ("words", "message"),
     [(["--views", "17"], "expected 1 to 16"), (["--seeds", "1"], "one alone has no standard error")],
 )
-def test_what_cannot_be_measured_is_refused_before_any_work(monkeypatch, capsys, words, message):
+def test_impossible_settings_are_refused_before_any_work(monkeypatch, capsys, words, message):
     monkeypatch.setattr("sys.argv", ["cached_accuracy", "--data", "nowhere.zip", *words])
     with pytest.raises(SystemExit, match="2"):
         cached_accuracy.main()

@@ -1,4 +1,4 @@
-"""Cached features: the same numbers as the network gives, found again only for the same question."""
+"""Cached features: equal to the network's outputs, and reused only if nothing they depend on has changed."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ from keras_bench.models.phases import set_phase
 from keras_bench.models.split import split_frozen
 from keras_bench.runs.folders import run_folder
 from keras_bench.runs.job import Request, resolve
-from keras_bench.training import cached_features as features_job
+from keras_bench.training import cached_features
 from keras_bench.training.feature_extraction import feature_stream, ordered_stream
 from keras_bench.training.feature_store import entries, entry_for, evict, extract
 
@@ -50,12 +50,12 @@ def nothing(_count):
     return None
 
 
-def test_the_array_holds_what_the_network_gives_and_is_not_computed_twice(frozen):
+def test_the_array_equals_the_network_s_output_and_is_not_computed_twice(frozen):
     entry = entry_for({"question": 1})
-    found = extract(
+    features = extract(
         lambda: (keras_forward(frozen), 1), batches, (20, 256), entry, {"question": 1}, nothing, Log()
     ).array
-    np.testing.assert_allclose(found, frozen(IMAGES, training=False), atol=1e-5)
+    np.testing.assert_allclose(features, frozen(IMAGES, training=False), atol=1e-5)
 
     def never(_done):
         raise AssertionError("computed twice")
@@ -69,17 +69,17 @@ def test_the_array_holds_what_the_network_gives_and_is_not_computed_twice(frozen
         nothing,
         Log(),
     ).array
-    np.testing.assert_array_equal(again, found)
+    np.testing.assert_array_equal(again, features)
     assert entry_for({"question": 2}).open() is None
 
 
-def test_an_interrupted_pass_goes_on_behind_what_is_on_disk(frozen, monkeypatch):
+def test_an_interrupted_pass_resumes_behind_the_rows_on_disk(frozen, monkeypatch):
     monkeypatch.setattr("keras_bench.training.feature_store.SAVE_SECONDS", 0.0)
     entry = entry_for({"question": 3})
-    asked = []
+    requested = []
 
     def stops(done):
-        asked.append(done)
+        requested.append(done)
         yield from batches(done).take(1)
         raise KeyboardInterrupt
 
@@ -88,17 +88,17 @@ def test_an_interrupted_pass_goes_on_behind_what_is_on_disk(frozen, monkeypatch)
     assert entry.open() is None
     with pytest.raises(KeyboardInterrupt):
         extract(lambda: (keras_forward(frozen), 1), stops, (20, 256), entry, {}, nothing, Log())
-    found = extract(
+    features = extract(
         lambda: (keras_forward(frozen), 1),
-        lambda done: asked.append(done) or batches(done),
+        lambda done: requested.append(done) or batches(done),
         (20, 256),
         entry,
         {},
         nothing,
         Log(),
     ).array
-    assert asked == [0, 8, 16]
-    np.testing.assert_allclose(found, frozen(IMAGES, training=False), atol=1e-5)
+    assert requested == [0, 8, 16]
+    np.testing.assert_allclose(features, frozen(IMAGES, training=False), atol=1e-5)
 
 
 @pytest.mark.parametrize("unfreeze", ["tl", 1])
@@ -115,7 +115,7 @@ def test_onnx_runtime_gives_the_features_keras_gives(unfreeze):
     np.testing.assert_allclose(onnx_forward(content)(tf.constant(IMAGES)), expected, atol=1e-3)
 
 
-def test_images_that_nothing_changes_have_one_view():
+def test_without_augmentation_there_is_one_view():
     settings = ("tl.views=3", *WITHOUT_AUGMENTATION[1::2])
     assert resolve(Request("digits", "MobileNet", "tl", settings=settings)).config.views_of("tl") == 1
     assert resolve(Request("digits", "MobileNet", "tl", settings=settings[:1])).config.views_of("tl") == 3
@@ -125,19 +125,19 @@ def test_validation_features_come_once_and_in_order():
     features, labels = np.arange(10, dtype=np.float32)[:, None, None], np.eye(10, dtype=np.float32)
     stream = ordered_stream(features, labels, 4)
     assert int(stream.cardinality()) == 3
-    parts = list(stream.as_numpy_iterator())
-    np.testing.assert_array_equal(np.concatenate([part for part, _ in parts]), features)
-    np.testing.assert_array_equal(np.concatenate([part for _, part in parts]), labels)
+    batches = list(stream.as_numpy_iterator())
+    np.testing.assert_array_equal(np.concatenate([batch for batch, _ in batches]), features)
+    np.testing.assert_array_equal(np.concatenate([targets for _, targets in batches]), labels)
 
 
-def test_an_epoch_holds_every_image_once_in_a_view_drawn_anew():
+def test_an_epoch_holds_every_image_once_in_a_newly_drawn_view():
     plain = np.arange(50, dtype=np.float32)[:, None]
     views, labels = [plain, plain + 100, plain + 200], np.eye(50, dtype=np.float32)
     order_of = {epoch: np.random.default_rng(epoch).permutation(50) for epoch in range(2)}.get
 
     def epoch_of(number):
-        parts = list(feature_stream(views, labels, 8, order_of, 7, number).as_numpy_iterator())
-        features, targets = (np.concatenate(part) for part in zip(*parts, strict=True))
+        batches = list(feature_stream(views, labels, 8, order_of, 7, number).as_numpy_iterator())
+        features, targets = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
         np.testing.assert_array_equal(features[:, 0] % 100, targets.argmax(axis=1))
         return features[:, 0]
 
@@ -150,9 +150,9 @@ def test_an_epoch_holds_every_image_once_in_a_view_drawn_anew():
     stream = feature_stream(views, labels, 8, order_of, 7, 0)
     assert int(stream.cardinality()) == 7
     for expected in (first, second):
-        parts = list(stream.as_numpy_iterator())
-        assert len(parts) == 7
-        np.testing.assert_array_equal(np.concatenate([batch for batch, _ in parts])[:, 0], expected)
+        batches = list(stream.as_numpy_iterator())
+        assert len(batches) == 7
+        np.testing.assert_array_equal(np.concatenate([batch for batch, _ in batches])[:, 0], expected)
 
 
 def test_the_least_recently_used_goes_first(frozen, monkeypatch):
@@ -163,7 +163,7 @@ def test_the_least_recently_used_goes_first(frozen, monkeypatch):
     os.utime(entry_for({"question": 1}).facts, (9, 9))
     size = entry.array.stat().st_size
     assert evict(2 * size) == 1
-    assert [one.read_facts()["about"]["question"] for one in entries()] == [1, 3]
+    assert [kept.read_facts()["about"]["question"] for kept in entries()] == [1, 3]
     fresh, abandoned = entry.folder / "a.part.npy", entry.folder / "b.part.npy"
     for part in (fresh, abandoned):
         part.write_bytes(b"")
@@ -186,23 +186,23 @@ WITHOUT_AUGMENTATION = [
 ]  # fmt: skip
 
 
-def test_an_epoch_may_hold_an_image_several_times_and_another_not_at_all():
+def test_an_epoch_may_repeat_an_image_and_leave_out_another():
     plain = np.arange(6, dtype=np.float32)[:, None]
     rows = np.array([5, 0, 0, 3, 0, 0, 0, 0])
-    parts = list(feature_stream([plain, plain + 10], np.eye(6, dtype=np.float32), 3, lambda _: rows, 1, 0))
-    features, labels = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+    batches = list(feature_stream([plain, plain + 10], np.eye(6, dtype=np.float32), 3, lambda _: rows, 1, 0))
+    features, labels = (np.concatenate([batch[k] for batch in batches]) for k in (0, 1))
     np.testing.assert_array_equal(features[:, 0] % 10, rows)
     np.testing.assert_array_equal(labels.argmax(axis=1), rows)
-    assert set(features[rows == 0, 0].tolist()) == {0, 10}  # each time in a view of its own
+    assert set(features[rows == 0, 0].tolist()) == {0, 10}  # a view is drawn for each repetition
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("engine", "seed"), [("Keras", 0), ("Keras", 1), ("Keras", 2), ("ONNX Runtime", 0)])
 def test_without_augmentation_cached_and_streamed_training_are_the_same(tmp_path, monkeypatch, capsys, engine, seed):
-    """Same images in the same order, same dropout: bit for bit, but for the rounding of ONNX Runtime or of a GPU."""
+    """Same images, order and dropout: equal bit for bit, except for the rounding of ONNX Runtime or of a GPU."""
     from tests.models.test_onnx import build
 
-    monkeypatch.setattr(features_job, "PIXELS_WORTH_CONVERTING", 0 if engine == "ONNX Runtime" else 10**12)
+    monkeypatch.setattr(cached_features, "PIXELS_WORTH_CONVERTING", 0 if engine == "ONNX Runtime" else 10**12)
     weights = tmp_path / "lively.keras"
     build("MobileNet", side=32, alpha=0.25).save(weights)
     words = [*RUN, *WITHOUT_AUGMENTATION, "--weights", str(weights), "--out", str(tmp_path), "--seed", str(seed)]
@@ -210,7 +210,7 @@ def test_without_augmentation_cached_and_streamed_training_are_the_same(tmp_path
     for way in ("cached", "streamed"):
         assert main([*words, "--set", f"tl.features={way}", "--variant", way]) == 0
         run = run_folder(tmp_path, "digits", "MobileNet", seed, way)
-        with run.history("tl").open() as stream:  # nine digits, as many as tell any two float32 apart
+        with run.history("tl").open() as stream:  # nine digits, enough to tell any two float32 apart
             rows = list(csv.DictReader(stream))
         names = ("loss", "cross_entropy", "top1", "val_cross_entropy", "val_top1")
         curves.append({name: [float(row[name]) for row in rows] for name in names})
@@ -226,7 +226,7 @@ def test_without_augmentation_cached_and_streamed_training_are_the_same(tmp_path
 
 
 @pytest.mark.slow
-def test_batches_in_portions_train_cached_and_streamed_as_whole_ones(tmp_path):
+def test_batches_in_portions_train_like_whole_ones_cached_and_streamed(tmp_path):
     from tests.models.test_onnx import build
 
     weights = tmp_path / "lively.keras"
@@ -246,13 +246,13 @@ def test_batches_in_portions_train_cached_and_streamed_as_whole_ones(tmp_path):
         seconds = sum(float(row["train_seconds"]) for row in rows) + result["resolved"].get("feature_seconds", 0)
         assert result["images_per_second"] == pytest.approx(3 * 180 / seconds, rel=0.02)
     assert curves[0][0] > 1.02 * curves[0][-2]
-    # Training's figures are taken before the step they lead to, with portions too, so they compare like val's.
+    # Training metrics are taken before the step, with portions too, so they can be compared like those of val.
     np.testing.assert_allclose(curves[1], curves[0], rtol=1e-3)
     np.testing.assert_allclose(curves[2], curves[1], rtol=1e-3)
 
 
 @pytest.mark.slow
-def test_a_run_on_cached_features_leaves_what_a_streamed_one_leaves(tmp_path, capsys):
+def test_a_run_on_cached_features_leaves_the_same_files_as_a_streamed_one(tmp_path, capsys):
     from tests.models.test_onnx import build
 
     weights = tmp_path / "lively.keras"
@@ -277,11 +277,11 @@ def test_a_run_on_cached_features_leaves_what_a_streamed_one_leaves(tmp_path, ca
         assert len(list(csv.DictReader(stream))) == 3
     result = json.loads(run.result("tl").read_text())
     assert result["resolved"]["feature_seconds"] > 0
-    # A second run of another recipe finds all features.
+    # A second run with another recipe reuses all features.
     assert main([*words, "--variant", "other", "--set", "model.dropout=0.1"]) == 0
     other = json.loads(run_folder(tmp_path / "runs", "digits", "MobileNet", 0, "other").result("tl").read_text())
     assert other["resolved"]["feature_seconds"] == result["resolved"]["feature_seconds"]
-    # Another seed draws other views, and finds val, test and the plain view.
+    # Another seed draws other views, and reuses those of val and the unchanged view.
     before = len(entries())
     assert main([*words, "--seed", "1"]) == 0
     assert len(entries()) == before + 1

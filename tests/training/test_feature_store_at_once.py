@@ -1,4 +1,4 @@
-"""Two processes that compute the same features at the same moment: one array, whole and right, whatever happens."""
+"""Two processes that compute the same features at the same time: one complete, correct array, whatever happens."""
 
 import os
 
@@ -51,38 +51,38 @@ def undisturbed(entry, about=ABOUT):
     )
 
 
-@pytest.mark.parametrize("save_seconds", [0, 3600])  # the second finds the first's progress, or only its file
+@pytest.mark.parametrize("save_seconds", [0, 3600])  # with and without recorded progress
 def test_two_processes_end_with_the_array_of_an_undisturbed_run(tmp_path, save_seconds):
-    places = [tmp_path / "first.npy", tmp_path / "second.npy"]
-    with children(CHILD, *((place, save_seconds) for place in places)) as both:
-        said = [child.read_until("halfway", "waiting") for child in both]
+    paths = [tmp_path / "first.npy", tmp_path / "second.npy"]
+    with children(CHILD, *((path, save_seconds) for path in paths)) as both:
+        printed = [child.read_until("halfway", "waiting") for child in both]
         for child in both:
             child.go_on()
         outputs = [child.end() for child in both]
     expected = 2 * IMAGES + 1
-    for place in places:
-        np.testing.assert_array_equal(np.load(place), expected)
-    whole = "".join([line for lines in [*said, outputs] for line in lines])
-    assert whole.count("computes from") == whole.count("waiting for another process that is computing the same") == 1
+    for path in paths:
+        np.testing.assert_array_equal(np.load(path), expected)
+    output = "".join([line for lines in [*printed, outputs] for line in lines])
+    assert output.count("computes from") == output.count("waiting for another process that is computing the same") == 1
     stored = entry_for(ABOUT).open()
     np.testing.assert_array_equal(stored.array, expected)
     assert not list(entries()[0].folder.glob("*.part*"))
 
 
-def test_where_the_first_dies_the_second_goes_on_behind_what_it_saved(tmp_path):
+def test_if_the_first_dies_the_second_resumes_behind_the_rows_it_saved(tmp_path):
     with children(CHILD, (tmp_path / "first.npy", 0), (tmp_path / "second.npy", 0)) as both:
-        said = [child.read_until("halfway", "waiting")[-1] for child in both]
-        number = [line.startswith("halfway") for line in said].index(True)
+        last_lines = [child.read_until("halfway", "waiting")[-1] for child in both]
+        number = [line.startswith("halfway") for line in last_lines].index(True)
         first, second = both[number], both[1 - number]
         first.process.kill()
         assert second.read_until("computes")[-1] == "computes from 24\n"
         second.go_on()
         second.end()
-    place = tmp_path / ("second.npy" if number == 0 else "first.npy")
-    np.testing.assert_array_equal(np.load(place), 2 * IMAGES + 1)
+    path = tmp_path / ("second.npy" if number == 0 else "first.npy")
+    np.testing.assert_array_equal(np.load(path), 2 * IMAGES + 1)
 
 
-def test_what_a_process_is_computing_is_not_removed(tmp_path, capsys):
+def test_an_array_that_a_process_is_computing_is_not_removed(tmp_path, capsys):
     other = {"backbone": "MobileNet"}
     undisturbed(entry_for(other), other)
     with children(CHILD, (tmp_path / "array.npy", 0)) as (child,):
@@ -115,7 +115,7 @@ def test_an_array_that_is_removed_while_it_is_opened_is_computed_again(monkeypat
     assert removed == [1]
 
 
-def test_what_was_cut_off_before_it_was_saved_is_begun_anew():
+def test_a_file_cut_off_before_its_first_save_is_computed_from_the_start():
     entry = entry_for(ABOUT)
     entry.folder.mkdir(parents=True)
     for name, content in (("a", b""), ("b", b"\x93NUMPY"), ("c", b"something else")):
@@ -125,7 +125,7 @@ def test_what_was_cut_off_before_it_was_saved_is_begun_anew():
     assert not list(entry.folder.glob("*.part*"))
 
 
-def test_files_that_are_being_written_are_no_entries():
+def test_files_that_are_being_written_are_not_entries():
     undisturbed(entry_for(ABOUT))
     being_written = entry_for(ABOUT).folder / ".writing-1-abc.json"
     being_written.write_text("{")

@@ -1,4 +1,4 @@
-"""What the key of cached features holds: each thing that changes the numbers, alone, makes them be computed again."""
+"""The key of cached features: a change to anything that affects the numbers makes them be computed again."""
 
 import json
 
@@ -52,22 +52,22 @@ def cached(data, *settings, change=lambda model: None):
 
 @pytest.fixture
 def keys(data, monkeypatch):
-    """A function that returns the keys that a run asks for, without computing anything."""
+    """A function that returns the keys that a run requests, without computing anything."""
 
-    def asked_for(*settings, **changes):
-        asked = []
+    def requested_keys(*settings, **changes):
+        requested = []
 
-        def look(_forward, _batches, shape, entry, about, _advance, _log):
-            assert entry == entry_for(about)
-            asked.append(entry.key)
+        def record(_forward, _batches, shape, entry, dependencies, _advance, _log):
+            assert entry == entry_for(dependencies)
+            requested.append(entry.key)
             return Stored(np.zeros(shape, np.float32), 0.0)
 
-        monkeypatch.setattr(features, "extract", look)
+        monkeypatch.setattr(features, "extract", record)
         cached(data, *settings, **changes)
-        assert len(set(asked)) == 3  # two views and val
-        return asked
+        assert len(set(requested)) == 3  # two views and val
+        return requested
 
-    return asked_for
+    return requested_keys
 
 
 def shift_a_weight(model):
@@ -79,10 +79,10 @@ def change_an_epsilon(model):
     model.get_layer("conv1_bn").epsilon *= 2
 
 
-def test_the_same_run_in_other_words_asks_for_the_same(keys):
+def test_settings_that_do_not_affect_features_do_not_change_the_keys(keys):
     first = keys()
-    assert keys() == first  # layers are numbered anew, and their names do not count
-    assert keys("training.batch_size=16")[::2] == first[::2]  # only what is drawn at random is drawn batch by batch
+    assert keys() == first  # the numbers in layers' names change, but names do not count
+    assert keys("training.batch_size=16")[::2] == first[::2]  # only random changes are drawn batch by batch
     assert keys("model.dropout=0.1", "tl.learning_rate=0.5") == first
 
 
@@ -102,7 +102,7 @@ def test_each_version_alone_changes_every_key(keys, monkeypatch, name):
     assert not set(keys()) & set(first)
 
 
-def test_precision_and_weights_and_the_graph_each_change_every_key(keys):
+def test_precision_weights_and_graph_each_change_every_key(keys):
     first = keys()
     for precision in ("bfloat16", "float16"):
         assert not set(keys(f"training.mixed_precision={precision}")) & set(first)
@@ -118,7 +118,7 @@ def test_augmentation_changes_the_keys_of_views_only(keys, monkeypatch):
     assert view != first[1]
 
 
-def test_onnx_runtime_counts_with_its_version(keys, monkeypatch):
+def test_onnx_runtime_s_version_is_part_of_the_key(keys, monkeypatch):
     first = keys()
     monkeypatch.setattr(features, "_worth_converting", lambda job, images: True)
     second = keys()
@@ -134,7 +134,7 @@ def test_a_float32_run_does_not_find_the_features_of_a_bfloat16_run(data):
     facts = [entry.read_facts()["about"] for entry in entries()]
     assert sorted(about["precision"] for about in facts) == ["bfloat16"] * 3 + ["float32"] * 3
     assert np.abs(full.val - half.val).max() > 0
-    # A bfloat16 is the upper half of a float32, so what was computed in it leaves the lower half empty.
+    # A bfloat16 is the upper half of a float32, so features computed in it leave the lower half empty.
     lower_half = {"half": half.val.view(np.uint32) & 0xFFFF, "full": full.val.view(np.uint32) & 0xFFFF}
     assert not lower_half["half"].any()
     assert lower_half["full"].any()

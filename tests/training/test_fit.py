@@ -1,4 +1,4 @@
-"""One phase, fitted for real on a small MobileNet: what is kept, what stops it, what an interruption costs."""
+"""One phase of a small MobileNet, really fitted: which weights are kept, what stops it, and that it resumes exactly."""
 
 import json
 from dataclasses import replace
@@ -59,7 +59,7 @@ def make_model():
 
 
 def stream(start):
-    """Endless epochs whose images depend on the epoch, as the pipeline's do."""
+    """Return 99 epochs whose images depend on the epoch, as the pipeline's do."""
 
     def epoch(number):
         factor = 1 - tf.cast(number, tf.float32) / 100
@@ -72,7 +72,7 @@ VALIDATION = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(8)
 
 
 def epoch_by_epoch(start):
-    """The same epochs, the next one each time it is read."""
+    """Return a stream that gives the next of the same epochs each time it is read."""
     numbers = count(start)
 
     def batches():
@@ -102,16 +102,16 @@ def test_the_best_epoch_is_kept_and_history_tells_why(tmp_path):
     assert outcome.resolved == {"xla": False, "tf32": True, "mixed_precision": "none"}
     model = make_model()
     model.load_weights(run.best_weights("tl"))
-    answers = model.predict(IMAGES, verbose=0)
-    assert (answers.argmax(axis=1) == LABELS.argmax(axis=1)).mean() == pytest.approx(best["val_top1"])
-    of_true = answers[np.arange(24), LABELS.argmax(axis=1)]
-    assert -np.log(of_true).mean() == pytest.approx(best["val_cross_entropy"], rel=1e-4)
-    # loss holds the L2 penalty as well, cross_entropy does not
+    probabilities = model.predict(IMAGES, verbose=0)
+    assert (probabilities.argmax(axis=1) == LABELS.argmax(axis=1)).mean() == pytest.approx(best["val_top1"])
+    of_true_class = probabilities[np.arange(24), LABELS.argmax(axis=1)]
+    assert -np.log(of_true_class).mean() == pytest.approx(best["val_cross_entropy"], rel=1e-4)
+    # The loss includes the L2 penalty, cross_entropy does not.
     assert best["val_loss"] > best["val_cross_entropy"]
 
 
 def model_whose_features_vary():
-    """Values of a random MobileNet shrink from layer to layer until all images look alike; BatchNorm can undo that."""
+    """Return a MobileNet whose features differ: at random weights they shrink until all images look alike."""
     model = make_model()
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -132,8 +132,8 @@ def changing_labels(start):
 
 @pytest.mark.parametrize(("imbalance", "kept"), [("none", 2), ("focal", 1)])
 def test_the_two_monitors_keep_different_epochs(tmp_path, imbalance, kept):
-    # Six images of class 0, two of them white, and one of class 1. The first epoch teaches to answer white with 1:
-    # five of seven right, but 4/6 of class 0 and all of class 1. The second teaches to answer all with 0.
+    # Six images of class 0, two of them white, and one white image of class 1. The first epoch teaches that white is
+    # class 1: five of seven are correct, 4/6 of class 0 and all of class 1. The second teaches that all are class 0.
     images, labels = np.array([BLACK] * 4 + [WHITE] * 3), np.eye(3, dtype=np.float32)[[0] * 6 + [1]]
     validation = tf.data.Dataset.from_tensor_slices((images, labels)).batch(2)
     phase = replace(
@@ -152,7 +152,7 @@ def test_the_two_monitors_keep_different_epochs(tmp_path, imbalance, kept):
     assert model.predict(WHITE[None], verbose=0).argmax() == (1 if kept == 1 else 0)
 
 
-def test_an_interrupted_phase_goes_on_as_if_nothing_had_happened(tmp_path):
+def test_an_interrupted_phase_resumes_as_if_nothing_had_happened(tmp_path):
     phase = make_phase("training.early_stopping_patience=2")
     whole, expected = run_phase(tmp_path / "whole", phase)
     with pytest.raises(KeyboardInterrupt):
@@ -162,24 +162,24 @@ def test_an_interrupted_phase_goes_on_as_if_nothing_had_happened(tmp_path):
     assert state.epochs == 2
     assert set(state.counters) == {"AtomicCheckpoint", "EarlyStopping", "ReduceLROnPlateau"}
     with run.history("tl").open("a") as history:
-        history.write("3,1,1,0.1,1,1,0.1,,1,1,0.1,\n")  # the cut epoch's row, had it come that far
+        history.write("3,1,1,0.1,1,1,0.1,,1,1,0.1,\n")  # as if the interrupted epoch had still written its row
     _, outcome = run_phase(tmp_path / "cut", phase)
     assert (outcome.best_epoch, outcome.epochs) == (expected.best_epoch, expected.epochs)
-    for ours, theirs in zip(read_history(run.history("tl")), read_history(whole.history("tl")), strict=True):
+    for row, expected_row in zip(read_history(run.history("tl")), read_history(whole.history("tl")), strict=True):
         for name in ("loss", "val_cross_entropy", "val_top1", "learning_rate"):
-            assert ours[name] == pytest.approx(theirs[name], rel=1e-4)
+            assert row[name] == pytest.approx(expected_row[name], rel=1e-4)
 
 
-def test_steps_taken_at_once_end_with_the_epoch_and_change_nothing(tmp_path):
+def test_several_steps_per_execution_end_with_the_epoch_and_change_nothing(tmp_path):
     phase = make_phase()
-    one, _ = run_phase(tmp_path / "one", phase)
-    several = replace(phase, steps_per_execution=2)  # which does not divide the three steps of an epoch
+    single, _ = run_phase(tmp_path / "single", phase)
+    several = replace(phase, steps_per_execution=2)  # does not divide the three steps of an epoch
     with pytest.raises(KeyboardInterrupt):
         run_phase(tmp_path / "several", several, InterruptedLog(3), epoch_by_epoch)
     run, _ = run_phase(tmp_path / "several", several, training=epoch_by_epoch)
-    for ours, theirs in zip(read_history(run.history("tl")), read_history(one.history("tl")), strict=True):
+    for row, expected_row in zip(read_history(run.history("tl")), read_history(single.history("tl")), strict=True):
         for name in ("loss", "top1", "val_cross_entropy", "learning_rate"):
-            assert ours[name] == pytest.approx(theirs[name], rel=1e-6)
+            assert row[name] == pytest.approx(expected_row[name], rel=1e-6)
 
 
 def test_a_phase_that_had_stopped_early_does_not_train_again(tmp_path):

@@ -1,4 +1,4 @@
-"""The metrics a phase is watched by: worked out by hand, and against scikit-learn over uneven batches."""
+"""The metrics computed in every phase: worked out by hand, and against scikit-learn over uneven batches."""
 
 from typing import get_args
 
@@ -15,7 +15,7 @@ from keras_bench.runs.history import HISTORY_COLUMNS, append_history, read_histo
 from keras_bench.training.monitors import WATCHED, BalancedAccuracy, BalancedCrossentropy, build_metrics, mode_of
 
 LABELS = np.array([0, 0, 0, 1])
-ANSWERS = np.array([[0.5, 0.25, 0.25], [0.8, 0.1, 0.1], [0.2, 0.4, 0.4], [0.5, 0.25, 0.25]])
+PROBABILITIES = np.array([[0.5, 0.25, 0.25], [0.8, 0.1, 0.1], [0.2, 0.4, 0.4], [0.5, 0.25, 0.25]])
 
 
 def one_hot(labels, classes):
@@ -27,53 +27,53 @@ def test_by_hand_over_classes_that_have_images():
     assert (float(accuracy.result()), float(entropy.result())) == (0, 0)
     for metric in (accuracy, entropy):
         for rows in ([0], [1, 2, 3]):  # batches of different sizes
-            metric.update_state(one_hot(LABELS[rows], 3), ANSWERS[rows].astype(np.float32))
-    # Class 0: two of three right; class 1: its one image wrong; class 2 has none. Top-1 is one half.
+            metric.update_state(one_hot(LABELS[rows], 3), PROBABILITIES[rows].astype(np.float32))
+    # Class 0: two of three correct; class 1: its only image wrong; class 2 has no images. Top-1 is one half.
     assert float(accuracy.result()) == pytest.approx((2 / 3 + 0) / 2)
-    of_first = (np.log(2) - np.log(0.8) - np.log(0.2)) / 3
-    assert float(entropy.result()) == pytest.approx((of_first + np.log(4)) / 2, rel=1e-6)
+    of_class_0 = (np.log(2) - np.log(0.8) - np.log(0.2)) / 3
+    assert float(entropy.result()) == pytest.approx((of_class_0 + np.log(4)) / 2, rel=1e-6)
     accuracy.reset_state()
-    accuracy.update_state(one_hot([1], 3), ANSWERS[3:].astype(np.float32))
+    accuracy.update_state(one_hot([1], 3), PROBABILITIES[3:].astype(np.float32))
     assert float(accuracy.result()) == 0
-    accuracy.update_state(one_hot([0, 0], 3), ANSWERS[[0, 2]].astype(np.float32), sample_weight=[3.0, 1.0])
+    accuracy.update_state(one_hot([0, 0], 3), PROBABILITIES[[0, 2]].astype(np.float32), sample_weight=[3.0, 1.0])
     assert float(accuracy.result()) == pytest.approx((0 + 3 / 4) / 2)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 60])
-def test_over_a_split_they_are_those_of_scikit_learn_however_it_is_cut(batch):
+def test_over_a_split_they_equal_scikit_learn_s_however_it_is_cut_into_batches(batch):
     generator = np.random.default_rng(3)
     labels = np.repeat(np.arange(7), [30, 12, 6, 5, 4, 2, 1])[generator.permutation(60)]
-    answers = generator.dirichlet(np.ones(8), 60).astype(np.float32)  # an eighth class has no image
+    probabilities = generator.dirichlet(np.ones(8), 60).astype(np.float32)  # an eighth class has no image
     accuracy, entropy = BalancedAccuracy(8), BalancedCrossentropy(8)
     for start in range(0, 60, batch):
         rows = slice(start, start + batch)
-        accuracy.update_state(one_hot(labels[rows], 8), answers[rows])
-        entropy.update_state(one_hot(labels[rows], 8), answers[rows])
+        accuracy.update_state(one_hot(labels[rows], 8), probabilities[rows])
+        entropy.update_state(one_hot(labels[rows], 8), probabilities[rows])
     with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
-        expected = balanced_accuracy_score(labels, answers.argmax(axis=1))
+        expected = balanced_accuracy_score(labels, probabilities.argmax(axis=1))
     assert float(accuracy.result()) == pytest.approx(expected)
     weights = compute_sample_weight("balanced", labels)
-    exact = answers.astype(float) / answers.sum(axis=1, dtype=float)[:, None]
+    exact = probabilities.astype(float) / probabilities.sum(axis=1, dtype=float)[:, None]
     expected = log_loss(labels, exact, sample_weight=weights, labels=range(8))
     assert float(entropy.result()) == pytest.approx(expected, rel=1e-5)
 
 
-def test_where_classes_are_equally_large_they_are_the_plain_ones():
+def test_for_balanced_classes_they_equal_the_plain_metrics():
     labels = np.arange(12) % 4
-    answers = np.random.default_rng(0).dirichlet(np.ones(4), 12).astype(np.float32)
-    found = {}
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(4), 12).astype(np.float32)
+    results = {}
     for metric in build_metrics(4):
-        metric.update_state(one_hot(labels, 4), answers)
-        found[metric.name] = float(metric.result())
-    assert found["balanced_accuracy"] == pytest.approx(found["top1"])
-    assert found["balanced_cross_entropy"] == pytest.approx(found["cross_entropy"], rel=1e-6)
+        metric.update_state(one_hot(labels, 4), probabilities)
+        results[metric.name] = float(metric.result())
+    assert results["balanced_accuracy"] == pytest.approx(results["top1"])
+    assert results["balanced_cross_entropy"] == pytest.approx(results["cross_entropy"], rel=1e-6)
 
 
-def test_fit_counts_each_image_once_whatever_the_class_weights_and_a_saved_model_goes_on(tmp_path):
-    as_given = keras.layers.Dense(3, use_bias=False, kernel_initializer="identity")
-    model = keras.Sequential([keras.Input((3,)), as_given])
+def test_fit_counts_each_image_once_whatever_the_class_weights_also_after_loading_the_model(tmp_path):
+    identity = keras.layers.Dense(3, use_bias=False, kernel_initializer="identity")
+    model = keras.Sequential([keras.Input((3,)), identity])
     model.compile(keras.optimizers.SGD(0.0), "categorical_crossentropy", metrics=build_metrics(3), jit_compile=False)
-    data = (ANSWERS.astype(np.float32), one_hot(LABELS, 3))
+    data = (PROBABILITIES.astype(np.float32), one_hot(LABELS, 3))
     for _ in range(2):
         history = model.fit(
             *data, batch_size=3, class_weight={0: 1.0, 1: 9.0, 2: 1.0}, validation_data=data, verbose=0
@@ -106,19 +106,19 @@ def test_one_table_holds_names_and_directions_and_the_others_agree_with_it():
         ),
     ],
 )  # fmt: skip
-def test_auto_is_balanced_where_imbalance_is_made_up_for(settings, stopping, checkpoint, decision):
+def test_auto_is_balanced_if_training_corrects_for_imbalance(settings, stopping, checkpoint, decision):
     training = TrainingConfig(**settings)
     assert (training.watched_by_stopping, training.watched_by_checkpoint) == (stopping, checkpoint)
     assert training.decision == decision
 
 
-def test_balanced_accuracy_decides_for_all_where_it_does_for_any():
+def test_balanced_accuracy_decides_for_all_runs_if_it_does_for_any():
     top1, balanced = DecisionMetric.TOP1, DecisionMetric.BALANCED_ACCURACY
-    assert [shared_decision(found) for found in ([top1], [top1, balanced], [])] == [top1, balanced, top1]
+    assert [shared_decision(metrics) for metrics in ([top1], [top1, balanced], [])] == [top1, balanced, top1]
     assert [decision_of(name) for name in ("val_cross_entropy", "val_balanced_accuracy")] == [top1, balanced]
 
 
-def test_a_history_begun_by_an_earlier_version_goes_on_with_its_own_columns(tmp_path):
+def test_a_history_begun_by_an_earlier_version_keeps_its_columns(tmp_path):
     path = tmp_path / "history.csv"
     path.write_text("epoch,loss,val_top1\n1,0.5,0.25\n")
     append_history(path, {"epoch": 2, "loss": 0.4, "val_top1": 0.5, "val_balanced_accuracy": 0.3})
@@ -129,13 +129,13 @@ def test_a_history_begun_by_an_earlier_version_goes_on_with_its_own_columns(tmp_
     assert read_history(tmp_path / "new.csv") == [{"epoch": 1, "val_balanced_accuracy": 0.3}]
 
 
-def test_cross_entropy_is_of_the_logits_within_evaluate_and_clipped_of_probabilities_alone():
+def test_cross_entropy_uses_logits_within_evaluate_and_clips_probabilities_alone():
     inputs = keras.Input((2,))
     model = keras.Model(inputs, keras.layers.Dense(2, "softmax", kernel_initializer="identity")(inputs))
     model.compile(metrics=[BalancedCrossentropy(2)], loss="categorical_crossentropy")
     images, labels = np.array([[50.0, 0.0], [0.0, 50.0]], np.float32), np.array([[0, 1], [1, 0]], np.float32)
-    found = model.evaluate(images, labels, verbose=0, return_dict=True)
-    assert found["balanced_cross_entropy"] == pytest.approx(50)
+    results = model.evaluate(images, labels, verbose=0, return_dict=True)
+    assert results["balanced_cross_entropy"] == pytest.approx(50)
     alone = BalancedCrossentropy(2)
     alone.update_state(labels, model.predict(images, verbose=0))
     assert float(alone.result()) == pytest.approx(-np.log(1e-7), rel=1e-4)

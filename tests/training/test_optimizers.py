@@ -1,3 +1,5 @@
+"""Optimizers and schedules: their settings arrive, and their steps are those worked out by hand."""
+
 from typing import get_args
 
 import keras
@@ -43,9 +45,9 @@ def test_every_optimizer_of_the_configuration_can_be_built_and_no_other():
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        # With a gradient of 1 all the time. RMSProp: the mean square v is 0.1, 0.19, 0.271, a step is 0.01 / √v.
+        # The gradient is always 1. RMSProp: the mean square v is 0.1, 0.19, 0.271, and a step is 0.01 / √v.
         ({"optimizer": "rmsprop"}, 0.01 * (1 / 0.1**0.5 + 1 / 0.19**0.5 + 1 / 0.271**0.5)),
-        # SGD with momentum 0.9: steps of 1, 1.9 and 2.71 rates; without, of one each.
+        # SGD with momentum 0.9: steps of 1, 1.9 and 2.71 learning rates; without momentum, of one each.
         ({"optimizer": "sgd"}, 0.01 * (1 + 1.9 + 2.71)),
         ({"optimizer": "sgd", "momentum": 0.0}, 0.03),
         ({"optimizer": "sgd", "momentum": 0.5}, 0.01 * (1 + 1.5 + 1.75)),
@@ -59,7 +61,7 @@ def test_rmsprop_is_plain_and_sgd_has_momentum_unless_it_is_set(settings, expect
     assert -float(weight.value[0]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_lion_steps_by_the_sign_of_the_interpolated_momentum_and_decays_apart_from_it():
+def test_lion_steps_by_the_sign_of_the_interpolated_momentum_with_decoupled_weight_decay():
     """Chen et al., arXiv:2302.06675, algorithm 2, by hand with rate 0.1, decay 0.5, β 0.9 and 0.99."""
     optimizer = build_optimizer(PhaseConfig(optimizer="lion", learning_rate=0.1, weight_decay=0.5))
     weights = keras.Variable(np.array([1, -2], np.float32))

@@ -1,4 +1,4 @@
-"""TF32 is for training steps: what they see, what validation sees, and what is left behind."""
+"""TF32 is for training steps only: the precision of steps and of validation, and the setting afterwards."""
 
 import keras
 import numpy as np
@@ -26,7 +26,7 @@ def phase():
 
 
 def lively_model():
-    """Small, with answers that differ from image to image: of equal ones, rounding would show nothing."""
+    """Return a small model whose predictions differ between images: equal ones would not show rounding."""
     keras.utils.set_random_seed(0)
     image = keras.Input((32, 32, 3))
     x = keras.layers.Rescaling(1 / 255, -0.4)(image)
@@ -46,7 +46,7 @@ def fit(folder, phase, model=None, training=AGAIN_AND_AGAIN, validation=VALIDATI
 
 
 def cross_entropy(model, tf32):
-    """The mean over all images, as the model stands."""
+    """Return the model's mean cross-entropy over all images."""
     before = allowed()
     allow(tf32)
     probabilities = np.asarray(model(IMAGES, training=False), dtype=np.float64)
@@ -54,7 +54,7 @@ def cross_entropy(model, tf32):
     return -np.log(probabilities[np.arange(len(IMAGES)), LABELS.argmax(axis=1)]).mean()
 
 
-def test_the_emulation_rounds_as_half_precision_does_where_that_has_the_range():
+def test_the_emulation_rounds_as_half_precision_does_within_its_range():
     values = np.random.default_rng(0).normal(size=10_000).astype(np.float32)
     values = values[np.abs(values) > 1e-3]  # below 6e-5 half precision loses more bits
     np.testing.assert_array_equal(rounded(values), values.astype(np.float16).astype(np.float32))
@@ -62,7 +62,7 @@ def test_the_emulation_rounds_as_half_precision_does_where_that_has_the_range():
     np.testing.assert_array_equal(rounded(ties), np.array([1, 1 + 2**-9, -1], np.float32))
 
 
-def test_the_emulation_gives_the_example_of_tensorflow_s_own_documentation(emulated_tf32):
+def test_the_emulation_reproduces_the_example_of_tensorflow_s_documentation(emulated_tf32):
     """enable_tensor_float_32_execution: 1,024 products of 1.0001 and 1 make 1024 with TF32, about 1024.1 without."""
     layer = keras.layers.Dense(1, kernel_initializer="ones")
     rows = tf.fill((1, 1024), 1.0001)
@@ -86,7 +86,7 @@ def test_training_steps_follow_the_setting_and_validation_is_exact(emulated_tf32
 
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("setting", ["true", "false"])
-def test_the_flag_is_afterwards_as_it_was(emulated_tf32, tmp_path, before, setting):
+def test_the_flag_is_restored_afterwards(emulated_tf32, tmp_path, before, setting):
     phase = make_phase(*STILL, f"training.tf32={setting}")
     allow(before)
     fit(tmp_path / "whole", phase)
@@ -117,7 +117,7 @@ def test_the_search_for_a_rate_trains_as_the_phase_would(emulated_tf32, tf32):
 
 
 def test_a_gpu_uses_tf32_only_where_xla_compiles_the_step(monkeypatch, tmp_path, phase):
-    """Otherwise the engines that TensorFlow chose with TF32 would also compute what is validated and predicted."""
+    """Otherwise the engines that TensorFlow chose with TF32 would also compute validation and predictions."""
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
     for xla, tf32, expected in (("auto", True, True), ("on", True, True), ("off", True, False), ("auto", False, False)):
         training = TrainingConfig(xla=xla, tf32=tf32)
