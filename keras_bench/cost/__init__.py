@@ -1,1 +1,1 @@
-"""What a model costs: parameters, operations, latency, memory."""
+"""The cost of a model: parameters, operations, latency, memory."""

@@ -1,4 +1,4 @@
-"""Measures the latency of finished runs in turn, each figure in a fresh process, and keeps it in their folders."""
+"""Measures the latency of finished runs in turn, each figure in a fresh process, and saves it in their folders."""
 
 import json
 import signal
@@ -24,13 +24,13 @@ from keras_bench.runs.weights import final_phase
 
 # Importing TensorFlow, loading and tracing MobileNet 0.75 took 7 to 8 s on two cores of an AMD EPYC.
 START_SECONDS = 8.0
-MACHINE = ("platform", "cpu", "cores", "packages")  # what figures that are compared must share
-LATENCY = "latency"  # the part of a run's time that all these measurements go to, those of a bundle too
+MACHINE = ("platform", "cpu", "cores", "packages")  # must be equal for figures to be comparable
+LATENCY = "latency"  # key in timing.json for the time of all these measurements, those of bundles included
 
 
 @dataclass(frozen=True)
 class Round:
-    """One figure, taken of every run in turn, so that a slow minute of the machine hits all alike."""
+    """One figure, measured for every run in turn, so that a slow minute of the machine affects all runs alike."""
 
     call: str
     device: str
@@ -42,39 +42,39 @@ class Round:
 
 @dataclass
 class Subject:
-    """A finished run and what is known of its latency.
+    """A finished run and its latencies.
 
     Attributes:
         run: its folder.
-        files: what can be called, and of which file.
-        settings: which model is measured and how; measurements with other settings are not in `found`.
-        found: the measurements.
-        environment: where they were taken; empty before the first.
+        files: the model file of each way of calling it.
+        settings: the model's identity and the settings of the measurement; `latencies` holds no others.
+        latencies: the measurements so far.
+        environment: environment of the measurements; empty before the first.
     """
 
     run: RunDir
     files: dict[str, Path]
     settings: dict[str, Any]
-    found: dict[Round, Latency]
+    latencies: dict[Round, Latency]
     environment: dict[str, Any]
 
     def write(self) -> None:
         """Write latency.json."""
-        content = latencies_to_json(self.settings, list(self.found.values()))
+        content = latencies_to_json(self.settings, list(self.latencies.values()))
         write_json(self.run.latency, {**content, "environment": self.environment})
 
 
 Start = Callable[[Path, Round, LatencyConfig], dict[str, Any]]
 
 
-def start_worker(file: Path, wanted: Round, settings: LatencyConfig) -> dict[str, Any]:
-    """Measure in a fresh process and return what it prints (see `keras_bench.cost.latency_worker`).
+def start_worker(file: Path, figure: Round, settings: LatencyConfig) -> dict[str, Any]:
+    """Measure one figure in a fresh process and return its output (see `keras_bench.cost.latency_worker`).
 
     Raises:
         RunError: the process failed; the message is its last line, or the signal that ended it.
     """
     words = [sys.executable, "-m", "keras_bench.cost.latency_worker", str(file)]
-    words += ["--call", wanted.call, "--device", wanted.device, "--batch-size", str(wanted.batch_size)]
+    words += ["--call", figure.call, "--device", figure.device, "--batch-size", str(figure.batch_size)]
     words += ["--calls", str(settings.calls), "--seconds", str(settings.seconds), "--warm-up", str(settings.warm_up)]
     done = subprocess.run(words, capture_output=True, text=True, errors="replace")
     if done.returncode < 0:
@@ -83,8 +83,8 @@ def start_worker(file: Path, wanted: Round, settings: LatencyConfig) -> dict[str
     if done.returncode > 0:
         lines = done.stderr.strip().splitlines()
         raise RunError(lines[-1].strip() if lines else f"the process ended with exit code {done.returncode}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    measurement: dict[str, Any] = json.loads(done.stdout)
+    return measurement
 
 
 def measure_latency(
@@ -95,11 +95,11 @@ def measure_latency(
     start: Start = start_worker,
     again: bool = False,
 ) -> None:
-    """Measure what is missing and write each run's latency.json.
+    """Measure missing figures and write each run's latency.json.
 
-    Figures compare only where they were taken in turn, so those of several runs are kept only if they are of one
-    session: a run that joins the others later means that all are measured again. An interrupted session goes on
-    with its next round. A measurement that fails is left out, named at the end, and tried again the next time.
+    Figures can be compared only if they were taken in turn, in one session. A run that joins the others later therefore
+    means that all are measured again. An interrupted session resumes with its next figure. A measurement that fails is
+    left out, named at the end, and tried again the next time.
 
     Args:
         runs: finished runs, one or more.
@@ -107,33 +107,33 @@ def measure_latency(
         accelerators: whether TensorFlow sees a GPU, which is then measured beside the CPU.
         log: the screen.
         start: measures one figure.
-        again: measure also what is there already.
+        again: measure everything again, even if nothing is missing.
 
     Raises:
         RunError: a run is not finished.
     """
     subjects = [_subject(run, settings) for run in runs]
     rounds = _rounds(subjects, settings, accelerators)
-    todo = rounds if again else _missing(subjects, rounds)
+    todo = rounds if again else _missing_rounds(subjects, rounds)
     if not todo:
         log.line("latency: measured before with the same settings: nothing to do")
         return
     environment = describe_environment([])
     if len(todo) < len(rounds) and all(_same_machine(subject.environment, environment) for subject in subjects):
-        session = next(one.session for subject in subjects for one in subject.found.values())
-        log.line(f"latency: the session of {session} goes on")
+        session = next(latency.session for subject in subjects for latency in subject.latencies.values())
+        log.line(f"latency: resuming the session of {session}")
     else:
         session = environment["time"]
         todo = rounds
         for subject in subjects:
-            subject.found.clear()
+            subject.latencies.clear()
     for subject in subjects:
         subject.environment = environment
     _measure_rounds(subjects, todo, settings, session, log, start)
 
 
 def latency_finished(runs: list[RunDir], settings: LatencyConfig, accelerators: bool = False) -> bool:
-    """Return whether every run has every measurement with these settings, all of one session.
+    """Return whether every run has every measurement with these settings, all from one session.
 
     Args:
         runs: finished runs, one or more.
@@ -144,11 +144,11 @@ def latency_finished(runs: list[RunDir], settings: LatencyConfig, accelerators: 
         RunError: a run is not finished.
     """
     subjects = [_subject(run, settings) for run in runs]
-    return not _missing(subjects, _rounds(subjects, settings, accelerators))
+    return not _missing_rounds(subjects, _rounds(subjects, settings, accelerators))
 
 
 def _files(run: RunDir, phase: str) -> dict[str, Path]:
-    """Return what can be called of a run, and of which file."""
+    """Return the model file of each way of calling a run's model."""
     model = run.model(phase)
     files = {"predict": model, "compiled": model}
     exported = run.read_export(phase)
@@ -157,14 +157,17 @@ def _files(run: RunDir, phase: str) -> dict[str, Path]:
 
 
 def _subject(run: RunDir, settings: LatencyConfig) -> Subject:
+    """Return a run with the latencies it has already, if they were measured with the same settings."""
     identity = model_identity(run)
-    how = {"calls": settings.calls, "seconds": settings.seconds, "warm_up": settings.warm_up}
-    subject = Subject(run, _files(run, identity["phase"]), {**identity, **how}, {}, {})
+    effort = {"calls": settings.calls, "seconds": settings.seconds, "warm_up": settings.warm_up}
+    subject = Subject(run, _files(run, identity["phase"]), {**identity, **effort}, {}, {})
     if run.latency.is_file():
         content = read_json(run.latency)
         if content.get("settings") == subject.settings:
-            found = read_record(run.latency, latencies_from_json)
-            subject.found = {Round(one.call, one.device, one.batch_size): one for one in found}
+            latencies = read_record(run.latency, latencies_from_json)
+            subject.latencies = {
+                Round(latency.call, latency.device, latency.batch_size): latency for latency in latencies
+            }
             subject.environment = content.get("environment", {})
     return subject
 
@@ -172,19 +175,19 @@ def _subject(run: RunDir, settings: LatencyConfig) -> Subject:
 def _rounds(subjects: list[Subject], settings: LatencyConfig, accelerators: bool) -> list[Round]:
     calls = [call for call in CALLS if any(call in subject.files for subject in subjects)]
     devices = ("cpu", "gpu") if accelerators else ("cpu",)
-    # ONNX Runtime's package for the CPU is the one we depend on.
+    # We depend on ONNX Runtime's package for the CPU.
     kinds = [(call, device) for call in calls for device in devices if (call, device) != ("onnxruntime", "gpu")]
     return [Round(call, device, size) for call, device in kinds for size in settings.batch_sizes]
 
 
-def _missing(subjects: list[Subject], rounds: list[Round]) -> list[Round]:
-    """Return the rounds that not every run has; all of them if what is there stems from several sessions."""
-    if len({one.session for subject in subjects for one in subject.found.values()}) > 1:
+def _missing_rounds(subjects: list[Subject], rounds: list[Round]) -> list[Round]:
+    """Return the rounds that some run lacks; all of them if the existing latencies come from several sessions."""
+    if len({latency.session for subject in subjects for latency in subject.latencies.values()}) > 1:
         return rounds
     return [
-        wanted
-        for wanted in rounds
-        if any(wanted.call in subject.files and wanted not in subject.found for subject in subjects)
+        figure
+        for figure in rounds
+        if any(figure.call in subject.files and figure not in subject.latencies for subject in subjects)
     ]
 
 
@@ -195,8 +198,8 @@ def _same_machine(before: dict[str, Any], now: dict[str, Any]) -> bool:
 def _measure_rounds(
     subjects: list[Subject], todo: list[Round], settings: LatencyConfig, session: str, log: Log, start: Start
 ) -> None:
-    """Measure each round of all runs before the next, and write all runs after each round."""
-    count = sum(wanted.call in subject.files for wanted in todo for subject in subjects)
+    """Measure each round for all runs before the next, and write latency.json of all runs after each round."""
+    count = sum(figure.call in subject.files for figure in todo for subject in subjects)
     turns = f"{len(subjects)} runs in turn, " if len(subjects) > 1 else ""
     seconds = START_SECONDS + (1 + WARM_UP_SHARE) * settings.seconds
     log.line(
@@ -205,13 +208,13 @@ def _measure_rounds(
     )
     failed = []
     with log.progress("latency", count, "measurements") as advance:
-        for wanted in todo:
-            for subject in [one for one in subjects if wanted.call in one.files]:
+        for figure in todo:
+            for subject in [subject for subject in subjects if figure.call in subject.files]:
                 try:
-                    subject.found[wanted] = _measure(subject, wanted, settings, session, start)
+                    subject.latencies[figure] = _measure(subject, figure, settings, session, start)
                 except RunError as error:
-                    subject.found.pop(wanted, None)
-                    failed.append(f"{subject.run.label} {wanted}")
+                    subject.latencies.pop(figure, None)
+                    failed.append(f"{subject.run.label} {figure}")
                     log.warn(f"latency of {failed[-1]} could not be measured: {error}")
                 advance(1)
             for subject in subjects:
@@ -220,14 +223,14 @@ def _measure_rounds(
         log.warn(f"latency is missing for {'; '.join(failed)}; the same command tries again")
 
 
-def _measure(subject: Subject, wanted: Round, settings: LatencyConfig, session: str, start: Start) -> Latency:
-    found = start(subject.files[wanted.call], wanted, settings)
-    hardware = found.pop("accelerator") or subject.environment["cpu"]
-    return Latency(**found, hardware=hardware, session=session)
+def _measure(subject: Subject, figure: Round, settings: LatencyConfig, session: str, start: Start) -> Latency:
+    measurement = start(subject.files[figure.call], figure, settings)
+    hardware = measurement.pop("accelerator") or subject.environment["cpu"]
+    return Latency(**measurement, hardware=hardware, session=session)
 
 
 def has_accelerator(run: RunDir) -> bool:
-    """Return whether a finished run was trained with an accelerator at hand."""
+    """Return whether a finished run was trained on a machine with an accelerator."""
     phase = final_phase(run)
     result = run.read_result(phase) if phase else None
     return bool(result and result.environment.get("accelerators"))

@@ -1,8 +1,8 @@
 """Times one way of calling one saved model, in a process of its own.
 
-`python -m keras_bench.cost.latency_worker MODEL.keras --call compiled --batch-size 1` prints one line of JSON on
-standard output; whatever TensorFlow prints goes to standard error. A fresh process for each measurement, because
-TensorFlow gives no memory back and a model that ran before warms caches and threads for the next.
+`python -m keras_bench.cost.latency_worker MODEL.keras --call compiled --batch-size 1` prints one line of JSON to
+standard output; TensorFlow's own output goes to standard error. Each measurement needs a fresh process, because
+TensorFlow does not free memory and a model that ran before warms caches and threads for the next.
 """
 
 import argparse
@@ -24,10 +24,10 @@ from keras_bench.cost.records import CALLS
 from keras_bench.environment import peak_memory_mb, set_tensorflow_defaults, usable_cores
 from keras_bench.errors import RunError
 
-LEAST_CALLS = 5  # fewer say nothing, however slow the model is
-LEAST_WARM_UP = 2  # the first traces, the second finds everything in place
-WARM_UP_SHARE = 0.25  # of the time budget, after which warm-up ends: slow models are warm after few calls
-SEED = 0  # of the images, the same for every model
+LEAST_CALLS = 5  # fewer are meaningless, however slow the model is
+LEAST_WARM_UP = 2  # the first call traces, the second runs the traced function
+WARM_UP_SHARE = 0.25  # of the time budget; slow models are warm after few calls
+SEED = 0  # of the images, which are the same for every model
 NANOSECONDS = 1e9
 
 Started = tuple[int, str | None, float, Callable[[], Any]]  # threads, accelerator, memory before the model, the call
@@ -35,10 +35,10 @@ Started = tuple[int, str | None, float, Callable[[], Any]]  # threads, accelerat
 
 @dataclass(frozen=True)
 class Timing:
-    """What a series of calls took.
+    """Timing of a series of calls.
 
     Attributes:
-        warm_up: calls made first and not counted.
+        warm_up: calls made first, without timing.
         calls: timed calls.
         p50_ms: median milliseconds of a call.
         p90_ms: 90th percentile.
@@ -61,55 +61,55 @@ def time_calls(
     seconds: float,
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> Timing:
-    """Call again and again, first to warm up, then timed, each until a number of calls or a time is reached.
+    """Call repeatedly, first to warm up, then timed, each until a number of calls or a time limit is reached.
 
-    Percentiles are NumPy's, linear between the two nearest calls. Python's garbage is collected before the timed
-    calls and the collector stays on during them: `predict` leaves cycles behind, and clearing them up is part of
-    its cost, in time and in memory, wherever it is called.
+    Percentiles are NumPy's, linear between the two nearest calls. Garbage is collected before the timed calls, and
+    Python's collector stays on during them: `predict` leaves reference cycles behind, and freeing them is part of its
+    cost in time and memory wherever it is used.
 
     Args:
-        call: does the whole work and returns once its result is in memory.
-        warm_up: calls made first at most; they stop after a quarter of `seconds`, but not before the second.
-        calls: timed calls at most.
-        seconds: of timed calls; the call that reaches it is the last one, but not before the fifth.
-        clock: current time in nanoseconds.
+        call: does all the work and returns once its result is in memory.
+        warm_up: maximum number of warm-up calls; they also end after a quarter of `seconds`, but not before the second.
+        calls: maximum number of timed calls.
+        seconds: time limit of the timed calls; the call that reaches it is the last, but not before the fifth.
+        clock: returns the current time in nanoseconds.
     """
-    warmed = _repeat(call, warm_up, LEAST_WARM_UP, WARM_UP_SHARE * seconds, clock)
+    warm_up_calls = _repeat(call, warm_up, LEAST_WARM_UP, WARM_UP_SHARE * seconds, clock)
     gc.collect()
     milliseconds = np.array(_repeat(call, calls, LEAST_CALLS, seconds, clock)) / 1e6
     p50, p90, p99 = np.percentile(milliseconds, (50, 90, 99)).tolist()
-    return Timing(len(warmed), len(milliseconds), p50, p90, p99, float(milliseconds.mean()))
+    return Timing(len(warm_up_calls), len(milliseconds), p50, p90, p99, float(milliseconds.mean()))
 
 
 def _repeat(call: Callable[[], Any], most: int, least: int, seconds: float, clock: Callable[[], int]) -> list[int]:
-    """Return the nanoseconds of each call."""
-    taken: list[int] = []
-    spent = 0
-    while len(taken) < most and (len(taken) < least or spent < seconds * NANOSECONDS):
-        before = clock()
+    """Call repeatedly and return the duration of each call, in nanoseconds."""
+    durations: list[int] = []
+    total = 0
+    while len(durations) < most and (len(durations) < least or total < seconds * NANOSECONDS):
+        started = clock()
         call()
-        taken.append(clock() - before)
-        spent += taken[-1]
-    return taken
+        durations.append(clock() - started)
+        total += durations[-1]
+    return durations
 
 
 def random_images(batch_size: int, image_size: int) -> np.ndarray:
-    """Return float32 (batch_size, image_size, image_size, 3), whole numbers in [0, 255], the same every time."""
+    """Return float32 (batch_size, image_size, image_size, 3), integers in [0, 255], the same every time."""
     shape = (batch_size, image_size, image_size, 3)
     return np.random.default_rng(SEED).integers(0, 256, shape, dtype=np.uint8).astype(np.float32)
 
 
 def threads_used() -> int:
-    """Return how many threads TensorFlow gives one operation.
+    """Return the number of threads that TensorFlow uses for one operation.
 
-    That is its setting, else $TF_NUM_INTRAOP_THREADS, else one a core that this process may use.
+    That is its setting, else $TF_NUM_INTRAOP_THREADS, else one per core that this process may use.
     """
     import tensorflow as tf
 
-    set_here = tf.config.threading.get_intra_op_parallelism_threads()
-    set_outside = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
-    if set_here or (set_outside.isdecimal() and int(set_outside)):
-        return int(set_here or set_outside)
+    setting = tf.config.threading.get_intra_op_parallelism_threads()
+    variable = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    if setting or (variable.isdecimal() and int(variable)):
+        return int(setting or variable)
     return usable_cores()
 
 
@@ -117,29 +117,29 @@ def accelerator_name(device: str) -> str | None:
     """Return the name of the GPU that will run the model; None for device "cpu".
 
     Raises:
-        RunError: device "gpu", and TensorFlow sees none.
+        RunError: the device is "gpu", but TensorFlow sees none.
     """
     if device == "cpu":
         return None
     import tensorflow as tf
 
-    found = tf.config.list_physical_devices("GPU")
-    if not found:
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
         raise RunError("--device gpu: TensorFlow sees no GPU here; use --device cpu")
-    for one in found:  # other processes may be at work on it
-        tf.config.experimental.set_memory_growth(one, True)
-    return str(tf.config.experimental.get_device_details(found[0]).get("device_name", found[0].name))
+    for gpu in gpus:  # other processes may be using it
+        tf.config.experimental.set_memory_growth(gpu, True)
+    return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", gpus[0].name))
 
 
 def prepare_call(file: Path, kind: str, batch_size: int) -> Callable[[], np.ndarray]:
-    """Load a model and return the call to time; images are made here, before any timing.
+    """Load a model and return the call to time; its images are generated beforehand.
 
-    Images start and probabilities end as NumPy arrays in main memory, so that copying to and from a GPU counts and
-    a call is over when its result is there. "predict" is `model.predict` as Keras sets it up by itself (XLA where
-    there is a GPU); "compiled" is one tf.function of a fixed input shape, without XLA.
+    Images and probabilities are NumPy arrays in main memory, so copies to and from a GPU count, and a call ends when
+    its result has arrived. "predict" is `model.predict` with Keras's own defaults (XLA on a GPU); "compiled" is one
+    tf.function with a fixed input shape, without XLA.
 
     Args:
-        file: a .keras file whose model takes float32 (batch, height, width, 3) of a fixed size.
+        file: a .keras file of a model that takes float32 (batch, height, width, 3) of a fixed size.
         kind: "predict" or "compiled".
         batch_size: images per call.
     """
@@ -157,7 +157,7 @@ def prepare_call(file: Path, kind: str, batch_size: int) -> Callable[[], np.ndar
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the measurement as plain values: what was called, the timing, threads, memory and the GPU's name."""
+    """Return the measurement as plain values: the kind of call, timing, threads, memory and the GPU's name."""
     if arguments.call == "onnxruntime":
         threads, accelerator, base_memory_mb, call = _start_onnxruntime(arguments)
     else:
@@ -176,12 +176,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _start_tensorflow(arguments: argparse.Namespace) -> Started:
+    """Start TensorFlow on the requested device and load the Keras model."""
     if arguments.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # read once, when TensorFlow starts
     import tensorflow as tf
 
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    # A call is timed as it is evaluated, in full float32.
+    # Timed in full float32, like evaluation.
     tf.config.experimental.enable_tensor_float_32_execution(False)
     tf.config.list_physical_devices()
     accelerator, base_memory_mb = accelerator_name(arguments.device), peak_memory_mb()
@@ -190,8 +191,8 @@ def _start_tensorflow(arguments: argparse.Namespace) -> Started:
 
 
 def _start_onnxruntime(arguments: argparse.Namespace) -> Started:
-    """Time the exported graph with decoded images of the network's own size, as many threads as there are cores."""
-    import onnxruntime  # noqa: F401  its memory is not the model's
+    """Load an exported graph, for decoded images of the network's input size and one thread per core."""
+    import onnxruntime  # noqa: F401  imported first, so that its memory is not counted as the model's
 
     base_memory_mb = peak_memory_mb()
     threads = usable_cores()
@@ -205,31 +206,31 @@ def _start_onnxruntime(arguments: argparse.Namespace) -> Started:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Measure what the command line says and print it as one line of JSON; returns the exit code."""
+    """Measure one way of calling a model and print the result as one line of JSON; returns the exit code."""
     arguments = _parse(words)
-    # File descriptor 1 becomes standard error for all the rest, C++ included; the answer goes to what it was.
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    # Only the result goes to standard output: file descriptor 1 now leads to standard error, also for C++ code.
+    output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     set_tensorflow_defaults()
     try:
-        found = measure(arguments)
+        measurement = measure(arguments)
     except RunError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    with answer:
-        answer.write(json.dumps(found, allow_nan=False) + "\n")
+    with output:
+        output.write(json.dumps(measurement, allow_nan=False) + "\n")
     return 0
 
 
 def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m keras_bench.cost.latency_worker", description=main.__doc__)
     parser.add_argument("model", type=Path, help="a .keras file, or an .onnx file that keras-bench exported")
-    parser.add_argument("--call", choices=CALLS, required=True, help="what is called")
+    parser.add_argument("--call", choices=CALLS, required=True, help="how the model is called")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="where it runs")
     parser.add_argument("--batch-size", type=int, required=True, help="images per call")
-    parser.add_argument("--calls", type=int, default=200, help="timed calls at most")
+    parser.add_argument("--calls", type=int, default=200, help="maximum number of timed calls")
     parser.add_argument("--seconds", type=float, default=10.0, help="time budget of the timed calls")
-    parser.add_argument("--warm-up", type=int, default=10, help="calls made first and not counted")
+    parser.add_argument("--warm-up", type=int, default=10, help="maximum number of calls made first, without timing")
     return parser.parse_args(words)
 
 

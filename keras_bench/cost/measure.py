@@ -1,4 +1,4 @@
-"""Counts the cost of a finished run's final model and keeps it in the run folder."""
+"""Counts the cost of a finished run's final model and saves it in the run folder."""
 
 from keras_bench.cost.records import Cost
 from keras_bench.download import digest_file
@@ -10,10 +10,10 @@ from keras_bench.runs.weights import final_phase, finished_phase
 
 
 def measure_cost(job: Job) -> None:
-    """Write cost.json of the final phase's model, unless it is there already for that very model.
+    """Write cost.json for the final phase's model, unless it exists already for this very model.
 
     Raises:
-        RunError: the run is not finished, or its model cannot be counted.
+        RunError: the run is not finished, or its model has a layer that cannot be counted.
     """
     if cost_finished(job):
         return
@@ -22,12 +22,12 @@ def measure_cost(job: Job) -> None:
 
     identity = model_identity(job.folder)
     file = job.folder.model(identity["phase"])
-    counted = count_cost(load_model(file), job.image_size, file)
-    write_json(job.folder.cost, {**identity, **counted.to_json()})
+    cost = count_cost(load_model(file), job.image_size, file)
+    write_json(job.folder.cost, {**identity, **cost.to_json()})
 
 
 def cost_finished(job: Job) -> bool:
-    """Return whether cost.json is there and counts the final phase's model as it is now."""
+    """Return whether cost.json exists and belongs to the current model of the final phase."""
     if not job.folder.cost.is_file() or final_phase(job.folder) is None:
         return False
     content = read_json(job.folder.cost)
@@ -36,14 +36,14 @@ def cost_finished(job: Job) -> bool:
 
 
 def read_cost(run: RunDir) -> Cost | None:
-    """Return what cost.json holds, or None where there is none."""
+    """Return the cost in cost.json, or None if there is no such file."""
     if not run.cost.is_file():
         return None
     return read_record(run.cost, Cost.from_json)
 
 
 def model_identity(run: RunDir) -> dict[str, str]:
-    """Return which model a finished run hands on: its `phase`, and `model_sha256`, the digest of its file.
+    """Return the identity of a finished run's final model: `phase`, and `model_sha256`, the digest of its file.
 
     Raises:
         RunError: the run is not finished.

@@ -1,4 +1,4 @@
-"""What a model costs to keep and to run: counted once, and measured call by call in fresh processes."""
+"""The cost of a model: figures counted once, and latencies measured in fresh processes."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,16 +11,16 @@ DEVICES = ("cpu", "gpu")
 
 @dataclass(frozen=True)
 class Cost:
-    """What can be counted without a clock.
+    """The cost of a model that can be counted without timing.
 
     Attributes:
-        image_size: side of the square input the counts hold for, pixels.
-        parameters: of the whole model.
-        multiply_adds: of one forward pass of one image, in convolutions and dense layers.
-        flops: floating-point operations of the same pass over all operations of the graph; about twice
+        image_size: side of the square input that the counts hold for, pixels.
+        parameters: number of parameters of the whole model.
+        multiply_adds: multiply-adds of one forward pass of one image, in convolutions and dense layers.
+        flops: floating-point operations of the same pass in all operations of the graph; about twice
             `multiply_adds`, plus activations, normalisation and pooling.
-        weight_bytes: the weights as float32.
-        file_bytes: model.keras on disk.
+        weight_bytes: size of the weights as float32.
+        file_bytes: size of model.keras on disk.
     """
 
     image_size: int
@@ -42,23 +42,23 @@ class Cost:
 
 @dataclass(frozen=True)
 class Latency:
-    """One way of calling one model with one batch size, timed in a process of its own.
+    """The latency of one way of calling a model with one batch size, timed in a process of its own.
 
     Attributes:
         call: "predict" (`model.predict`), "compiled" (a traced function), or "onnxruntime".
         device: "cpu" or "gpu".
-        hardware: the processor's or accelerator's name.
+        hardware: name of the processor or accelerator.
         threads: threads an operation may use.
         batch_size: images per call.
-        warm_up: calls made first and not counted.
+        warm_up: calls made first, without timing.
         calls: timed calls.
-        p50_ms: median milliseconds of a call, not of an image.
+        p50_ms: median milliseconds per call, not per image.
         p90_ms: 90th percentile.
         p99_ms: 99th percentile.
         mean_ms: mean.
-        memory_mb: highest resident memory of the process, MiB.
-        base_memory_mb: the same before the model was loaded, MiB.
-        session: names the measurements that were made in turn; only those of one session compare fairly.
+        memory_mb: peak resident memory of the process, MiB.
+        base_memory_mb: peak resident memory before the model was loaded, MiB.
+        session: name shared by the measurements taken in turn; only those of one session can be compared.
     """
 
     call: str
@@ -77,9 +77,9 @@ class Latency:
     session: str
 
 
-def latencies_to_json(settings: dict[str, Any], found: list[Latency]) -> dict[str, Any]:
+def latencies_to_json(settings: dict[str, Any], latencies: list[Latency]) -> dict[str, Any]:
     """Return plain values for latency.json."""
-    return {"settings": settings, "measurements": [asdict(one) for one in found]}
+    return {"settings": settings, "measurements": [asdict(latency) for latency in latencies]}
 
 
 def latencies_from_json(tree: dict[str, Any]) -> list[Latency]:

@@ -1,4 +1,4 @@
-"""Counts are held to published ones and, layer by layer, to numbers worked out by hand."""
+"""Counts against published ones and, layer by layer, against numbers worked out by hand."""
 
 import gc
 
@@ -12,8 +12,8 @@ from keras_bench.cost.count import count_cost, graph_flops, multiply_adds
 from keras_bench.errors import RunError
 from keras_bench.models.build import ModelSpec, build_backbone, build_model
 
-# Giga multiply-adds of one image at the backbone's own size with the 1000-class top, and what we may differ by.
-# ResNet50: 3.8 in the paper, 4.09 in torchvision, whose stride sits in the 3 × 3 convolution; Keras has the paper's.
+# Billions of multiply-adds per image at the backbone's default size with the 1000-class top, and relative tolerance.
+# ResNet50: 3.8 in the paper, which Keras follows; 4.09 in torchvision, which has the stride in the 3 × 3 convolution.
 # InceptionV3 and EfficientNetB0: Szegedy et al. 2015 ("5 billion") and Tan & Le 2019; 5.7 is torchvision's.
 PUBLISHED = {
     "MobileNet": (0.569, 0.005),  # Howard et al. 2017, table 4
@@ -38,7 +38,7 @@ def _release_memory():
 
 
 def published_model(row):
-    """The network as its paper describes it: with 1000 classes and no hidden layer, or VGG's own top."""
+    """Return the network as its paper describes it: with 1000 classes and no hidden layer, or VGG's own top."""
     if row.name == "VGG16":
         return keras.applications.VGG16(weights=None)
     backbone = build_backbone(ModelSpec(row, row.image_size, 1000, ModelConfig()))
@@ -51,13 +51,13 @@ def published_model(row):
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in PUBLISHED]
 )
-def test_counts_are_the_published_ones_and_the_graph_agrees(name):
+def test_counts_equal_the_published_ones_and_the_graph_agrees(name):
     model = published_model(BACKBONES[name])
     expected, tolerance = PUBLISHED[name]
-    counted = multiply_adds(model)
-    assert counted / 1e9 == pytest.approx(expected, rel=tolerance)
-    # Counted by TensorFlow from operations, not layers: two for each multiply-add, and 0.1 to 8 % of all the rest.
-    assert 2 < graph_flops(model) / counted < 2.2
+    count = multiply_adds(model)
+    assert count / 1e9 == pytest.approx(expected, rel=tolerance)
+    # TensorFlow counts operations, not layers: two per multiply-add, and 0.1 to 8 % more for everything else.
+    assert 2 < graph_flops(model) / count < 2.2
 
 
 def test_each_kind_of_layer_by_hand():
@@ -68,11 +68,11 @@ def test_each_kind_of_layer_by_hand():
         layers.Conv2D(4, 3, padding="same"): 64 * 54 * 4,
         # Stride 2 halves the side; each of 3 groups sees 2 of the 6 channels: 4·4 positions, 3·3·2·9.
         layers.Conv2D(9, 3, strides=2, padding="same", groups=3): 16 * 18 * 9,
-        # "valid": 6·6 positions; each channel has 2 filters of 3·3.
+        # Padding "valid": 6·6 positions; each channel has 2 filters of 3·3.
         layers.DepthwiseConv2D(3, depth_multiplier=2): 36 * 9 * 12,
         # 3·3 on each of 6 channels, then 1·1·6 for each of 5 filters.
         layers.SeparableConv2D(5, 3, padding="same"): 64 * (9 * 6 + 6 * 5),
-        # On a feature map a dense layer works at every position.
+        # On a feature map, a dense layer is applied at every position.
         layers.Dense(7): 64 * 6 * 7,
         layers.BatchNormalization(): 0,
         layers.LayerNormalization(): 0,
@@ -81,14 +81,14 @@ def test_each_kind_of_layer_by_hand():
     assert [multiply_adds(keras.Model(image, layer(image))) for layer in by_hand] == list(by_hand.values())
 
 
-def test_models_inside_are_entered():
+def test_nested_models_are_counted():
     image = keras.Input((8, 8, 3))
     inner = keras.Sequential([keras.layers.Conv2D(2, 2, strides=2), keras.layers.LayerNormalization()])
     model = keras.Model(image, keras.layers.Dense(5)(keras.layers.Flatten()(inner(image))))
     assert multiply_adds(model) == 16 * 12 * 2 + 32 * 5
 
 
-def test_a_loaded_model_with_models_inside_counts_as_before(tmp_path):
+def test_a_loaded_model_with_nested_models_has_the_same_count(tmp_path):
     image = keras.Input((8, 8, 3))  # like ConvNeXt's stem, whose first layer is called twice while it is loaded
     inner = keras.Sequential([keras.layers.Conv2D(2, 2, strides=2), keras.layers.LayerNormalization()])
     keras.Model(image, keras.layers.Dense(5)(inner(image))).save(tmp_path / "model.keras")
@@ -130,7 +130,7 @@ def test_cost_of_a_saved_model(tmp_path, capfd):
     assert cost.file_bytes == file.stat().st_size > cost.weight_bytes
     assert cost.image_size == 32
     assert cost.multiply_adds == multiply_adds(model)
-    # 16 × 16 positions and few channels: what surrounds the convolutions weighs more than in large networks.
+    # 16 × 16 positions and few channels: operations besides convolutions weigh more than in large networks.
     assert 2 < cost.flops / cost.multiply_adds < 2.6
     assert capfd.readouterr().out == ""  # the profiler is silent
     with pytest.raises(RunError, match="expected input of 64 pixels"):

@@ -1,4 +1,4 @@
-"""Which figure is measured when, and what is kept; the process that measures is replaced by a list."""
+"""The order of measurements and when they are kept; a stand-in replaces the process that measures."""
 
 import io
 import json
@@ -22,7 +22,7 @@ ROUNDS = [(call, size) for call in ("predict", "compiled") for size in (1, 8)]
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    """What describes this machine; each look at it is an hour later."""
+    """A description of this machine; each request for it is an hour later."""
     now = {"platform": "Linux", "cpu": "a processor", "cores": 2, "packages": {"keras": "3"}, "hours": 0}
 
     def describe(devices):
@@ -35,10 +35,10 @@ def environment(monkeypatch):
 
 @pytest.fixture
 def runs(tmp_path):
-    found = [RunDir(tmp_path / "study" / model / "seed0") for model in ("VGG16", "ResNet50")]
-    for run in found:
+    folders = [RunDir(tmp_path / "study" / model / "seed0") for model in ("VGG16", "ResNet50")]
+    for run in folders:
         finish(run)
-    return found
+    return folders
 
 
 def finish(run):
@@ -47,24 +47,24 @@ def finish(run):
 
 
 class Worker:
-    """Answers like the process that measures and keeps what it was asked; can fail or be interrupted."""
+    """Stands in for the process that measures and records each request; can fail or be interrupted."""
 
     def __init__(self, fails=(), interrupted_after=None):
-        self.asked, self.fails, self.interrupted_after = [], fails, interrupted_after
+        self.requests, self.fails, self.interrupted_after = [], fails, interrupted_after
 
-    def __call__(self, file, wanted, settings):
-        if len(self.asked) == self.interrupted_after:
+    def __call__(self, file, figure, settings):
+        if len(self.requests) == self.interrupted_after:
             raise KeyboardInterrupt
         assert file.name == "model.keras"
-        asked = (file.parents[2].name, wanted.call, wanted.batch_size)
-        self.asked.append(asked)
-        if asked in self.fails:
+        request = (file.parents[2].name, figure.call, figure.batch_size)
+        self.requests.append(request)
+        if request in self.fails:
             raise RunError("out of memory")
         return {
-            "call": wanted.call, "device": wanted.device, "batch_size": wanted.batch_size, "threads": 2,
-            "accelerator": "a GPU" if wanted.device == "gpu" else None,
+            "call": figure.call, "device": figure.device, "batch_size": figure.batch_size, "threads": 2,
+            "accelerator": "a GPU" if figure.device == "gpu" else None,
             "warm_up": settings.warm_up, "calls": settings.calls,
-            "p50_ms": 1.0 + len(self.asked), "p90_ms": 20.0, "p99_ms": 30.0, "mean_ms": 3.0,
+            "p50_ms": 1.0 + len(self.requests), "p90_ms": 20.0, "p99_ms": 30.0, "mean_ms": 3.0,
             "memory_mb": 800.0, "base_memory_mb": 700.0,
         }  # fmt: skip
 
@@ -80,30 +80,31 @@ def stored(run):
 
 
 def sessions(runs):
-    return {one.session for run in runs for one in stored(run)}
+    return {latency.session for run in runs for latency in stored(run)}
 
 
 def test_models_take_turns_within_each_figure(runs):
     worker = Worker()
-    said = measure(runs, worker)
-    assert worker.asked == [(model, *wanted) for wanted in ROUNDS for model in ("VGG16", "ResNet50")]
+    output = measure(runs, worker)
+    assert worker.requests == [(model, *figure) for figure in ROUNDS for model in ("VGG16", "ResNet50")]
     # 8 × (8 s to start, 2.5 s of warm-up, 10 s timed)
-    assert "8 measurements, 2 runs in turn, each in a fresh process" in said
-    assert "200 calls or 10 s are timed: at most about 2 min 44 s" in said
+    assert "8 measurements, 2 runs in turn, each in a fresh process" in output
+    assert "200 calls or 10 s are timed: at most about 2 min 44 s" in output
     # ResNet50 was second in each turn: its 4 figures are those of calls 2, 4, 6 and 8.
-    assert [one.p50_ms for one in stored(runs[1])] == [3, 5, 7, 9]
-    assert {(one.hardware, one.device, one.threads) for one in stored(runs[1])} == {("a processor", "cpu", 2)}
+    latencies = stored(runs[1])
+    assert [latency.p50_ms for latency in latencies] == [3, 5, 7, 9]
+    assert {(latency.hardware, latency.device, latency.threads) for latency in latencies} == {("a processor", "cpu", 2)}
     assert sessions(runs) == {"2026-01-01T01:00:00+00:00"}
 
 
-def test_what_is_finished_is_not_measured_again(runs):
+def test_finished_measurements_are_not_repeated(runs):
     assert not latency_finished(runs, SETTINGS)
     measure(runs, Worker())
     assert latency_finished(runs, SETTINGS)
     assert latency_finished(runs[:1], SETTINGS)
     worker = Worker()
     assert "nothing to do" in measure(runs, worker)
-    assert worker.asked == []
+    assert worker.requests == []
     assert not latency_finished(runs, SETTINGS.model_copy(update={"seconds": 20.0}))
     assert not latency_finished(runs, SETTINGS.model_copy(update={"batch_sizes": (1, 8, 32)}))
     assert not latency_finished(runs, SETTINGS, accelerators=True)
@@ -112,11 +113,11 @@ def test_what_is_finished_is_not_measured_again(runs):
     assert latency_finished(runs[:1], SETTINGS)
 
 
-def test_what_is_asked_for_again_is_measured_again(runs):
+def test_all_is_measured_again_on_request(runs):
     measure(runs, Worker())
     worker = Worker()
     measure(runs, worker, again=True)
-    assert len(worker.asked) == 8
+    assert len(worker.requests) == 8
     assert sessions(runs) == {"2026-01-01T02:00:00+00:00"}
 
 
@@ -127,51 +128,51 @@ def test_a_run_that_joins_later_means_that_all_are_measured_again(runs):
     assert not latency_finished(runs, SETTINGS)
     worker = Worker()
     measure(runs, worker)
-    assert len(worker.asked) == 8
+    assert len(worker.requests) == 8
     assert sessions(runs) == {"2026-01-01T03:00:00+00:00"}
 
 
 def test_an_added_batch_size_joins_the_session(runs):
     measure(runs, Worker())
     worker = Worker()
-    said = measure(runs, worker, SETTINGS.model_copy(update={"batch_sizes": (1, 8, 32)}))
-    assert [size for _, _, size in worker.asked] == [32] * 4
-    assert "the session of 2026-01-01T01:00:00+00:00 goes on" in said
+    output = measure(runs, worker, SETTINGS.model_copy(update={"batch_sizes": (1, 8, 32)}))
+    assert [size for _, _, size in worker.requests] == [32] * 4
+    assert "resuming the session of 2026-01-01T01:00:00+00:00" in output
     assert sessions(runs) == {"2026-01-01T01:00:00+00:00"}
     assert len(stored(runs[0])) == 6
 
 
-def test_an_interrupted_session_goes_on_with_its_next_round(runs):
+def test_an_interrupted_session_resumes_with_its_next_round(runs):
     with pytest.raises(KeyboardInterrupt):
         measure(runs, Worker(interrupted_after=5))  # two rounds, and one of two models in the third
     assert [len(stored(run)) for run in runs] == [2, 2]
     worker = Worker()
     measure(runs, worker)
-    assert worker.asked == [(model, *wanted) for wanted in ROUNDS[2:] for model in ("VGG16", "ResNet50")]
+    assert worker.requests == [(model, *figure) for figure in ROUNDS[2:] for model in ("VGG16", "ResNet50")]
     assert sessions(runs) == {"2026-01-01T01:00:00+00:00"}
     assert latency_finished(runs, SETTINGS)
 
 
-def test_on_another_machine_nothing_goes_on(runs, environment):
+def test_on_another_machine_all_is_measured_again(runs, environment):
     with pytest.raises(KeyboardInterrupt):
         measure(runs, Worker(interrupted_after=4))
     environment["cpu"] = "another processor"
     worker = Worker()
     measure(runs, worker)
-    assert len(worker.asked) == 8
-    assert {one.hardware for run in runs for one in stored(run)} == {"another processor"}
+    assert len(worker.requests) == 8
+    assert {latency.hardware for run in runs for latency in stored(run)} == {"another processor"}
 
 
 def test_a_failure_loses_no_other_figure_and_is_tried_again(runs):
-    said = measure(runs, Worker(fails=[("VGG16", "predict", 8)]))
+    output = measure(runs, Worker(fails=[("VGG16", "predict", 8)]))
     failed = f"{runs[0].label} predict on cpu, batch size 8"
-    assert f"warning: latency of {failed} could not be measured: out of memory" in said
-    assert f"warning: latency is missing for {failed}; the same command tries again" in said
+    assert f"warning: latency of {failed} could not be measured: out of memory" in output
+    assert f"warning: latency is missing for {failed}; the same command tries again" in output
     assert [len(stored(run)) for run in runs] == [3, 4]
     assert not latency_finished(runs, SETTINGS)
     worker = Worker()
     measure(runs, worker)
-    assert worker.asked == [("VGG16", "predict", 8), ("ResNet50", "predict", 8)]
+    assert worker.requests == [("VGG16", "predict", 8), ("ResNet50", "predict", 8)]
     assert latency_finished(runs, SETTINGS)
     assert len(sessions(runs)) == 1
 
@@ -179,8 +180,8 @@ def test_a_failure_loses_no_other_figure_and_is_tried_again(runs):
 def test_a_gpu_is_measured_beside_the_processor_and_named(runs):
     measure(runs, Worker(), accelerators=True)
     assert latency_finished(runs, SETTINGS, accelerators=True)
-    named = {one.device: one.hardware for one in stored(runs[0])}
-    assert named == {"cpu": "a processor", "gpu": "a GPU"}
+    hardware = {latency.device: latency.hardware for latency in stored(runs[0])}
+    assert hardware == {"cpu": "a processor", "gpu": "a GPU"}
     assert len(stored(runs[0])) == 8
 
 
@@ -190,17 +191,17 @@ def test_an_unfinished_run_is_refused(runs, tmp_path):
 
 
 def stand_in(tmp_path, monkeypatch, script):
-    """Put a shell script in the place of Python."""
+    """Replace Python by a shell script."""
     program = tmp_path / "python"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
 
 
-def test_the_process_is_told_everything_and_its_answer_returned(tmp_path, monkeypatch):
+def test_the_process_gets_every_setting_and_its_output_is_returned(tmp_path, monkeypatch):
     stand_in(tmp_path, monkeypatch, 'echo noise >&2; echo "{\\"words\\": \\"$*\\"}"')
-    found = start_worker(tmp_path / "model.keras", Round("compiled", "gpu", 8), SETTINGS)
-    assert found["words"] == (
+    measurement = start_worker(tmp_path / "model.keras", Round("compiled", "gpu", 8), SETTINGS)
+    assert measurement["words"] == (
         f"-m keras_bench.cost.latency_worker {tmp_path}/model.keras --call compiled --device gpu --batch-size 8 "
         "--calls 200 --seconds 10.0 --warm-up 10"
     )

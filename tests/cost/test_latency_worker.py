@@ -28,7 +28,7 @@ from tests.tf32 import allow
 
 
 class Machine:
-    """A call that takes the given milliseconds one after another, and the clock that shows it."""
+    """A call with predetermined durations in milliseconds, and the clock that measures them."""
 
     def __init__(self, milliseconds):
         self.milliseconds, self.now, self.calls = list(milliseconds), 0, 0
@@ -69,7 +69,7 @@ def test_two_and_five_calls_are_made_however_slow_they_are():
     assert timing.p99_ms == 60_000
 
 
-def test_images_are_the_same_every_time_and_whole_numbers():
+def test_images_are_the_same_every_time_and_integers():
     images = random_images(2, 16)
     assert images.shape == (2, 16, 16, 3)
     assert images.dtype == np.float32
@@ -87,14 +87,14 @@ def saved(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["predict", "compiled"])
-def test_what_is_timed_answers_as_the_model_does(saved, kind):
+def test_the_timed_call_returns_the_model_s_predictions(saved, kind):
     call = prepare_call(saved, kind, 3)
     model = keras.models.load_model(saved, compile=False)
     expected = model(random_images(3, 32), training=False).numpy()
     for _ in range(2):
-        answer = call()
-        assert isinstance(answer, np.ndarray)
-        np.testing.assert_allclose(answer, expected, rtol=1e-4, atol=1e-6)
+        probabilities = call()
+        assert isinstance(probabilities, np.ndarray)
+        np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_predict_takes_the_whole_batch_in_one_step(saved, monkeypatch):
@@ -114,7 +114,7 @@ def test_threads_follow_the_setting_then_the_variable_then_the_cores(monkeypatch
     assert threads_used() == 5
 
 
-def test_gpu_is_refused_where_there_is_none(monkeypatch):
+def test_gpu_is_refused_if_there_is_none(monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
     assert accelerator_name("cpu") is None
     with pytest.raises(RunError, match="sees no GPU here; use --device cpu"):
@@ -122,9 +122,9 @@ def test_gpu_is_refused_where_there_is_none(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["predict", "compiled"])
-def test_what_is_timed_runs_in_full_float32(saved, kind, emulated_tf32, monkeypatch):
+def test_the_timed_call_runs_in_full_float32(saved, kind, emulated_tf32, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # `measure` sets it
-    allow(True)  # as TensorFlow starts
+    allow(True)  # TensorFlow's default
     words = [str(saved), "--call", kind, "--batch-size", "1", "--calls", "5", "--warm-up", "2"]
     assert measure(_parse(words))["calls"] == 5
     assert set(emulated_tf32.seen) == {False}
@@ -137,15 +137,15 @@ def test_one_measurement_in_a_process_of_its_own(saved):
     done = subprocess.run(words, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()  # nothing else on standard output
-    found = json.loads(line)
-    assert (found["call"], found["device"], found["accelerator"]) == ("compiled", "cpu", None)
-    assert (found["batch_size"], found["warm_up"], found["calls"], found["threads"]) == (2, 2, 7, 1)
-    assert 0 < found["p50_ms"] <= found["p90_ms"] <= found["p99_ms"]
-    assert found["memory_mb"] > found["base_memory_mb"] > 0
+    measurement = json.loads(line)
+    assert (measurement["call"], measurement["device"], measurement["accelerator"]) == ("compiled", "cpu", None)
+    assert [measurement[key] for key in ("batch_size", "warm_up", "calls", "threads")] == [2, 2, 7, 1]
+    assert 0 < measurement["p50_ms"] <= measurement["p90_ms"] <= measurement["p99_ms"]
+    assert measurement["memory_mb"] > measurement["base_memory_mb"] > 0
 
 
 @pytest.mark.slow
-def test_the_process_says_in_its_last_line_why_it_failed(saved):
+def test_the_last_line_of_the_process_says_why_it_failed(saved):
     words = [sys.executable, "-m", "keras_bench.cost.latency_worker", str(saved), "--call", "compiled"]
     words += ["--batch-size", "1", "--device", "gpu"]
     done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"})
@@ -155,14 +155,14 @@ def test_the_process_says_in_its_last_line_why_it_failed(saved):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux passes ru_maxrss on to a child")
-def test_peak_memory_is_this_process_s_and_not_its_parent_s():
-    held = np.ones(200 << 20, np.uint8)  # a parent of more than 200 MiB
+def test_peak_memory_is_that_of_the_process_and_not_of_its_parent():
+    array = np.ones(200 << 20, np.uint8)  # this process, the parent, holds more than 200 MiB
     script = (
         "import resource; from keras_bench.environment import peak_memory_mb; "
         "print(peak_memory_mb(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    own, kept = map(float, done.stdout.split())
-    assert peak_memory_mb() > held.nbytes / (1 << 20)
-    assert 1 < own < 100
-    assert kept > 200
+    measured, inherited = map(float, done.stdout.split())
+    assert peak_memory_mb() > array.nbytes / (1 << 20)
+    assert 1 < measured < 100
+    assert inherited > 200

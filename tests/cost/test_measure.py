@@ -1,4 +1,4 @@
-"""cost.json is written once for a model, and again for another."""
+"""cost.json is written once per model, and again when the model changes."""
 
 import json
 
