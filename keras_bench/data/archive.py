@@ -1,4 +1,4 @@
-"""Extracts a zip archive that may come from anywhere, once, into the cache."""
+"""Extracts untrusted zip archives into the cache, each of them once."""
 
 import os
 import shutil
@@ -18,12 +18,13 @@ CHUNK_BYTES = 1 << 20
 
 
 def extracted(archive: Path, log: Log) -> Path:
-    """Return a folder that holds the archive's content, extracting it on the first call.
+    """Return the folder with the archive's content, extracting it on the first call.
 
-    The folder is named after the archive's digest, so a changed archive is extracted anew.
+    The folder is named after the archive's digest, so a changed archive is extracted again.
 
     Raises:
-        UserError: not a zip archive, damaged, an entry would leave the folder, or it would not fit the disk.
+        UserError: the file is not a zip archive or is damaged, an entry would leave the folder, or the disk is too
+            full.
     """
     folder = cache_folder() / "extracted" / f"{archive.stem}-{digest_file(archive)[:16]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -39,41 +40,41 @@ def extracted(archive: Path, log: Log) -> Path:
 def extract(archive: Path, folder: Path, log: Log) -> None:
     """Extract a zip archive into a new folder.
 
-    Every entry is checked before the first byte is written, and no entry may grow beyond its declared size.
+    Every entry is checked before the first byte is written, and no entry may exceed its declared size.
 
     Raises:
-        UserError: as `extracted` says.
+        UserError: as for `extracted`.
     """
     try:
         with zipfile.ZipFile(archive) as content:
             entries = [entry for entry in content.infolist() if not entry.is_dir()]
-            _check(archive, entries, folder)
+            _check_entries(archive, entries, folder)
             with log.progress(f"extracting {archive.name}", len(entries), "files") as advance:
                 for entry in entries:
-                    _write(content, entry, folder / entry.filename)
+                    _write_entry(content, entry, folder / entry.filename)
                     advance(1)
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise UserError(f"{archive}: not a readable zip archive ({error})") from error
 
 
-def _check(archive: Path, entries: list[zipfile.ZipInfo], folder: Path) -> None:
+def _check_entries(archive: Path, entries: list[zipfile.ZipInfo], folder: Path) -> None:
     for entry in entries:
         name = PurePosixPath(entry.filename.replace("\\", "/"))
-        drive = len(name.parts[0]) > 1 and name.parts[0][1] == ":" if name.parts else True
-        if name.is_absolute() or ".." in name.parts or drive or stat.S_ISLNK(entry.external_attr >> 16):
+        drive_or_empty = len(name.parts[0]) > 1 and name.parts[0][1] == ":" if name.parts else True
+        if name.is_absolute() or ".." in name.parts or drive_or_empty or stat.S_ISLNK(entry.external_attr >> 16):
             raise UserError(f"{archive}: refused, its entry {entry.filename!r} would leave the folder")
     needed = sum(entry.file_size for entry in entries)
     existing = next(parent for parent in [folder, *folder.resolve().parents] if parent.exists())
     free = shutil.disk_usage(existing).free - SPARE_BYTES
     if needed > free:
         raise UserError(
-            f"{archive}: refused, it holds {needed / 1e9:.1f} GB and {max(0, free) / 1e9:.1f} GB may be used in "
-            f"{existing}; free some space or set KERAS_BENCH_CACHE to another disk"
+            f"{archive}: refused, it holds {needed / 1e9:.1f} GB but only {max(0, free) / 1e9:.1f} GB may be used in "
+            f"{existing}; free some space or set KERAS_BENCH_CACHE to a folder on another disk"
         )
 
 
-def _write(content: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
+def _write_entry(content: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     written = 0
     with content.open(entry) as source, target.open("wb") as sink:

@@ -1,4 +1,4 @@
-"""Random changes to training images: a list of Keras preprocessing layers, built from the configuration."""
+"""Augmentation of training images: a list of Keras preprocessing layers, built from the configuration."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from keras_bench.config import AugmentationConfig
 from keras_bench.data.layers import PerImage, RandomAffine, RandomBrightnessFactor
 from keras_bench.data.seeding import PositionSeed
 
-VERSION = 4  # raise it when the same settings give other images, so that features of the old ones are not found
+VERSION = 4  # part of the key of cached features: raise it when the same settings produce other images
 
 
 def build_augmentation(
@@ -19,11 +19,11 @@ def build_augmentation(
     """Return a function that augments one training batch.
 
     The function takes images, float32, (batch, image_size, image_size, 3), RGB in [0, 255], and a key, an int32
-    scalar that is different for each batch of the whole training; it returns the same shape and range. Every image
-    gets its own random values, which are the same whatever thread or epoch runs them.
+    scalar unique to each batch of the training; it returns the same shape and range. Each image gets its own random
+    values, which depend on the seed, the key and its position in the batch, not on threads or execution order.
 
     Args:
-        config: which changes, and their ranges.
+        config: which augmentations, and their ranges.
         image_size: side of the images, pixels.
         seed: the run's seed.
     """
@@ -41,9 +41,9 @@ def build_augmentation(
 
 
 def augmentation_layers(config: AugmentationConfig, image_size: int, seed: int) -> list[keras.layers.Layer]:
-    """Return the layers that images pass through, in this order, each seeded by position (see PositionSeed).
+    """Return the layers in the order in which they are applied, each seeded by position (see PositionSeed).
 
-    In mixed precision RandomContrast and RandomBrightness compute in its half precision, all others in float32.
+    In mixed precision RandomContrast and RandomBrightness compute in half precision, all others in float32.
     """
     layers: list[keras.layers.Layer] = []
     affine = {name: getattr(config, name) for name in RandomAffine.DRAWS}
@@ -53,7 +53,7 @@ def augmentation_layers(config: AugmentationConfig, image_size: int, seed: int) 
         factor = RandomBrightnessFactor(config.brightness_factor, dtype="float32")
         layers.append(_seeded(factor, seed, "brightness_factor"))
     if config.contrast:
-        # One number c would mean factors from 1 - 0 to 1 + c: Keras 3.15 takes (lower, upper) as distances from 1.
+        # A single number c would mean factors from 1 to 1 + c: Keras 3.15 takes (lower, upper) as distances from 1.
         contrast = keras.layers.RandomContrast((config.contrast, config.contrast), value_range=(0, 255))
         layers.append(_seeded(contrast, seed, "contrast"))
     if any(config.brightness):

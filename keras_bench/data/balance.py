@@ -1,30 +1,30 @@
-"""Makes up for classes of different sizes by choosing which training images an epoch holds. No TensorFlow."""
+"""Balances classes of different sizes by under- or oversampling the images of an epoch. No TensorFlow."""
 
 import numpy as np
 
 
 def epoch_rows(labels: np.ndarray, imbalance: str, seed: int) -> np.ndarray:
-    """Return which training images an epoch holds, each as often as it is named.
+    """Return the training images of an epoch, repeated ones included.
 
-    undersample: of each class as many as the smallest has, drawn once, so that every epoch holds the same ones.
-    oversample: of each class as many as the largest has: all of its images the same number of times, and as many
-    different ones more as are missing. Any other way leaves the images as they are.
+    "undersample" draws as many images of each class as the smallest class has, once, so every epoch holds the same
+    images. "oversample" fills each class up to the size of the largest: every image is repeated equally often, and the
+    remainder is drawn without replacement. With any other value the epoch holds each image once.
 
     Args:
-        labels: int64, (N,), of the training images.
-        imbalance: training.imbalance.
-        seed: of the draw.
+        labels: int64, (N,), labels of the training images.
+        imbalance: the value of training.imbalance.
+        seed: seed of the draw.
 
     Returns:
         int64, (M,), positions in `labels`, ascending.
     """
     if imbalance not in ("undersample", "oversample"):
         return np.arange(len(labels))
-    members = [np.flatnonzero(labels == k) for k in np.unique(labels)]
-    sizes = [len(rows) for rows in members]
-    wanted = min(sizes) if imbalance == "undersample" else max(sizes)
+    rows_by_class = [np.flatnonzero(labels == k) for k in np.unique(labels)]
+    sizes = [len(class_rows) for class_rows in rows_by_class]
+    target = min(sizes) if imbalance == "undersample" else max(sizes)
     rows = []
-    for k, all_rows in enumerate(members):
-        rows += [all_rows] * (wanted // len(all_rows))
-        rows.append(np.random.default_rng([seed, k]).permutation(all_rows)[: wanted % len(all_rows)])
+    for k, class_rows in enumerate(rows_by_class):
+        rows += [class_rows] * (target // len(class_rows))
+        rows.append(np.random.default_rng([seed, k]).permutation(class_rows)[: target % len(class_rows)])
     return np.sort(np.concatenate(rows))

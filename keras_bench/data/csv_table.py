@@ -1,7 +1,7 @@
-"""A CSV table of labelled images beside them: `path,label[,split][,group]`, as Kaggle ships most sets.
+"""A CSV table of labels beside the images it lists: `path,label[,split][,group]`, as in most Kaggle data sets.
 
-UTF-8 with commas, a header line, names quoted where they hold commas. Paths are relative to the table's folder and
-never leave it; labels are text, whatever they look like.
+UTF-8 with commas and a header line; names that contain commas are quoted. Paths are relative to the table's folder and
+must stay inside it. Labels are text, even if they look like numbers.
 """
 
 import csv
@@ -23,13 +23,13 @@ from keras_bench.images import EXTENSIONS
 REQUIRED = ("path", "label")
 COLUMNS = (*REQUIRED, "split", "group")
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "": ""}
-_NAMED = 3  # examples that a message names at most
-_HEADER_BYTES = 4096  # of the first line, more than four columns need
+_MOST_EXAMPLES = 3  # in a message
+_HEADER_BYTES = 4096  # read of the first line; four columns need less
 
 
 @dataclass(frozen=True)
 class _Row:
-    """One image: the line its row begins on, counted from 1, and its cells."""
+    """One image: the line on which its row begins, counted from 1, and its cells."""
 
     line: int
     path: str
@@ -38,33 +38,33 @@ class _Row:
 
 
 def open_csv(path: Path | None, log: Log) -> ImageIndex:
-    """List the images that a table names.
+    """List the images of a table.
 
-    `split` is train, val (or valid, validation), test, or empty for an image that is in no split. `group` is accepted
-    and not used, and a warning says so.
+    `split` is train, val (or valid, validation), test, or empty for an image without an official split. `group` is
+    accepted but not used, with a warning.
 
     Args:
         path: the table, or a folder or zip that holds exactly one.
         log: shows progress.
 
     Raises:
-        UserError: there is no such table, or several; its columns are missing or unknown; a row has too many cells, no
-            path, no label or an unknown split, or says otherwise than an earlier row of the same image; a path leaves
-            the folder; or an image is missing. The message names the line.
+        UserError: there is no table, or more than one; a column is missing or unknown; a row has too many or too few
+            cells, no path, no label or an unknown split, or contradicts an earlier row for the same image; a path
+            leaves the folder; or an image is missing. The message names the line.
     """
     if path is None:
         raise UserError("the csv source needs --data TABLE.csv (or $KERAS_BENCH_DATA), with columns path,label")
     table = _find_table(path, log)
     name = str(table) if table == path or path.is_dir() else f"{path}: {table.name}"
-    columns, cells = _read(table, name)
-    rows, warnings = _without_repeats([_row(line, row, columns, name) for line, row in cells], name)
+    columns, numbered_cells = _read_cells(table, name)
+    rows, warnings = _without_repeats([_parse_row(line, cells, columns, name) for line, cells in numbered_cells], name)
     if not rows:
-        raise UserError(f"{name}: a header and no rows; expected one row per image")
+        raise UserError(f"{name}: a header but no rows; expected one row per image")
     _check_files(rows, table.parent, name)
     if "group" in columns:
         warnings.append(f"{name}: column 'group' is not used: images of one group may fall into different splits")
     class_names = tuple(sorted({row.label for row in rows}))
-    number = {label: k for k, label in enumerate(class_names)}
+    label_index = {label: k for k, label in enumerate(class_names)}
     rows.sort(key=lambda row: row.path)
     return ImageIndex(
         source="csv",
@@ -72,7 +72,7 @@ def open_csv(path: Path | None, log: Log) -> ImageIndex:
         class_names=class_names,
         class_titles=class_names,
         ids=tuple(row.path for row in rows),
-        labels=np.array([number[row.label] for row in rows], dtype=np.int64),
+        labels=np.array([label_index[row.label] for row in rows], dtype=np.int64),
         official=tuple(row.split for row in rows),
         read=lambda i: (table.parent / rows[i].path).read_bytes(),
         warnings=tuple(warnings),
@@ -80,13 +80,13 @@ def open_csv(path: Path | None, log: Log) -> ImageIndex:
 
 
 def is_csv_table(path: Path) -> bool:
-    """Return whether a path is a .csv file, or a folder or zip with exactly one that has the columns path and label.
+    """Return whether a path is a .csv file, or a folder or zip whose only .csv file has the columns path and label.
 
     Raises:
-        zipfile.BadZipFile: it is a damaged zip.
+        zipfile.BadZipFile: the file is a damaged zip.
     """
     if path.is_dir():
-        tables = _tables(_shallow_names(path))
+        tables = _shallowest_tables(_shallow_names(path))
         if len(tables) != 1:
             return False
         with (path / tables[0]).open("rb") as stream:
@@ -94,13 +94,13 @@ def is_csv_table(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return path.suffix.lower() == ".csv"
     with zipfile.ZipFile(path) as archive:
-        tables = _tables(map(PurePosixPath, archive.namelist()))
+        tables = _shallowest_tables(map(PurePosixPath, archive.namelist()))
         if len(tables) != 1:
             return False
         try:
             with archive.open(str(tables[0])) as stream:
                 return _has_columns(stream.readline(_HEADER_BYTES))
-        except (RuntimeError, zlib.error):  # encrypted, or of an unknown compression: whoever extracts it says so
+        except (RuntimeError, zlib.error):  # encrypted or unknown compression: extracting it raises the error
             return False
 
 
@@ -110,37 +110,40 @@ def _has_columns(header: bytes) -> bool:
 
 
 def _shallow_names(folder: Path) -> Iterator[PurePosixPath]:
-    """Yield what lies in a folder and one folder down, relative to it."""
+    """Yield the entries of a folder and of its direct subfolders, relative to it."""
     for pattern in ("*", "*/*"):
         yield from (PurePosixPath(entry.relative_to(folder).as_posix()) for entry in folder.glob(pattern))
 
 
-def _tables(names: Iterable[PurePosixPath]) -> list[PurePosixPath]:
-    """Return the tables at the top or, where it has none, one folder down, since archives often nest one."""
-    found = [
+def _shallowest_tables(names: Iterable[PurePosixPath]) -> list[PurePosixPath]:
+    """Return the tables at the top level or, if it has none, one folder down: archives often nest a folder."""
+    tables = [
         name
         for name in names
         if name.suffix.lower() == ".csv" and not name.name.startswith(".") and name.parts[0] != "__MACOSX"
     ]
-    return sorted([name for name in found if len(name.parts) == 1] or [name for name in found if len(name.parts) == 2])
+    return sorted(
+        [name for name in tables if len(name.parts) == 1] or [name for name in tables if len(name.parts) == 2]
+    )
 
 
 def _find_table(path: Path, log: Log) -> Path:
     if path.is_file() and not zipfile.is_zipfile(path):
         return path
     folder = extracted(path, log) if path.is_file() else path
-    tables = _tables(_shallow_names(folder))
+    tables = _shallowest_tables(_shallow_names(folder))
     if len(tables) != 1:
-        names = f": {', '.join(map(str, tables[:_NAMED]))}{', …' if len(tables) > _NAMED else ''}" if tables else ""
+        more = ", …" if len(tables) > _MOST_EXAMPLES else ""
+        names = f": {', '.join(map(str, tables[:_MOST_EXAMPLES]))}{more}" if tables else ""
         raise UserError(
             f"{path}: expected exactly one .csv table beside the images, found {len(tables)}{names}; "
-            "extract it if it is a zip, and give the table itself"
+            "pass the path of the table itself (extract a zip first)"
         )
     return folder / tables[0]
 
 
-def _read(table: Path, name: str) -> tuple[dict[str, int], list[tuple[int, list[str]]]]:
-    """Return the place of each column, and each row that is not blank with the line it begins on."""
+def _read_cells(table: Path, name: str) -> tuple[dict[str, int], list[tuple[int, list[str]]]]:
+    """Return the position of each column, and the cells of each non-blank row with the line on which it begins."""
     content = table.read_bytes()
     try:
         text = content.decode("utf-8-sig")
@@ -165,8 +168,8 @@ def _read(table: Path, name: str) -> tuple[dict[str, int], list[tuple[int, list[
 def _columns(header: list[str], where: str) -> dict[str, int]:
     for column in REQUIRED:
         if column not in header:
-            close = nearest(column, [name for name in header if name not in COLUMNS])
-            hint = f"; did you mean {close[0]!r}?" if close else "."
+            similar = nearest(column, [name for name in header if name not in COLUMNS])
+            hint = f"; did you mean {similar[0]!r}?" if similar else "."
             raise UserError(
                 f"{where}: no column {column!r}{hint} Expected path,label[,split][,group] with commas, received "
                 f"{','.join(header)}"
@@ -175,27 +178,27 @@ def _columns(header: list[str], where: str) -> dict[str, int]:
         if column not in COLUMNS:
             raise UserError(f"{where}: {unknown_name('column', column, COLUMNS)}")
         if header.count(column) > 1:
-            raise UserError(f"{where}: column {column!r} stands {header.count(column)} times, expected once")
+            raise UserError(f"{where}: column {column!r} occurs {header.count(column)} times, expected once")
     return {column: k for k, column in enumerate(header)}
 
 
-def _row(line: int, cells: list[str], columns: dict[str, int], name: str) -> _Row:
+def _parse_row(line: int, cells: list[str], columns: dict[str, int], name: str) -> _Row:
     where = f"{name}, line {line}"
     if len(cells) != len(columns):
         raise UserError(
-            f"{where}: expected {len(columns)} cells, received {len(cells)}; names with commas need quotation marks"
+            f"{where}: expected {len(columns)} cells, received {len(cells)}; quote names that contain commas"
         )
     label = " ".join(cells[columns["label"]].split())
     if not label:
-        raise UserError(f"{where}: empty label; give the image one, or remove the row")
+        raise UserError(f"{where}: empty label; add one, or remove the row")
     split = cells[columns["split"]].strip() if "split" in columns else ""
     if split.lower() not in _SPLITS:
         raise UserError(f"{where}: {unknown_name('split', split, filter(None, _SPLITS))} (or nothing)")
-    return _Row(line, _inside(cells[columns["path"]], where), label, _SPLITS[split.lower()])
+    return _Row(line, _path_inside(cells[columns["path"]], where), label, _SPLITS[split.lower()])
 
 
-def _inside(text: str, where: str) -> str:
-    """Return a path below the table's folder with forward slashes; Windows writes the other ones."""
+def _path_inside(text: str, where: str) -> str:
+    """Return a path below the table's folder; backslashes, as Windows writes them, become forward slashes."""
     path = PurePosixPath(text.replace("\\", "/"))
     if not path.parts:
         raise UserError(f"{where}: empty path; name the image, or remove the row")
@@ -205,27 +208,27 @@ def _inside(text: str, where: str) -> str:
 
 
 def _without_repeats(rows: list[_Row], name: str) -> tuple[list[_Row], list[str]]:
-    """Return the first row of each image, and a warning where others say the same once more.
+    """Return the first row of each image, and a warning about identical repeats.
 
     Raises:
-        UserError: they say otherwise.
+        UserError: two rows of an image differ in label or split.
     """
-    first: dict[str, _Row] = {}
+    first_rows: dict[str, _Row] = {}
     repeats = []
     for row in rows:
-        earlier = first.setdefault(row.path, row)
-        for what, before, now in (("label", earlier.label, row.label), ("split", earlier.split, row.split)):
+        first = first_rows.setdefault(row.path, row)
+        for column, before, now in (("label", first.label, row.label), ("split", first.split, row.split)):
             if before != now:
                 raise UserError(
-                    f"{name}, line {row.line}: {row.path!r} has {what} {now!r}, and {before!r} on line {earlier.line}; "
+                    f"{name}, line {row.line}: {row.path!r} has {column} {now!r}, but {before!r} on line {first.line}; "
                     "keep one of them"
                 )
-        if earlier is not row:
+        if first is not row:
             repeats.append(row)
     if not repeats:
         return rows, []
-    examples = ", ".join(f"{row.path!r} on line {row.line}" for row in repeats[:_NAMED])
-    return list(first.values()), [
+    examples = ", ".join(f"{row.path!r} on line {row.line}" for row in repeats[:_MOST_EXAMPLES])
+    return list(first_rows.values()), [
         f"{name}: {len(repeats):,} rows repeat an earlier one and count once, e.g. {examples}"
     ]
 
@@ -239,7 +242,7 @@ def _check_files(rows: list[_Row], folder: Path, name: str) -> None:
     remedy = (
         f"there is a {first.name + extension!r}: add the extension" if extension else "correct or remove these rows"
     )
-    examples = ", ".join(f"{row.path!r} (line {row.line})" for row in missing[:_NAMED])
+    examples = ", ".join(f"{row.path!r} (line {row.line})" for row in missing[:_MOST_EXAMPLES])
     raise UserError(
         f"{name}: {len(missing):,} of {len(rows):,} images are missing, e.g. {examples}; paths are relative to the "
         f"table's folder; {remedy}"

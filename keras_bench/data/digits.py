@@ -8,9 +8,9 @@ from keras_bench.images import encode_png
 
 
 def open_digits() -> ImageIndex:
-    """Return the digits as 8×8 grayscale PNG images, ten classes named "0" to "9", without official splits.
+    """List the digits as 8×8 grayscale PNG images in ten classes named "0" to "9", without official splits.
 
-    The scans have 17 gray levels, 0 to 16; they are spread over 0 to 255 (Alpaydin and Kaynak, UCI 1998).
+    The scans have 17 gray levels, 0 to 16, which are scaled to 0 to 255 (Alpaydin and Kaynak, UCI 1998).
     """
     scans = load_digits()
     gray = np.round(scans.images * (255 / 16)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What a data source offers, and how its images are split."""
+"""The images of a data source, and the table of their splits."""
 
 import hashlib
 from collections import Counter
@@ -12,20 +12,20 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class ImageIndex:
-    """The images of a source before anything is decoded.
+    """The images of a source, not yet decoded.
 
     Attributes:
         source: name of the source, e.g. "tiny-imagenet".
-        location: where the images lie, for people; never fingerprinted.
+        location: where the images come from, for display; not part of the fingerprint.
         class_names: K unique names; a label is an index into them.
-        class_titles: K names for people; equal to `class_names` where the source has no better.
+        class_titles: K display names; equal to `class_names` if the source has none.
         ids: N unique names, each the image's path inside the data set with its extension.
         labels: int64, (N,), in [0, K).
-        official: N of "train", "val", "test" or "" where the source places the image in no split.
+        official: N times "train", "val", "test", or "" if the source assigns the image to no split.
         read: returns the encoded bytes of the image at a position.
-        warnings: what a person should know about the data, one line each.
+        warnings: problems in the data that the user should know, one line each.
         boxes: float32, (N, 4), the labelled object's left, top, right and bottom in pixels of the image, right and
-            bottom exclusive; NaN where unknown. None where the source has no boxes.
+            bottom exclusive; NaN if unknown. None if the source has no boxes.
     """
 
     source: str
@@ -42,12 +42,12 @@ class ImageIndex:
 
 @dataclass(frozen=True)
 class SplitTable:
-    """Which images each split holds.
+    """The images of each split.
 
     Attributes:
-        positions: for "train", "val" and "test" the positions in the index, int64, ascending.
-        test_origin: one sentence that says where the test images come from.
-        warnings: thin classes and the like, one line each.
+        positions: for each of "train", "val" and "test" the positions in the index, int64, ascending.
+        test_origin: origin of the test images, one phrase for display.
+        warnings: e.g. about classes with few images, one line each.
     """
 
     positions: dict[str, np.ndarray]
@@ -55,13 +55,13 @@ class SplitTable:
     warnings: tuple[str, ...] = ()
 
     def digest(self) -> str:
-        """Return what tells two splits of the same images apart."""
+        """Return a digest that differs between two splits of the same images."""
         content = hashlib.blake2b(digest_size=16)
         for split in SPLITS:
             content.update(split.encode() + np.asarray(self.positions[split], dtype="<i8").tobytes())
         return content.hexdigest()
 
     def counts(self, labels: np.ndarray, class_names: tuple[str, ...]) -> dict[str, dict[str, int]]:
-        """Return for each class how many images each split holds."""
+        """Return the number of images per class and split."""
         tallies = {split: Counter(labels[where].tolist()) for split, where in self.positions.items()}
         return {name: {split: tallies[split][k] for split in SPLITS} for k, name in enumerate(class_names)}

@@ -1,8 +1,8 @@
 """Keras preprocessing layers that Keras 3.15 lacks: one affine transform, a brightness factor, one draw per image.
 
-Like Keras's own they work in tf.data and in a model, draw from `generator`, draw and change in the two steps
-`get_random_transformation` and `transform_images`, and change nothing unless `training` is true. Keras's base of such
-layers, BaseImagePreprocessingLayer, is not public.
+Like Keras's own they work in tf.data and in a model, draw from `generator`, split the work into
+`get_random_transformation` and `transform_images`, and do nothing unless `training` is true. Keras's base class for
+such layers, BaseImagePreprocessingLayer, is not public.
 """
 
 import math
@@ -19,14 +19,14 @@ Draws = dict[str, tf.Tensor]  # float32, (batch,) each
 
 
 class RandomImageLayer(keras.layers.Layer):
-    """Draws for every image of a batch and changes it accordingly; the base of the layers below.
+    """Base of the layers below: draws random values for each image of a batch and transforms it accordingly.
 
     Input: (batch, height, width, channels) or one image, (height, width, channels). Output: the same shape, in the
     layer's compute dtype.
 
     Args:
-        seed: of the draws, an integer; None: another each time.
-        **kwargs: `name`, `dtype` and the like, of keras.layers.Layer.
+        seed: seed of the draws; None: a random one.
+        **kwargs: `name`, `dtype` and other arguments of keras.layers.Layer.
     """
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
@@ -35,15 +35,15 @@ class RandomImageLayer(keras.layers.Layer):
         self.generator = keras.random.SeedGenerator(seed)
 
     def get_random_transformation(self, images: tf.Tensor) -> Draws:
-        """Return what is drawn for a batch of images."""
+        """Draw the values for a batch of images."""
         raise NotImplementedError
 
     def transform_images(self, images: tf.Tensor, transformation: Draws) -> tf.Tensor:
-        """Return a batch of images changed by what was drawn."""
+        """Return a batch of images transformed by the drawn values."""
         raise NotImplementedError
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Return the images changed if `training` is true, else as they are."""
+        """Return the images, transformed if `training` is true."""
         images = tf.cast(images, self.compute_dtype)
         if not training:
             return images
@@ -60,7 +60,7 @@ class RandomImageLayer(keras.layers.Layer):
         return {**super().get_config(), "seed": self.seed}
 
     def uniform(self, images: tf.Tensor, low: float, high: float) -> tf.Tensor:
-        """Return a number from [low, high) for each image, float32, (batch,)."""
+        """Draw a number from [low, high) for each image, float32, (batch,)."""
         return keras.random.uniform((tf.shape(images)[0],), low, high, dtype="float32", seed=self.generator)
 
 
@@ -68,23 +68,23 @@ class RandomImageLayer(keras.layers.Layer):
 class RandomAffine(RandomImageLayer):
     """Mirrors, rotates, zooms and shifts each image about its centre, interpolating once.
 
-    Keras's four layers one after another interpolate three times, which blurs more and took 3.4 times as long. What
-    comes from outside is the image mirrored. Height and width must be known.
+    Keras's four layers in sequence interpolate three times, which blurs more and took 3.4 times as long. Areas outside
+    the image are filled with its reflection. Height and width must be known.
 
     Args:
         horizontal_flip: mirror left and right with probability 0.5.
         vertical_flip: mirror top and bottom with probability 0.5.
-        rotation_degrees: rotate by up to ± this angle.
-        zoom: range of the relative zoom; above 0 shows more, below 0 less.
-        translation: shift by up to ± this share of width and height.
-        seed: as RandomImageLayer.
-        **kwargs: as RandomImageLayer.
+        rotation_degrees: largest rotation in either direction, degrees.
+        zoom: range of the relative zoom; values above 0 zoom out, below 0 in.
+        translation: largest shift in either direction, as a share of width and height.
+        seed: as for RandomImageLayer.
+        **kwargs: as for RandomImageLayer.
 
     Raises:
         ValueError: when called, if the height or the width is unknown.
     """
 
-    # The change of each draw, by its key in the configuration, in the order of get_random_transformation.
+    # The configuration key that each draw belongs to, in the order of get_random_transformation.
     DRAWS = ("horizontal_flip", "vertical_flip", "rotation_degrees", "zoom", "translation", "translation")
 
     def __init__(
@@ -101,11 +101,11 @@ class RandomAffine(RandomImageLayer):
         self.horizontal_flip = horizontal_flip
         self.vertical_flip = vertical_flip
         self.rotation_degrees = rotation_degrees
-        self.zoom = tuple(zoom)  # a list, if read from a file
+        self.zoom = tuple(zoom)  # JSON has lists only
         self.translation = translation
 
     def get_random_transformation(self, images: tf.Tensor) -> Draws:
-        """Return for each image: flips, -1 (mirrored) or 1; angle, radians; zoom, 1: none; shifts, pixels."""
+        """Draw for each image: flips, -1 (mirrored) or 1; angle, radians; zoom, 1: none; shifts, pixels."""
         height, width = images.shape[1:3]
         if height is None or width is None:
             raise ValueError(
@@ -126,10 +126,10 @@ class RandomAffine(RandomImageLayer):
         return tf.where(self.uniform(images, -1.0, 1.0) < 0.0, -1.0 if is_on else 1.0, 1.0)
 
     def transform_images(self, images: tf.Tensor, transformation: Draws) -> tf.Tensor:
-        """Return the images moved.
+        """Return the images transformed.
 
-        With u a pixel of the result seen from the centre, its value is taken at F·R·z·(u - d): shift d, zoom z,
-        rotation R, mirror F.
+        A pixel of the result at u, relative to the centre, is sampled at F·R·z·(u - d): shift d, zoom z, rotation R,
+        mirror F.
         """
         flip_x, flip_y, zoom = (transformation[name] for name in ("flip_x", "flip_y", "zoom"))
         cosine, sine = zoom * tf.cos(transformation["angle"]), zoom * tf.sin(transformation["angle"])
@@ -151,25 +151,25 @@ class RandomBrightnessFactor(RandomImageLayer):
     """Multiplies all values of each image by a factor; keras.layers.RandomBrightness adds instead.
 
     Args:
-        factor: range of the factor; 1 changes nothing.
-        value_range: values are clipped to it.
-        seed: as RandomImageLayer.
-        **kwargs: as RandomImageLayer.
+        factor: range of the factor; 1 leaves an image unchanged.
+        value_range: range to which values are clipped.
+        seed: as for RandomImageLayer.
+        **kwargs: as for RandomImageLayer.
     """
 
     def __init__(
         self, factor: Range, value_range: Range = (0.0, 255.0), seed: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(seed, **kwargs)
-        self.factor = tuple(factor)  # a list, if read from a file
+        self.factor = tuple(factor)  # JSON has lists only
         self.value_range = tuple(value_range)
 
     def get_random_transformation(self, images: tf.Tensor) -> Draws:
-        """Return the factor of each image."""
+        """Draw the factor of each image."""
         return {"factor": self.uniform(images, *self.factor)}
 
     def transform_images(self, images: tf.Tensor, transformation: Draws) -> tf.Tensor:
-        """Return the images times their factors, clipped."""
+        """Return the images multiplied by their factors, clipped."""
         factors = tf.cast(transformation["factor"], images.dtype)[:, None, None, None]
         return tf.clip_by_value(images * factors, *self.value_range)
 
@@ -180,14 +180,14 @@ class RandomBrightnessFactor(RandomImageLayer):
 
 @keras.saving.register_keras_serializable(package="keras_bench")
 class PerImage(keras.layers.Layer):
-    """Applies a layer to each image of a batch by itself: RandomCrop alone cuts one window out of a whole batch.
+    """Applies a layer to each image of a batch separately: RandomCrop itself cuts the same window from all of them.
 
     Args:
         layer: takes (height, width, channels) and draws from its `generator`, as Keras's random layers do.
-        **kwargs: as keras.layers.Layer.
+        **kwargs: as for keras.layers.Layer.
     """
 
-    IMAGES_PER_KEY = 4099  # a batch holds fewer; that image keys wrap around is harmless
+    IMAGES_PER_KEY = 4099  # more than a batch holds; int32 overflow of an image's key is harmless
 
     def __init__(self, layer: keras.layers.Layer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -195,7 +195,7 @@ class PerImage(keras.layers.Layer):
 
     @property
     def generator(self) -> keras.random.SeedGenerator:
-        """What the layer draws from; a PositionSeed is moved on from image to image."""
+        """The generator of the layer; a PositionSeed gets a new key for each image."""
         return self.layer.generator
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -203,26 +203,26 @@ class PerImage(keras.layers.Layer):
         self.layer.build(tuple(input_shape[1:]))
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Return the layer's results for (batch, height, width, channels); outside training nothing is drawn."""
+        """Return the layer's results for (batch, height, width, channels); draws only if `training` is true."""
         if not training:
             return self.layer(images, training=False)
         shape = self.layer.compute_output_shape(tuple(images.shape[1:]))
         key = self.generator.key if isinstance(self.generator, PositionSeed) else None
 
-        def change(numbered: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-            image, number = numbered
+        def transform_one(numbered_image: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+            image, number = numbered_image
             if key is not None:
                 self.generator.at(key * self.IMAGES_PER_KEY + number)
             return tf.ensure_shape(self.layer(image, training=True), shape)
 
         signature = tf.TensorSpec(shape, self.layer.compute_dtype)
-        results = tf.map_fn(change, (images, tf.range(tf.shape(images)[0])), fn_output_signature=signature)
+        results = tf.map_fn(transform_one, (images, tf.range(tf.shape(images)[0])), fn_output_signature=signature)
         if key is not None:
-            self.generator.at(key)  # the last image's exists within the loop only
+            self.generator.at(key)  # the last image's key is a tensor of the loop and must not outlive it
         return results
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return (batch, *what the layer makes of one image)."""
+        """Return the batch size followed by the layer's output shape for one image."""
         return (input_shape[0], *self.layer.compute_output_shape(tuple(input_shape[1:])))
 
     def get_config(self) -> dict[str, Any]:
@@ -231,5 +231,5 @@ class PerImage(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "PerImage":
-        """Return the layer that `get_config` describes."""
+        """Build the layer from the result of `get_config`."""
         return cls(**{**config, "layer": keras.saving.deserialize_keras_object(config["layer"])})

@@ -1,4 +1,4 @@
-"""The tf.data pipeline: decoded pixels in, one resize, augmentation on train only, batches out."""
+"""The tf.data pipeline: decoded pixels, one resize, augmentation of training images, batches."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,9 +19,9 @@ class Pipeline:
     Attributes:
         store: the decoded images.
         image_size: side of the network's square input, pixels.
-        batch_size: images at a time: a step, or a portion of one.
+        batch_size: images per batch: those of a training step, or of a portion of it under gradient accumulation.
         num_classes: length of the one-hot labels.
-        seed: of shuffling and augmentation.
+        seed: seed of shuffling and augmentation.
     """
 
     store: ImageStore
@@ -33,15 +33,15 @@ class Pipeline:
     def training(
         self, positions: np.ndarray, augmentation: AugmentationConfig, epochs: int, start: int = 0
     ) -> tf.data.Dataset:
-        """Return all epochs one after another, each a new shuffle of every image exactly once.
+        """Return all epochs in sequence, each a new shuffle that holds every image exactly once.
 
-        What epoch e holds depends on the seed and e only, so training may continue at `start`.
+        An epoch depends only on the seed and its number, so training can resume at `start`.
 
         Args:
             positions: int64, (N,), the training images.
-            augmentation: random changes.
-            epochs: number of the last epoch plus one.
-            start: number of the first epoch.
+            augmentation: settings of the random transformations.
+            epochs: epoch to stop before; the last one is `epochs - 1`.
+            start: first epoch, from 0.
 
         Returns:
             (images, labels) with float32 (batch, image_size, image_size, 3) in [0, 255] and float32 one-hot
@@ -65,7 +65,7 @@ class Pipeline:
         return dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
     def evaluation(self, positions: np.ndarray) -> tf.data.Dataset:
-        """Return the images once, in the order of `positions`, without augmentation; shapes as `training`."""
+        """Return the images once, in the order of `positions`, without augmentation; shapes as in `training`."""
         dataset = tf.data.Dataset.from_tensor_slices(positions).batch(self.batch_size)
         return dataset.map(
             lambda batch: (self._images(batch), self._labels(batch)), num_parallel_calls=tf.data.AUTOTUNE
@@ -74,30 +74,30 @@ class Pipeline:
     def views(
         self, positions: np.ndarray, augmentation: AugmentationConfig, view: int, done: int = 0
     ) -> tf.data.Dataset:
-        """Return one view of each image once, in the order of `positions`: view 0 plain, each other one augmented anew.
+        """Return one view of each image, in the order of `positions`: view 0 is not augmented, all others are.
 
         Args:
             positions: int64, (N,).
-            augmentation: random changes.
-            view: which view; what it shows depends on it and the seed only.
-            done: how many images to leave out at the start; if augmented, a multiple of the batch size.
+            augmentation: settings of the random transformations.
+            view: number of the view; its images depend only on it and the seed.
+            done: number of images to skip at the start; for an augmented view a multiple of the batch size.
 
         Returns:
             float32 (batch, image_size, image_size, 3) in [0, 255].
         """
         augment = build_augmentation(augmentation, self.image_size, self.seed)
-        first = view * self.steps(len(positions))
+        first_key = view * self.steps(len(positions))
         batches = tf.data.Dataset.from_tensor_slices(positions[done:]).batch(self.batch_size)
 
         def load(step: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
             images = self._images(batch)
-            return augment(images, tf.cast(first + step, tf.int32)) if view else images
+            return augment(images, tf.cast(first_key + step, tf.int32)) if view else images
 
         numbered = batches.enumerate(done // self.batch_size)
         return numbered.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
     def order(self, count: int, epoch: tf.Tensor | int) -> tf.Tensor:
-        """Return the order of an epoch's images, int64 (count,), whether they are streamed or their features cached."""
+        """Return an epoch's order, int64 (count,), the same for streamed images and for cached features."""
         seed = tf.stack([tf.constant(self.seed, tf.int64), tf.cast(epoch, tf.int64)])
         return tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed=seed)
 
@@ -106,25 +106,25 @@ class Pipeline:
         return -(-count // self.batch_size)
 
     def _images(self, batch: tf.Tensor) -> tf.Tensor:
-        """Resize as the exported graph does: bilinear, no antialiasing, from the original pixels, squashed."""
+        """Load and resize as the exported graph does: bilinear, no antialiasing, aspect ratio not preserved."""
         if len(self.store.sizes) == 1:
             height, width = next(iter(self.store.sizes))
             pixels = tf.numpy_function(self.store.batch, [batch], tf.uint8, stateful=False)
             return self._resize(tf.ensure_shape(pixels, (None, height, width, 3)))
 
-        def one(position: tf.Tensor) -> tf.Tensor:
+        def load_one(position: tf.Tensor) -> tf.Tensor:
             pixels = tf.numpy_function(self.store.image, [position], tf.uint8, stateful=False)
             return self._resize(tf.ensure_shape(pixels, (None, None, 3)))
 
         signature = tf.TensorSpec((self.image_size, self.image_size, 3), tf.float32)
-        return tf.map_fn(one, batch, fn_output_signature=signature)
+        return tf.map_fn(load_one, batch, fn_output_signature=signature)
 
     @cached_property
     def _resizing(self) -> keras.layers.Resizing:
-        return keras.layers.Resizing(self.image_size, self.image_size, dtype="float32")  # in mixed precision too
+        return keras.layers.Resizing(self.image_size, self.image_size, dtype="float32")  # also in mixed precision
 
     def _resize(self, pixels: tf.Tensor) -> tf.Tensor:
-        return self._resizing(tf.cast(pixels, tf.float32))  # Resizing rounds integers
+        return self._resizing(tf.cast(pixels, tf.float32))  # Resizing would round the result for integers
 
     def _labels(self, batch: tf.Tensor) -> tf.Tensor:
         labels = tf.gather(tf.constant(self.store.index.labels, tf.int64), batch)

@@ -1,15 +1,15 @@
-"""Seeds of random changes to images, which depend on where an image stands in training.
+"""Seeds of augmentation, determined by an image's position in training.
 
 Keras layers draw from a counter that several tf.data threads would share, so results would depend on timing and on
-what ran before. Here each draw is seeded by the run's seed, the change, the epoch and the batch's place in it: the
-stream is reproducible, can run in parallel, an interrupted training continues with the images it would have seen, and
-no draw says anything about another.
+earlier draws. Here each draw is seeded by the run's seed, the augmentation, the epoch and the batch's position in it.
+The stream is therefore reproducible and can run in parallel, a resumed training sees the images it would have seen,
+and all draws are independent.
 """
 
 import keras
 import tensorflow as tf
 
-# Each change's number in the seeds of its draws, by its key in the configuration. Never renumber: images would differ.
+# Numbers that enter the seeds, by configuration key. Never renumber: the same settings would produce other images.
 CHANGES = {
     "horizontal_flip": 0,
     "vertical_flip": 1,
@@ -21,23 +21,23 @@ CHANGES = {
     "brightness": 7,
     "crop": 8,
 }
-MOST_CHANGES = 16  # room for new ones
+MOST_CHANGES = 16  # leaves room for new ones
 MOST_DRAWS = 4  # per change and image
 
 
 def first_seed_word(seed: int, change: str, draw: int) -> int:
-    """Return the first of the two int32 words that seed one draw; the second says which batch or image it is for.
+    """Return the first of the two int32 words that seed one draw; the second identifies the batch or image.
 
-    Every (seed, change, draw) has a word of its own; words come round again only for seeds that are 2^25 apart. All
-    are below 0, while the shuffle of an epoch takes the run's seed itself, which is 0 or more.
+    The word is unique to (seed, change, draw); it repeats only for seeds 2^25 apart. All words are negative, whereas
+    the shuffle of an epoch uses the run's seed itself, which is not.
 
     Args:
-        seed: the run's, at least 0.
+        seed: the run's seed, at least 0.
         change: a key of CHANGES.
-        draw: which of the change's draws, from 0.
+        draw: number of the draw within the change, from 0.
 
     Raises:
-        ValueError: the change has no room for so many draws.
+        ValueError: `draw` is not in [0, MOST_DRAWS).
     """
     if not 0 <= draw < MOST_DRAWS:
         raise ValueError(f"draw of {change}: expected a number from 0 to {MOST_DRAWS - 1}, received {draw}")
@@ -46,11 +46,11 @@ def first_seed_word(seed: int, change: str, draw: int) -> int:
 
 
 class PositionSeed(keras.random.SeedGenerator):
-    """Gives a layer the seeds of its draws for one key, instead of a counter; put it in the layer's `generator`.
+    """Replaces a layer's `generator`: seeds each draw by a key instead of a counter.
 
     Args:
-        seed: the run's, at least 0.
-        changes: keys of CHANGES, the change of each draw in the order in which the layer makes them.
+        seed: the run's seed, at least 0.
+        changes: keys of CHANGES, one for each draw of the layer, in order.
     """
 
     def __init__(self, seed: int, *changes: str) -> None:
@@ -60,15 +60,15 @@ class PositionSeed(keras.random.SeedGenerator):
         self.at(tf.constant(0))
 
     def at(self, key: tf.Tensor) -> None:
-        """Begin the draws for a key, an int32 scalar that says which batch or image they are for."""
+        """Begin the draws for a key, an int32 scalar that identifies a batch or image."""
         self.key = key
         self.draws = 0
 
     def next(self, ordered: bool = True) -> tf.Tensor:
-        """Return the next int32 pair for this key.
+        """Return the next seed for this key, an int32 pair.
 
         Raises:
-            ValueError: the layer draws more often than `changes` says.
+            ValueError: the layer draws more often than there are `changes`.
         """
         if self.draws == len(self.changes):
             raise ValueError(f"expected {len(self.changes)} draws ({', '.join(self.changes)}), received one more")

@@ -1,4 +1,4 @@
-"""`SOURCES`: where images may come from, one entry each; the only place that knows which module reads which source."""
+"""`SOURCES`: one entry per source of images; only this module knows which module reads which source."""
 
 import zipfile
 from collections.abc import Callable, Mapping
@@ -16,17 +16,17 @@ from keras_bench.errors import UserError, unknown_name
 
 @dataclass(frozen=True)
 class Source:
-    """What is known of one source before it is opened.
+    """How one source is opened, recognised and described.
 
     Attributes:
-        open: lists the images; is given the data settings, the user's path or None, and where progress is shown.
-        layout: what the user's path should hold, for people.
-        metavar: what stands for that path in messages.
-        needs_path: whether only the user can provide the images; else they are bundled or downloaded.
-        reads_environment: whether $KERAS_BENCH_DATA, which is meant for images, stands in for --data.
-        bundled_with: the package that its images come with, so that it takes no path; None for other sources.
-        recognises: whether the layout of an existing path is this source's and no other's. It may raise
-            zipfile.BadZipFile. What nobody recognises is taken for a `folder`.
+        open: lists the images, from the data settings, the user's path or None, and the log that shows progress.
+        layout: what the user's path should hold, for messages.
+        metavar: placeholder for that path in messages.
+        needs_path: whether the user must provide the images; else they are bundled or downloaded.
+        reads_environment: whether $KERAS_BENCH_DATA is used if --data is absent.
+        bundled_with: the package that includes the images, so that the source takes no path; None for other sources.
+        recognises: whether an existing path has the layout of this source alone. May raise zipfile.BadZipFile. An
+            unrecognised layout counts as `folder`.
     """
 
     open: Callable[[DatasetConfig, Path | None, Log], ImageIndex]
@@ -38,7 +38,7 @@ class Source:
     recognises: Callable[[Path], bool] = lambda _: False
 
 
-# Its names are the values of `dataset.source`; a test holds the two together.
+# The keys are the values of `dataset.source`; a test compares the two.
 SOURCES: Mapping[str, Source] = {
     "tiny-imagenet": Source(
         lambda _, path, log: tiny_imagenet.open_tiny_imagenet(path, log),
@@ -68,15 +68,15 @@ SOURCES: Mapping[str, Source] = {
 
 
 def open_source(config: DatasetConfig, path: Path | None, log: Log) -> ImageIndex:
-    """List the images of the configured source, downloading or extracting first where needed.
+    """List the images of the configured source, downloading or extracting them first if necessary.
 
     Args:
-        config: which source, and which of its classes.
-        path: the user's data, a folder or an archive; None lets the source find or fetch its own.
+        config: the source, and which of its classes to use.
+        path: the user's folder or file; None lets the source find or download its images.
         log: shows progress.
 
     Raises:
-        UserError: the data is missing, is not laid out as the source expects, or has unusable classes.
+        UserError: the data is missing, has not the layout that the source expects, or has unusable classes.
     """
     source = SOURCES[config.source]
     if path is not None and source.bundled_with:
@@ -108,21 +108,21 @@ def guess_source(path: Path) -> str:
     return "folder"
 
 
-def _select_classes(index: ImageIndex, wanted: tuple[str, ...] | None) -> ImageIndex:
-    if wanted is None:
+def _select_classes(index: ImageIndex, selected: tuple[str, ...] | None) -> ImageIndex:
+    if selected is None:
         return index
-    for name in wanted:
+    for name in selected:
         if name not in index.class_names:
             raise UserError(f"dataset.classes: {unknown_name('class', name, index.class_names)}")
-    old = [index.class_names.index(name) for name in index.class_names if name in set(wanted)]
-    keep = np.flatnonzero(np.isin(index.labels, old))
+    old_labels = [index.class_names.index(name) for name in index.class_names if name in set(selected)]
+    keep = np.flatnonzero(np.isin(index.labels, old_labels))
     read = index.read
     return replace(
         index,
-        class_names=tuple(index.class_names[k] for k in old),
-        class_titles=tuple(index.class_titles[k] for k in old),
+        class_names=tuple(index.class_names[k] for k in old_labels),
+        class_titles=tuple(index.class_titles[k] for k in old_labels),
         ids=tuple(index.ids[i] for i in keep),
-        labels=np.searchsorted(old, index.labels[keep]),
+        labels=np.searchsorted(old_labels, index.labels[keep]),
         official=tuple(index.official[i] for i in keep),
         read=lambda i: read(int(keep[i])),
         boxes=None if index.boxes is None else index.boxes[keep],

@@ -1,4 +1,4 @@
-"""Holds the images of a source decoded, within a limit, in a file that all runs over the same data share."""
+"""Caches decoded images, up to a size limit, in a file that all runs on the same data share."""
 
 import hashlib
 import os
@@ -20,23 +20,23 @@ from keras_bench.images import UnreadableImageError, decode, decoder_name
 from keras_bench.locks import remove_if_unlocked, wait_for_lock
 
 SMALL_FILE = 50_000  # bytes
-UNFINISHED_AGE = 7 * 24 * 3600.0  # seconds after which a file that nobody writes to counts as abandoned
+UNFINISHED_AGE = 7 * 24 * 3600.0  # seconds without a write after which an unfinished file counts as abandoned
 
 
 class ImageStore:
-    """Decoded images of an index by position; what does not fit the limit is decoded on each access.
+    """Decoded images of an index by position; images beyond the limit are decoded on each access.
 
-    They lie one behind the other in a memory-mapped file in the cache, so that the next model of a suite finds them,
-    and the operating system may drop from memory what was not read for long.
+    Pixels are stored contiguously in a memory-mapped file in the cache: the next model of a suite reuses them, and the
+    operating system can evict pages that have not been read for long.
 
     Args:
         index: the images.
-        limit: bytes of decoded pixels kept, at most.
+        limit: most bytes of decoded pixels to keep.
 
     Attributes:
-        unreadable: for each position whose image cannot be decoded, why. Complete after `load`.
-        sizes: the (height, width) that occur among readable images. Complete after `load`.
-        path: the file, after `load`.
+        unreadable: reason by position, for each image that cannot be decoded. Complete after `load`.
+        sizes: every (height, width) among readable images. Complete after `load`.
+        path: the file of pixels. Set by `load`.
     """
 
     def __init__(self, index: ImageIndex, limit: int) -> None:
@@ -49,42 +49,42 @@ class ImageStore:
         self._pixels = np.zeros(0, dtype=np.uint8)
         self._offsets = np.full(len(index.ids), -1)  # in the file; -1: not kept
         self._shapes = np.zeros((len(index.ids), 2), dtype=np.int64)  # height and width; 0, 0: unreadable
-        self._reasons = np.zeros(len(index.ids), dtype=np.str_)  # why; "" where it can be read
+        self._reasons = np.zeros(len(index.ids), dtype=np.str_)  # why an image is unreadable; "": it is readable
 
     @property
     def kept(self) -> int:
-        """Return the bytes of decoded pixels that are kept."""
+        """Return the number of bytes of decoded pixels that are kept."""
         return len(self._pixels)
 
     def fingerprint(self, log: Log) -> str:
-        """Return a digest of every id, class name and file content, whatever folder they lie in."""
-        total = hashlib.blake2b(digest_size=16)
+        """Return a digest of all ids, class names, official splits and file contents, independent of their folder."""
+        digest = hashlib.blake2b(digest_size=16)
         names, labels = self.index.class_names, self.index.labels
         with log.progress("reading images", len(self.index.ids), "images") as advance:
             for i in range(len(labels)):
-                total.update(f"{self.index.ids[i]}\0{names[labels[i]]}\0{self.index.official[i]}\0".encode())
-                total.update(hashlib.blake2b(_content(self.index, i), digest_size=16).digest())
+                digest.update(f"{self.index.ids[i]}\0{names[labels[i]]}\0{self.index.official[i]}\0".encode())
+                digest.update(hashlib.blake2b(_file_content(self.index, i), digest_size=16).digest())
                 advance(1)
-        self._digest = total.hexdigest()
+        self._digest = digest.hexdigest()
         return self._digest
 
     def load(self, log: Log) -> None:
-        """Decode every image once, or find them decoded: what cannot be read is known before training starts."""
+        """Decode every image once, or reuse the cache; afterwards unreadable images are known."""
         digest = self._digest or self.fingerprint(log)
         self.path = pixels = decoded_folder() / f"{digest}-{self.limit}-{decoder_name()}.pixels"
         table = pixels.with_suffix(".npz")
         if not self._open(pixels, table):
             with wait_for_lock(pixels.with_suffix(".lock"), "decoding the same images", log):
-                if not self._open(pixels, table):  # another process may have decoded them meanwhile
+                if not self._open(pixels, table):  # another process may have decoded them in the meantime
                     self._decode_all(pixels, table, log)
                     self._open(pixels, table)
         self.unreadable = {int(i): str(self._reasons[i]) for i in np.flatnonzero(self._shapes[:, 0] == 0)}
         self.sizes = {(int(height), int(width)) for height, width in np.unique(self._shapes, axis=0) if height}
 
     def _open(self, pixels: Path, table: Path) -> bool:
-        """Open the two files; returns False where they are not there, also where they are removed at this moment.
+        """Open the two files; returns False if either is absent or is being removed right now.
 
-        What is open stays, whoever removes the files.
+        Once open, they remain readable even if another process removes them.
         """
         try:
             with np.load(table, allow_pickle=False) as arrays:
@@ -97,15 +97,15 @@ class ImageStore:
         return True
 
     def _decode_all(self, pixels: Path, table: Path, log: Log) -> None:
-        """Write the two files; each gets its name when it is whole, the table last."""
+        """Write the two files; each gets its final name once complete, the table last."""
         with replacing(table) as unfinished_table:
             with replacing(pixels) as unfinished, unfinished.open("wb") as stream:
                 reasons = self._decode_into(stream, log)
-            words = np.array(reasons, dtype=np.str_)
-            np.savez(unfinished_table, offsets=self._offsets, shapes=self._shapes, reasons=words)
+            reason_array = np.array(reasons, dtype=np.str_)
+            np.savez(unfinished_table, offsets=self._offsets, shapes=self._shapes, reasons=reason_array)
 
     def _decode_into(self, stream: BinaryIO, log: Log) -> list[str]:
-        """Write the pixels, note where they lie, and return why an image cannot be read, or "", for each."""
+        """Write the pixels, record their offsets, and return per image why it is unreadable, or ""."""
         count, used, reasons = len(self.index.ids), 0, []
         with log.progress("decoding images", count, "images") as advance:
             for i, image in enumerate(_in_threads(self._try_decode, count, decoding_threads(self.index))):
@@ -134,12 +134,12 @@ class ImageStore:
             raise UnreadableImageError(f"{self.index.ids[position]}: {error}") from error
 
     def batch(self, positions: np.ndarray) -> np.ndarray:
-        """Return equally large images, uint8, (batch, height, width, 3), RGB in [0, 255]."""
+        """Return images of equal size, uint8, (batch, height, width, 3), RGB in [0, 255]."""
         return np.stack([self.image(int(position)) for position in positions])
 
     @property
     def readable(self) -> np.ndarray:
-        """Which positions can be decoded, bool, (N,)."""
+        """Return which images can be decoded, bool, (N,)."""
         mask = np.ones(len(self.index.ids), dtype=bool)
         mask[list(self.unreadable)] = False
         return mask
@@ -157,46 +157,46 @@ def decoded_folder() -> Path:
 
 
 def limit_decoded(limit: int) -> None:
-    """Remove decoded images of other data, least recently used first, until all take at most `limit` bytes.
+    """Remove decoded images, least recently used data first, until the rest takes at most `limit` bytes.
 
-    What another process is decoding stays.
+    The most recently used data and files that another process is using are never removed.
     """
-    used = 0
-    for number, table in enumerate(_tables()):
+    total_bytes = 0
+    for rank, table in enumerate(_tables_by_last_use()):
         pixels = table.with_suffix(".pixels")
         with suppress(FileNotFoundError):
-            used += pixels.stat().st_size
-        if number and used > limit:
+            total_bytes += pixels.stat().st_size
+        if rank and total_bytes > limit:
             with remove_if_unlocked(table.with_suffix(".lock")) as is_free:
                 if is_free:
                     table.unlink(missing_ok=True)
                     pixels.unlink(missing_ok=True)
-    for unfinished in decoded_folder().glob(".writing-*"):  # of processes that were killed
+    for unfinished in decoded_folder().glob(".writing-*"):  # left by processes that were killed
         with suppress(FileNotFoundError):
             if time.time() - unfinished.stat().st_mtime > UNFINISHED_AGE:
                 unfinished.unlink()
 
 
-def _tables() -> list[Path]:
-    """Return the table of each set of decoded images, last used first."""
-    used = {}
-    for table in decoded_folder().glob("[!.]*.npz"):  # those with a dot are being written
-        with suppress(FileNotFoundError):  # another process removed it just now
-            used[table] = table.stat().st_mtime
-    return sorted(used, key=lambda table: -used[table])
+def _tables_by_last_use() -> list[Path]:
+    """Return the table of each set of decoded images, most recently used first."""
+    last_use = {}
+    for table in decoded_folder().glob("[!.]*.npz"):  # names with a dot are still being written
+        with suppress(FileNotFoundError):  # another process has just removed it
+            last_use[table] = table.stat().st_mtime
+    return sorted(last_use, key=lambda table: -last_use[table])
 
 
 def decoding_threads(index: ImageIndex) -> int:
-    """Return how many threads to decode with: only large files leave the interpreter to others for long.
+    """Return the number of threads to decode with: several pay off only for large files, which release the GIL longer.
 
-    On 64×64 JPEGs two threads got through 1,100 images/s on two cores, one through 1,700.
+    On two cores, two threads decoded 1,100 64×64 JPEGs per second, one thread 1,700.
     """
-    some = range(0, len(index.ids), max(1, len(index.ids) // 16))
-    return 1 if np.median([len(_content(index, i)) for i in some]) < SMALL_FILE else usable_cores()
+    sample = range(0, len(index.ids), max(1, len(index.ids) // 16))
+    return 1 if np.median([len(_file_content(index, i)) for i in sample]) < SMALL_FILE else usable_cores()
 
 
-def _content(index: ImageIndex, position: int) -> bytes:
-    """Return the bytes of a file, none where it may not be read: decoding then says why."""
+def _file_content(index: ImageIndex, position: int) -> bytes:
+    """Return a file's content, or b"" if it cannot be read: decoding then reports why."""
     try:
         return index.read(position)
     except OSError:
@@ -205,7 +205,7 @@ def _content(index: ImageIndex, position: int) -> bytes:
 
 def _in_threads(work, count: int, threads: int) -> Iterable:  # type: ignore[no-untyped-def]
     """Yield work(0), work(1), … in order."""
-    chunk = 256  # bounds how many results wait in memory
+    chunk = 256  # bounds the number of pending results
     if threads == 1:
         yield from map(work, range(count))
         return

@@ -1,7 +1,7 @@
 """Any image-classification builder of tensorflow-datasets, by name.
 
-Its images are written once to the cache as they are stored in TFDS, still encoded, so that they are decoded by
-`keras_bench.images` like everything else and memory does not grow with the data set.
+The encoded images are copied from TFDS to the cache once: `keras_bench.images` then decodes them like all others, and
+memory does not grow with the data set.
 """
 
 import hashlib
@@ -32,14 +32,15 @@ def open_tfds(name: str | None, data_dir: Path | None, log: Log) -> ImageIndex:
         log: shows progress.
 
     Raises:
-        UserError: the package is missing, the builder is unknown or not image classification, or preparing failed.
+        UserError: the package is not installed, the builder is unknown or not for image classification, or TFDS could
+            not prepare it.
     """
     if not name:
         raise UserError("the tfds source needs a builder: --set dataset.tfds_name=cifar10")
     builder = _builder(name, data_dir)
     info = builder.info
     if not info.supervised_keys or set(info.supervised_keys) != {"image", "label"}:
-        raise UserError(f"dataset.tfds_name: {name} is not image classification (it has no image and label)")
+        raise UserError(f"dataset.tfds_name: {name} is not image classification (it lacks an image or a label)")
     folder = cache_folder() / "tfds" / re.sub(r"[^\w.-]", "_", f"{name}-{info.version}-{_digest(builder)}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
@@ -71,7 +72,7 @@ def _builder(name: str, data_dir: Path | None) -> Any:
 
 
 def _digest(builder: Any) -> str:
-    """Tell two data folders of one builder apart, without a path of the machine in a file name."""
+    """Return a digest of the builder's data folder, so that no path of this machine appears in a file name."""
     return hashlib.sha256(str(builder.data_dir).encode()).hexdigest()[:8]
 
 

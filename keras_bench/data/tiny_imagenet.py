@@ -1,7 +1,7 @@
-"""Tiny ImageNet (Stanford CS231n): 200 classes of 64×64 JPEG, or a subset of them in the same layout.
+"""Tiny ImageNet (Stanford CS231n): 200 classes of 64×64 JPEG images, or a subset of the classes in the same layout.
 
-Layout: `train/<wnid>/images/*.JPEG`, a flat `val/images` labelled by `val/val_annotations.txt`, `words.txt`, and a
-`test/` without labels that is not used.
+Layout: `train/<wnid>/images/*.JPEG`, a flat `val/images` labelled by `val/val_annotations.txt`, `words.txt`, and
+`test/`, which has no labels and is not used.
 """
 
 import os
@@ -22,10 +22,9 @@ MD5 = "90528d7ca1a48142e341f4ef8d21d0de"  # of the 248,100,043 bytes published
 
 
 def open_tiny_imagenet(path: Path | None, log: Log) -> ImageIndex:
-    """List the images of Tiny ImageNet; the labelled val images are marked as official val.
+    """List the images of Tiny ImageNet; the labelled val images are the official val.
 
-    Class names are WordNet ids in sorted order, because several other orders circulate; titles come from
-    words.txt.
+    Class names are WordNet ids, sorted because several other orders circulate; titles come from words.txt.
 
     Args:
         path: the extracted folder or the zip archive; None downloads the archive to the cache (248 MB).
@@ -34,34 +33,38 @@ def open_tiny_imagenet(path: Path | None, log: Log) -> ImageIndex:
     Raises:
         UserError: the layout is not Tiny ImageNet's, or the download failed.
     """
-    location = path or _fetch(log)
+    location = path or _downloaded_archive(log)
     root = _find_root(extracted(location, log) if location.is_file() else location, location)
     class_names = _class_names(root, location)
-    number = {name: k for k, name in enumerate(class_names)}
-    train = [(f"train/{name}/images/{file}", k, "train") for name, k in number.items() for file in _images(root, name)]
-    val, boxes, warnings = _validation(root, number)
+    label_index = {name: k for k, name in enumerate(class_names)}
+    train = [
+        (f"train/{name}/images/{file}", k, "train")
+        for name, k in label_index.items()
+        for file in _training_files(root, name)
+    ]
+    val, boxes, warnings = _read_validation(root, label_index)
     entries = sorted(train + val)
-    unknown = (np.nan,) * 4
+    unknown_box = (np.nan,) * 4
     files = [root / entry[0] for entry in entries]
     return ImageIndex(
         source="tiny-imagenet",
         location=str(location),
         class_names=tuple(class_names),
-        class_titles=tuple(_titles(root, class_names)),
+        class_titles=tuple(_read_titles(root, class_names)),
         ids=tuple(entry[0] for entry in entries),
         labels=np.array([entry[1] for entry in entries], dtype=np.int64),
         official=tuple(entry[2] for entry in entries),
         read=lambda i: files[i].read_bytes(),
         warnings=tuple(warnings),
-        boxes=np.array([boxes.get(entry[0], unknown) for entry in entries], dtype=np.float32),
+        boxes=np.array([boxes.get(entry[0], unknown_box) for entry in entries], dtype=np.float32),
     )
 
 
 def is_tiny_imagenet(path: Path) -> bool:
-    """Return whether a folder or zip, or the one folder in it, has the annotations that only this layout has.
+    """Return whether a folder or zip, or a folder in it, has val/val_annotations.txt, which only this layout has.
 
     Raises:
-        zipfile.BadZipFile: it is a damaged zip.
+        zipfile.BadZipFile: the file is a damaged zip.
     """
     annotations = "val/val_annotations.txt"
     if path.is_dir():
@@ -73,11 +76,11 @@ def is_tiny_imagenet(path: Path) -> bool:
 
 
 def archive_path() -> Path:
-    """Return where the downloaded archive is kept."""
+    """Return the path of the downloaded archive."""
     return cache_folder() / "downloads" / URL.rsplit("/", 1)[-1]
 
 
-def _fetch(log: Log) -> Path:
+def _downloaded_archive(log: Log) -> Path:
     target = archive_path()
     if not target.is_file():
         log.line(f"Tiny ImageNet is not in {target.parent}: downloading 248 MB from {URL}")
@@ -110,41 +113,41 @@ def _class_names(root: Path, location: Path) -> list[str]:
     return sorted(folders)
 
 
-def _images(root: Path, name: str) -> list[str]:
+def _training_files(root: Path, name: str) -> list[str]:
     folder = root / "train" / name / "images"
     return sorted(file for file in os.listdir(folder) if is_image_name(file)) if folder.is_dir() else []
 
 
-def _validation(
-    root: Path, number: dict[str, int]
+def _read_validation(
+    root: Path, label_index: dict[str, int]
 ) -> tuple[list[tuple[str, int, str]], dict[str, tuple[float, ...]], list[str]]:
-    """Read labels and boxes of val/; lines of classes that train/ lacks are passed over, as a subset may keep them."""
+    """Return the entries, boxes and warnings of val/, without the classes that train/ lacks, as in a subset."""
     lines = (root / "val" / "val_annotations.txt").read_text().splitlines()
-    labels = {file: rest for file, *rest in (line.split("\t") for line in lines)}
+    annotations = {file: fields for file, *fields in (line.split("\t") for line in lines)}
     present = {file for file in os.listdir(root / "val" / "images") if is_image_name(file)}
-    unlabelled = sorted(present - set(labels))
+    unlabelled = sorted(present - set(annotations))
     if unlabelled:
         raise UserError(
             f"{root}: val/val_annotations.txt has no label for {len(unlabelled)} images, e.g. {unlabelled[0]}"
         )
-    wanted = {file: rest for file, rest in labels.items() if rest and rest[0] in number}
-    absent = sorted(set(wanted) - present)
-    warnings = [f"{len(absent)} images of val_annotations.txt are absent, e.g. {absent[0]}"] if absent else []
-    found = sorted(set(wanted) & present)
-    entries = [(f"val/images/{file}", number[wanted[file][0]], "val") for file in found]
-    boxes = {f"val/images/{file}": _box(wanted[file][1:]) for file in found}
+    selected = {file: fields for file, fields in annotations.items() if fields and fields[0] in label_index}
+    missing = sorted(set(selected) - present)
+    warnings = [f"{len(missing)} images of val_annotations.txt are missing, e.g. {missing[0]}"] if missing else []
+    files = sorted(set(selected) & present)
+    entries = [(f"val/images/{file}", label_index[selected[file][0]], "val") for file in files]
+    boxes = {f"val/images/{file}": _parse_box(selected[file][1:]) for file in files}
     return entries, {name: box for name, box in boxes.items() if box}, warnings
 
 
-def _box(fields: list[str]) -> tuple[float, ...]:
-    """Return left, top, right, bottom with the last two exclusive; the files count the last pixel in."""
+def _parse_box(fields: list[str]) -> tuple[float, ...]:
+    """Return left, top, right and bottom, the last two exclusive, whereas the file's are inclusive; () if invalid."""
     if len(fields) != 4 or not all(field.strip().isdigit() for field in fields):
         return ()
     left, top, right, bottom = map(float, fields)
     return left, top, right + 1, bottom + 1
 
 
-def _titles(root: Path, class_names: list[str]) -> list[str]:
+def _read_titles(root: Path, class_names: list[str]) -> list[str]:
     words = root / "words.txt"
     if not words.is_file():
         return class_names

@@ -16,7 +16,7 @@ def make_zip(path, entries):
     return path
 
 
-def test_an_archive_is_extracted_once_and_again_when_it_changes(tmp_path):
+def test_an_archive_is_extracted_once_and_again_after_it_changed(tmp_path):
     archive = make_zip(tmp_path / "a.zip", {"x/one.txt": "1", "x/y/two.txt": "22"})
     folder = extracted(archive, Log())
     assert (folder / "x/y/two.txt").read_text() == "22"
@@ -48,12 +48,12 @@ def test_an_archive_that_would_not_fit_the_disk_is_refused(tmp_path, monkeypatch
     archive = make_zip(tmp_path / "a.zip", {"big.bin": bytes(5_000_000)})
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=(1 << 30) + 1_000_000))
-    with pytest.raises(UserError, match=r"it holds 0.0 GB and 0.0 GB may be used"):
+    with pytest.raises(UserError, match=r"it holds 0.0 GB but only 0.0 GB may be used"):
         extract(archive, tmp_path / "out", Log())
     assert not (tmp_path / "out").exists()
 
 
-def test_damage_and_other_files_are_one_clear_error(tmp_path):
+def test_damaged_archives_and_other_files_give_one_clear_error(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"PK not really")
     with pytest.raises(UserError, match="not a readable zip archive"):
         extract(tmp_path / "a.zip", tmp_path / "out", Log())

@@ -7,11 +7,11 @@ LABELS = np.array([0] * 7 + [1] * 2 + [2] * 3)
 
 
 @pytest.mark.parametrize("imbalance", ["none", "class_weights", "focal", "logit_adjustment"])
-def test_ways_that_change_the_loss_leave_the_images_as_they_are(imbalance):
+def test_methods_that_change_the_loss_leave_the_images_unchanged(imbalance):
     assert epoch_rows(LABELS, imbalance, 0).tolist() == list(range(12))
 
 
-def test_undersampling_takes_as_many_of_each_class_as_the_smallest_has():
+def test_undersampling_reduces_each_class_to_the_size_of_the_smallest():
     rows = epoch_rows(LABELS, "undersample", 0)
     assert np.bincount(LABELS[rows]).tolist() == [2, 2, 2]
     assert len(set(rows.tolist())) == 6

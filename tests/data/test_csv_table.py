@@ -1,4 +1,4 @@
-"""Tables of labelled images beside them: what is read, and what is wrong with them in one line."""
+"""Tables of labelled images: what is read, and one-line errors for everything that can be wrong."""
 
 import shutil
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_names_may_be_quoted_and_labels_are_text(photos):
     assert (index.source, index.location, index.warnings) == ("csv", str(photos / "table.csv"), ())
 
 
-def test_a_table_of_windows_reads_like_any_other(tmp_path):
+def test_a_table_written_on_windows_reads_like_any_other(tmp_path):
     text = '"label", "path"\r\ncat, .\\a.png\r\n\r\ndog, deep er\\d.png\r\n'
     index = opened(table(tmp_path, text, encoding="utf-8-sig"))
     assert index.ids == ("a.png", "deep er/d.png")
@@ -60,7 +60,7 @@ def test_a_table_of_windows_reads_like_any_other(tmp_path):
 
 
 def test_a_folder_or_zip_with_one_table_reads_like_the_table(photos, tmp_path):
-    (photos / "._table.csv").write_bytes(b"\x00\x05\x16\x07")  # which macOS leaves
+    (photos / "._table.csv").write_bytes(b"\x00\x05\x16\x07")  # created by macOS
     index = opened(photos / "table.csv")
     flat = Path(shutil.make_archive(str(tmp_path / "flat"), "zip", photos))
     nested = Path(shutil.make_archive(str(tmp_path / "nested"), "zip", tmp_path, "photos"))
@@ -75,7 +75,7 @@ def test_the_table_must_be_the_only_one(photos):
     with pytest.raises(UserError, match=r"photos: expected exactly one .csv table .*, found 2: more.csv, table.csv; "):
         opened(photos)
     assert len(opened(photos / "more.csv").ids) == 4
-    with pytest.raises(UserError, match="found 0; extract it if it is a zip, and give the table itself"):
+    with pytest.raises(UserError, match=r"found 0; pass the path of the table itself \(extract a zip first\)"):
         opened(photos / "deep er")
 
 
@@ -88,7 +88,7 @@ def test_the_layout_is_recognised_by_the_columns(photos, image_folder, tmp_path)
     assert guess_source(Path(shutil.make_archive(str(tmp_path / "others"), "zip", photos))) == "folder"
 
 
-def test_splits_are_official_and_an_empty_one_is_none(tmp_path):
+def test_splits_are_official_and_an_empty_cell_means_none(tmp_path):
     rows = [
         f"{label}/{i}.png,{label},{split}"
         for label in ("cat", "dog")
@@ -102,7 +102,7 @@ def test_splits_are_official_and_an_empty_one_is_none(tmp_path):
     assert index.official[:10] == (*["train"] * 4, *["val"] * 3, "test", "test", "")
     splits = split_images(index, CONFIG)
     assert splits.test_origin == "the source's test images"
-    # By id: cat/0 to cat/9, then dog/0 to dog/9; the image that no split claims trains.
+    # In order of id: cat/0 to cat/9, then dog/0 to dog/9; images without a split train.
     assert {name: where.tolist() for name, where in splits.positions.items()} == {
         "train": [0, 1, 2, 3, 9, 10, 11, 12, 13, 19],
         "val": [4, 5, 6, 14, 15, 16],
@@ -110,7 +110,7 @@ def test_splits_are_official_and_an_empty_one_is_none(tmp_path):
     }
 
 
-def test_a_row_that_repeats_another_counts_once_and_groups_are_named_as_unused(tmp_path):
+def test_a_repeated_row_counts_once_and_groups_are_reported_as_unused(tmp_path):
     text = "path,label,group\na.png,x,1\n./a.png,x,1\ndeep er/d.png,y,2\na.png,x,1\n"
     index = opened(table(tmp_path, text))
     assert index.ids == ("a.png", "deep er/d.png")
@@ -123,23 +123,23 @@ def test_a_row_that_repeats_another_counts_once_and_groups_are_named_as_unused(t
     ("text", "message"),
     [
         ("", r"table.csv: the table is empty; expected the columns path,label\[,split\]\[,group\]"),
-        ("path,label\n\n", "table.csv: a header and no rows; expected one row per image"),
+        ("path,label\n\n", "table.csv: a header but no rows; expected one row per image"),
         ("filepath,label\na.png,x", r"line 1: no column 'path'; did you mean 'filepath'\? .* received filepath,label"),
         ("path,split\na.png,train", r"line 1: no column 'label'. Expected path,label"),
         ("path,label,spilt\na.png,x,train", r"line 1: unknown column 'spilt'; did you mean 'split'\?"),
-        ("path,label,label\na.png,x,y", "line 1: column 'label' stands 2 times, expected once"),
-        ("path,label\na.png,x\nb, c.png,y", "line 3: expected 2 cells, received 3; names with commas need quotation"),
+        ("path,label,label\na.png,x,y", "line 1: column 'label' occurs 2 times, expected once"),
+        ("path,label\na.png,x\nb, c.png,y", "line 3: expected 2 cells, received 3; quote names that contain commas"),
         ("path,label\na.png", "line 2: expected 2 cells, received 1"),
         ('path,label\n\na.png,x\n"b, c.png,y\n', "line 4: not a row of CSV .*; is a quotation mark not closed"),
         ("path,label\na.png,x\n ,y", "line 3: empty path; name the image, or remove the row"),
-        ('path,label\na.png,x\n"b, c.png"," "', "line 3: empty label; give the image one, or remove the row"),
+        ('path,label\na.png,x\n"b, c.png"," "', "line 3: empty label; add one, or remove the row"),
         ('path,label\n"a\nb.png",x\na.png,', "line 4: empty label"),
         ("path,label,split\na.png,x,tran", r"line 2: unknown split 'tran'; did you mean 'train'\? .*\(or nothing\)"),
         ("path,label\n../a.png,x", r"line 2: '../a.png' leaves the table's folder; expected a path below it"),
         ("path,label\n/etc/a.png,x", "line 2: '/etc/a.png' leaves"),
         ("path,label\nC:\\a.png,x", "line 2: .* leaves the table's folder"),
-        ("path,label\na.png,x\na.png,y", "line 3: 'a.png' has label 'y', and 'x' on line 2; keep one of them"),
-        ("path,label,split\na.png,x,train\na.png,x,test", "line 3: 'a.png' has split 'test', and 'train' on line 2"),
+        ("path,label\na.png,x\na.png,y", "line 3: 'a.png' has label 'y', but 'x' on line 2; keep one of them"),
+        ("path,label,split\na.png,x,train\na.png,x,test", "line 3: 'a.png' has split 'test', but 'train' on line 2"),
         (
             "path,label\na.png,x\n1.png,x\n2.png,y\n3.png,y\n4.png,y",
             r"4 of 5 images are missing, e.g. '1.png' \(line 3\), '2.png' \(line 4\), '3.png' \(line 5\); paths are "
@@ -149,7 +149,7 @@ def test_a_row_that_repeats_another_counts_once_and_groups_are_named_as_unused(t
         ("path,label\na.png,x", r"expected at least two classes, found 1 \(x\)"),
     ],
 )
-def test_what_is_wrong_with_a_table_is_one_line_that_names_the_place(tmp_path, text, message):
+def test_errors_in_a_table_are_one_line_that_names_the_table_and_the_line(tmp_path, text, message):
     path = table(tmp_path, text)
     with pytest.raises(UserError, match=message) as raised:
         opened(path)
@@ -163,7 +163,7 @@ def test_a_table_in_another_encoding_names_the_line(tmp_path):
         opened(path)
 
 
-def test_without_a_path_the_table_is_asked_for(tmp_path):
+def test_without_a_path_the_error_asks_for_the_table(tmp_path):
     with pytest.raises(UserError, match=r"the csv source needs --data TABLE.csv \(or \$KERAS_BENCH_DATA\)"):
         opened(None)
     settings = ("dataset.source=csv",)

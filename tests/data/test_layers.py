@@ -1,4 +1,4 @@
-"""The Keras layers of our own: in tf.data, in a model, in a .keras file, and seeded by position."""
+"""The package's Keras layers: in tf.data, in a model, in a .keras file, and seeded by position."""
 
 import keras
 import numpy as np
@@ -40,13 +40,13 @@ def half_precision():
 
 
 def drawn(seed, change, draw, key, count, low, high):
-    """The numbers that PositionSeed stands for, by TensorFlow alone."""
+    """The numbers that PositionSeed leads to, computed with TensorFlow alone."""
     pair = tf.constant([first_seed_word(seed, change, draw), key], tf.int32)
     return tf.random.stateless_uniform([count], pair, low, high).numpy().astype(np.float64)
 
 
-def test_an_affine_layer_moves_each_image_by_its_own_draws_whatever_its_shape():
-    """By SciPy, whose coordinates are (row, column), in images that are wider than high."""
+def test_an_affine_layer_transforms_each_image_by_its_own_draws():
+    """Compared with SciPy, whose coordinates are (row, column), on images that are wider than high."""
     layer = RandomAffine(**EVERYTHING)
     layer.generator = PositionSeed(3, *RandomAffine.DRAWS)
     layer.generator.at(tf.constant(11))
@@ -78,7 +78,7 @@ def test_a_brightness_factor_multiplies_each_image_by_its_own_draw_and_clips():
     assert expected.max() == 200
 
 
-def test_per_image_cuts_a_window_of_its_own_out_of_each_image_and_gives_the_key_back():
+def test_per_image_cuts_a_different_window_from_each_image_and_restores_the_key():
     layer = layers()["per image"]
     layer.layer.generator = PositionSeed(3, "crop", "crop")
     layer.generator.at(tf.constant(11))
@@ -103,18 +103,18 @@ def test_outside_training_images_pass_unchanged(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_tf_data_gives_what_a_direct_call_gives_and_a_seed_stands_for_its_images(name):
-    directly, streamed, other = (layers(seed)[name] for seed in (5, 5, 6))
-    expected = [directly(IMAGES, training=True).numpy() for _ in range(2)]
+def test_tf_data_gives_the_same_images_as_a_direct_call_and_other_seeds_give_others(name):
+    direct, streamed, other = (layers(seed)[name] for seed in (5, 5, 6))
+    expected = [direct(IMAGES, training=True).numpy() for _ in range(2)]
     dataset = tf.data.Dataset.from_tensors(IMAGES).repeat(2).map(lambda images: streamed(images, training=True))
     for batch, result in zip(dataset, expected, strict=True):
         np.testing.assert_allclose(batch, result, atol=1e-3)
-    assert not np.array_equal(*expected)  # the layer's own generator counts
+    assert not np.array_equal(*expected)  # the layer's own generator advances
     assert not np.array_equal(other(IMAGES, training=True), expected[0])
 
 
 @pytest.mark.parametrize("name", NAMES[:2])
-def test_a_single_image_is_taken_as_a_batch_of_one(name):
+def test_a_single_image_is_treated_as_a_batch_of_one(name):
     single, batch = (layers()[name] for _ in range(2))
     result = single(IMAGES[0], training=True)
     np.testing.assert_array_equal(result, batch(IMAGES[:1], training=True)[0])
@@ -122,7 +122,7 @@ def test_a_single_image_is_taken_as_a_batch_of_one(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_model_that_holds_a_layer_is_saved_and_loaded_in_safe_mode(name, tmp_path):
+def test_a_model_with_such_a_layer_is_saved_and_loaded_in_safe_mode(name, tmp_path):
     inputs = keras.Input(IMAGES.shape[1:])
     model = keras.Model(inputs, layers()[name](inputs))
     model.save(tmp_path / "model.keras")
@@ -134,7 +134,7 @@ def test_a_model_that_holds_a_layer_is_saved_and_loaded_in_safe_mode(name, tmp_p
     assert not np.array_equal(loaded(IMAGES, training=True), loaded(IMAGES, training=False))
 
 
-def test_a_model_with_all_of_them_is_fitted(half_precision):
+def test_a_model_with_all_layers_can_be_fitted(half_precision):
     inputs = keras.Input(IMAGES.shape[1:])
     outputs = inputs
     for layer in layers().values():
@@ -148,7 +148,7 @@ def test_a_model_with_all_of_them_is_fitted(half_precision):
     assert model.predict(IMAGES / 255, verbose=0).shape == (len(IMAGES), 1)
 
 
-def test_an_affine_layer_asks_for_images_of_known_size():
+def test_an_affine_layer_requires_images_of_known_size():
     dataset = tf.data.Dataset.from_generator(
         lambda: iter([IMAGES]), output_signature=tf.TensorSpec((None, None, 14, 3), tf.float32)
     )
@@ -156,7 +156,7 @@ def test_an_affine_layer_asks_for_images_of_known_size():
         dataset.map(lambda images: layers()["affine"](images, training=True))
 
 
-def test_the_configuration_becomes_a_list_of_layers_of_what_changes_something():
+def test_the_configuration_becomes_a_list_of_only_those_layers_that_change_something():
     def kinds(**settings):
         nothing = {"horizontal_flip": False, "rotation_degrees": 0, "zoom": (0, 0), "translation": 0}
         config = AugmentationConfig(**{**nothing, **settings})
@@ -175,8 +175,8 @@ def test_the_configuration_becomes_a_list_of_layers_of_what_changes_something():
     ]
 
 
-def test_in_mixed_precision_images_are_moved_and_cropped_in_float32(half_precision):
-    """Values of bfloat16 lie 1 apart above 128; RandomCrop in bfloat16 once could not be mixed with float32 at all."""
+def test_in_mixed_precision_images_are_transformed_and_cropped_in_float32(half_precision):
+    """bfloat16 values are 1 apart above 128; besides, RandomCrop in bfloat16 could not be mixed with float32."""
     config = AugmentationConfig(brightness_factor=(0.8, 1.2), crop=0.7)
     images, key = tf.constant(IMAGES[:, :10, :10]), tf.constant(4)
     half = build_augmentation(config, 10, seed=0)(images, key)

@@ -1,4 +1,4 @@
-"""Folders as Kaggle ships them and as people have them, read from the folder and from a zip of it."""
+"""Folders as published on Kaggle and as people have them, read from the folder and from a zip of it."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ def counts(index):
 
 
 def zipped(root, inside="."):
-    """A zip of a folder's content, or with inside=its name, of the folder itself."""
+    """Make a zip of a folder's content or, if `inside` is its name, of the folder itself."""
     base = root if inside == "." else root.parent
     return Path(shutil.make_archive(f"{root}-{inside.strip('.')}zip", "zip", base, inside))
 
@@ -35,7 +35,7 @@ def zipped(root, inside="."):
 @pytest.mark.parametrize("make", [make_intel, make_imagenet100, make_messy])
 def test_a_zip_reads_like_its_folder(make, tmp_path):
     root = make(tmp_path / "data")
-    (root / "Ünïcode & spaces" / "gone.jpg").unlink(missing_ok=True)  # a zip would hold no link
+    (root / "Ünïcode & spaces" / "gone.jpg").unlink(missing_ok=True)  # a zip would omit the link
     index = opened(root)
     for archive in (zipped(root), zipped(root, root.name)):
         other = opened(archive)
@@ -47,7 +47,7 @@ def test_a_zip_reads_like_its_folder(make, tmp_path):
         assert len(other.warnings) == len(index.warnings)
 
 
-def test_intel_has_train_and_test_and_what_has_no_label_is_passed_over_in_words(tmp_path):
+def test_intel_has_train_and_test_and_unlabelled_images_are_skipped_with_a_warning(tmp_path):
     index = opened(make_intel(tmp_path / "intel"))
     assert index.class_names == INTEL_CLASSES
     assert counts(index) == {"train": 24, "test": 12}
@@ -62,7 +62,7 @@ def test_intel_has_train_and_test_and_what_has_no_label_is_passed_over_in_words(
     assert {split: len(where) for split, where in splits.positions.items()} == {"train": 18, "val": 6, "test": 12}
 
 
-def test_a_lone_seg_train_is_a_split_and_no_class(tmp_path):
+def test_a_lone_seg_train_is_a_split_not_a_class(tmp_path):
     root = make_intel(tmp_path / "intel")
     shutil.rmtree(root / "seg_test")
     index = opened(root)
@@ -71,7 +71,7 @@ def test_a_lone_seg_train_is_a_split_and_no_class(tmp_path):
     assert "10% of all images" in split_images(index, DatasetConfig(source="folder")).test_origin
 
 
-def test_imagenet100_is_read_from_its_parts_with_titles_and_its_val_is_the_test(tmp_path):
+def test_imagenet100_is_read_from_its_parts_with_titles_and_its_val_becomes_the_test(tmp_path):
     root = make_imagenet100(tmp_path / "imagenet100")
     index = opened(root)
     assert index.class_names == WORDNET_IDS
@@ -107,17 +107,17 @@ def test_a_missing_part_of_imagenet100_is_named_with_a_few_classes(tmp_path):
         opened(root)
 
 
-def test_titles_that_cannot_be_read_leave_the_folder_names(tmp_path):
+def test_unreadable_titles_leave_the_folder_names(tmp_path):
     root = make_imagenet100(tmp_path / "imagenet100")
     (root / "Labels.json").write_text("{")
     index = opened(root)
     assert index.class_titles == WORDNET_IDS
-    assert "Labels.json: not JSON, so classes go by their folder names" in index.warnings[0]
+    assert "Labels.json: not JSON, so classes keep their folder names" in index.warnings[0]
     (root / "Labels.json").write_text("[1]")
     assert opened(root).class_titles == WORDNET_IDS
 
 
-def test_a_messy_folder_is_read_and_everything_left_out_is_named(tmp_path):
+def test_a_messy_folder_is_read_and_everything_left_out_is_reported(tmp_path):
     root = make_messy(tmp_path / "photos")
     before = {path: path.lstat().st_mtime_ns for path in root.rglob("*")}
     index = opened(root)
@@ -125,18 +125,18 @@ def test_a_messy_folder_is_read_and_everything_left_out_is_named(tmp_path):
     assert np.bincount(index.labels).tolist() == [30, 20, 12 + 3]
     loose, skipped = index.warnings
     assert "1 images lie outside any class folder and are not used, e.g. 'loose.jpg'" in loose
-    assert "3 files in class folders are not named like images or link to nothing" in skipped
+    assert "3 files in class folders have no image extension or are broken links" in skipped
     assert skipped.endswith("e.g. 'Ünïcode & spaces/gone.jpg'")
     store = ImageStore(index, 1 << 30)
     store.load(Log())
-    why = {index.ids[i].rsplit("/", 1)[1]: reason for i, reason in store.unreadable.items()}
-    assert set(why) == {"half.jpg", "empty.png", "page.jpg"}
-    assert why["empty.png"] == "the file is empty"
-    assert why["page.jpg"] == "not a JPEG, PNG, BMP, GIF or WebP image"
+    reasons = {index.ids[i].rsplit("/", 1)[1]: reason for i, reason in store.unreadable.items()}
+    assert set(reasons) == {"half.jpg", "empty.png", "page.jpg"}
+    assert reasons["empty.png"] == "the file is empty"
+    assert reasons["page.jpg"] == "not a JPEG, PNG, BMP, GIF or WebP image"
     assert len(store.sizes) == 3
     assert all(store.image(int(i)).shape[2] == 3 for i in np.flatnonzero(store.readable))
-    deeper = [image_id for image_id in index.ids if "/deeper/still/" in image_id]
-    assert len(deeper) == 7 + 5 + 3  # every fourth
+    nested = [image_id for image_id in index.ids if "/deeper/still/" in image_id]
+    assert len(nested) == 7 + 5 + 3  # every fourth
     splits = split_images(index, CONFIG, store.readable)
     # 80/10/10 of 30, 20 and 12, rounded class by class
     assert {split: len(where) for split, where in splits.positions.items()} == {"train": 50, "val": 6, "test": 6}
@@ -157,7 +157,7 @@ def test_names_that_are_not_utf_8_are_shown_by_their_bytes(tmp_path):
     ImageStore(index, 1 << 20).load(Log())
 
 
-def test_a_test_folder_without_labels_is_passed_over_in_words(tmp_path):
+def test_a_test_folder_without_labels_is_skipped_with_a_warning(tmp_path):
     root = tmp_path / "cats"
     for digit, name in enumerate(("cat", "dog")):
         write_scans(root / "train" / name, scans(digit, 0, 4), 16)

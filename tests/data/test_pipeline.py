@@ -25,7 +25,7 @@ def make_pipeline(path, image_size=24, batch_size=8, seed=0):
 
 
 def bilinear(image, size):
-    """Half-pixel-centre bilinear resize written out: an independent check of the one resize."""
+    """Bilinear resize with half-pixel centres, written out as an independent check."""
     height, width = image.shape[:2]
     rows = np.clip((np.arange(size) + 0.5) * height / size - 0.5, 0, height - 1)
     columns = np.clip((np.arange(size) + 0.5) * width / size - 0.5, 0, width - 1)
@@ -38,7 +38,7 @@ def bilinear(image, size):
     return upper * (1 - down) + lower * down
 
 
-def test_evaluation_sees_every_image_once_in_order_resized_from_its_own_pixels(image_folder):
+def test_evaluation_sees_every_image_once_in_order_resized_from_its_original_pixels(image_folder):
     pipeline = make_pipeline(image_folder)
     positions = np.array([40, 3, 17, 61, 0, 5, 6, 7, 8, 9])
     batches = list(pipeline.evaluation(positions).as_numpy_iterator())
@@ -80,8 +80,8 @@ def test_the_resize_is_that_of_the_exported_graph_bit_by_bit_in_any_precision(im
         expected = tf.image.resize(tf.cast(batch, tf.float32), (24, 24)).numpy()
         assert resized.dtype == tf.float32
         np.testing.assert_array_equal(resized, expected[0])
-        (whole,) = tf.data.Dataset.from_tensors(batch).map(pipeline._resize)
-        np.testing.assert_array_equal(whole, expected)
+        (resized_batch,) = tf.data.Dataset.from_tensors(batch).map(pipeline._resize)
+        np.testing.assert_array_equal(resized_batch, expected)
 
 
 def test_each_training_epoch_is_a_new_shuffle_of_every_image_once(image_folder):
@@ -96,7 +96,7 @@ def test_each_training_epoch_is_a_new_shuffle_of_every_image_once(image_folder):
     assert not np.array_equal(epochs[0], epochs[1])
 
 
-def test_training_is_reproducible_depends_on_the_seed_and_can_continue_at_any_epoch(image_folder):
+def test_training_is_reproducible_depends_on_the_seed_and_can_resume_at_any_epoch(image_folder):
     positions = np.arange(30)
     everything = AugmentationConfig(vertical_flip=True, contrast=0.2, brightness=(-0.1, 0.1), crop=0.8)
 
@@ -104,10 +104,10 @@ def test_training_is_reproducible_depends_on_the_seed_and_can_continue_at_any_ep
         stream = make_pipeline(image_folder, seed=seed).training(positions, everything, 3, start)
         return np.concatenate([batch for batch, _ in stream.as_numpy_iterator()])
 
-    whole = images()
-    np.testing.assert_array_equal(images(), whole)
-    np.testing.assert_array_equal(images(start=2), whole[60:])
-    assert not np.array_equal(images(seed=1), whole)
+    all_epochs = images()
+    np.testing.assert_array_equal(images(), all_epochs)
+    np.testing.assert_array_equal(images(start=2), all_epochs[60:])
+    assert not np.array_equal(images(seed=1), all_epochs)
 
 
 AUGMENTATIONS = {
@@ -124,22 +124,22 @@ AUGMENTATIONS = {
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_each_augmentation_changes_images_one_by_one_and_keeps_the_range(name):
+def test_each_augmentation_changes_images_individually_and_keeps_the_range(name):
     augment = build_augmentation(NOTHING.model_copy(update=AUGMENTATIONS[name]), 24, seed=3)
     rng = np.random.default_rng(0)
-    same = np.repeat(rng.uniform(0, 255, (1, 24, 24, 3)), 32, axis=0).astype(np.float32)
-    changed = augment(tf.constant(same), tf.constant(5)).numpy()
-    assert changed.shape == same.shape
-    assert changed.min() >= 0
-    assert changed.max() <= 255
-    different = {image.tobytes() for image in changed}
-    assert len(different) > (1 if "flip" in name else 25)  # a flip has two outcomes, the others as many as images
-    np.testing.assert_array_equal(augment(tf.constant(same), tf.constant(5)), changed)
-    assert not np.array_equal(augment(tf.constant(same), tf.constant(6)), changed)
+    copies = np.repeat(rng.uniform(0, 255, (1, 24, 24, 3)), 32, axis=0).astype(np.float32)
+    augmented = augment(tf.constant(copies), tf.constant(5)).numpy()
+    assert augmented.shape == copies.shape
+    assert augmented.min() >= 0
+    assert augmented.max() <= 255
+    distinct = {image.tobytes() for image in augmented}
+    assert len(distinct) > (1 if "flip" in name else 25)  # a flip has two outcomes, the others one per image
+    np.testing.assert_array_equal(augment(tf.constant(copies), tf.constant(5)), augmented)
+    assert not np.array_equal(augment(tf.constant(copies), tf.constant(6)), augmented)
 
 
-def turned(image, degrees, zoom, shift_x, shift_y):
-    """The same by SciPy, whose coordinates are (row, column)."""
+def transformed_by_scipy(image, degrees, zoom, shift_x, shift_y):
+    """Apply the same transform with SciPy, whose coordinates are (row, column)."""
     angle = np.radians(degrees)
     matrix = zoom * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     centre = (np.array(image.shape[:2]) - 1) / 2
@@ -152,28 +152,28 @@ def turned(image, degrees, zoom, shift_x, shift_y):
     ("degrees", "zoom", "shift_x", "shift_y"),
     [(0, 1, 0, 0), (20, 1, 0, 0), (0, 1.3, 0, 0), (0, 1, 2, -1), (15, 0.8, 1.5, 3), (200, 3.5, -7, 20)],
 )
-@pytest.mark.parametrize("beside_a_gpu", [False, True])
-def test_rotation_zoom_and_shift_are_one_affine_transform(degrees, zoom, shift_x, shift_y, beside_a_gpu, monkeypatch):
-    if beside_a_gpu:
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_rotation_zoom_and_shift_are_one_affine_transform(degrees, zoom, shift_x, shift_y, has_gpu, monkeypatch):
+    if has_gpu:
         monkeypatch.setattr(tf.config, "list_physical_devices", lambda _kind: ["a GPU"])
     image = np.random.default_rng(0).uniform(0, 255, (9, 9, 3)).astype(np.float32)
     values = {"angle": np.radians(degrees), "zoom": zoom, "shift_x": shift_x, "shift_y": shift_y}
-    given = {name: tf.constant([value], tf.float32) for name, value in {"flip_x": 1, "flip_y": 1, **values}.items()}
-    found = RandomAffine().transform_images(tf.constant(image[None]), given).numpy()[0]
-    np.testing.assert_allclose(found, turned(image, degrees, zoom, shift_x, shift_y), atol=1e-3)
+    draws = {name: tf.constant([value], tf.float32) for name, value in {"flip_x": 1, "flip_y": 1, **values}.items()}
+    result = RandomAffine().transform_images(tf.constant(image[None]), draws).numpy()[0]
+    np.testing.assert_allclose(result, transformed_by_scipy(image, degrees, zoom, shift_x, shift_y), atol=1e-3)
 
 
 def test_values_are_drawn_over_the_whole_range(monkeypatch):
     drawn, words = [], {first_seed_word(3, name, n): (name, n) for name in CHANGES for n in range(MOST_DRAWS)}
 
-    def noting(_shape, low, high, seed, **_):
+    def recording(_shape, low, high, seed, **_):
         drawn.append((*words[int(seed.next()[0])], low, high))
         return tf.zeros(1)
 
     layer = RandomAffine(rotation_degrees=90.0, zoom=(-0.2, 0.1), translation=0.25)
     layer.generator = PositionSeed(3, *RandomAffine.DRAWS)
     with monkeypatch.context() as patch:
-        patch.setattr(keras.random, "uniform", noting)
+        patch.setattr(keras.random, "uniform", recording)
         layer(tf.zeros((1, 8, 8, 3)), training=True)
     assert drawn == [
         ("horizontal_flip", 0, -1.0, 1.0),
@@ -207,7 +207,7 @@ def test_brightness_adds_a_share_of_the_value_range():
     assert added.max() <= 51 + 1e-3
 
 
-def test_a_brightness_factor_multiplies_and_leaves_the_other_draws_as_they_were():
+def test_a_brightness_factor_multiplies_and_leaves_the_other_draws_unchanged():
     images = np.repeat(np.array([[[[40.0, 80.0, 120.0]]]], np.float32).repeat(8, 1).repeat(8, 2), 64, axis=0)
     brighter = build_augmentation(NOTHING.model_copy(update={"brightness_factor": (0.8, 1.2)}), 8, seed=0)
     results = brighter(tf.constant(images), tf.constant(0)).numpy()
@@ -215,21 +215,21 @@ def test_a_brightness_factor_multiplies_and_leaves_the_other_draws_as_they_were(
     np.testing.assert_allclose(results, images * factors[:, None, None, None], rtol=1e-5)
     assert 0.8 <= factors.min() < 0.83
     assert 1.17 < factors.max() <= 1.2
-    assert abs(factors.mean() - 1) < 0.045  # 3 deviations of the mean of 64 draws
-    # Mirrored or not is drawn apart from how bright: both kinds are bright and dark.
+    assert abs(factors.mean() - 1) < 0.045  # 3 standard deviations of the mean of 64 draws
+    # Flip and brightness are independent: both mirrored and plain images are bright and dark.
     flip = NOTHING.model_copy(update={"horizontal_flip": True})
     ramp = np.repeat(np.arange(1.0, 9.0, dtype=np.float32)[None, None, :, None].repeat(8, 1).repeat(3, 3), 64, axis=0)
     plain = build_augmentation(flip, 8, seed=0)(tf.constant(ramp), tf.constant(0)).numpy()
     both = flip.model_copy(update={"brightness_factor": (0.8, 1.2)})
     mixed = build_augmentation(both, 8, seed=0)(tf.constant(ramp), tf.constant(0)).numpy()
-    found = mixed[:, 0, 0, 0] / plain[:, 0, 0, 0]
-    np.testing.assert_allclose(mixed, plain * found[:, None, None, None], rtol=1e-5)
+    factors = mixed[:, 0, 0, 0] / plain[:, 0, 0, 0]
+    np.testing.assert_allclose(mixed, plain * factors[:, None, None, None], rtol=1e-5)
     mirrored = plain[:, 0, 0, 0] > 4
-    assert max(found[mirrored].min(), found[~mirrored].min()) < 0.9
-    assert min(found[mirrored].max(), found[~mirrored].max()) > 1.1
+    assert max(factors[mirrored].min(), factors[~mirrored].min()) < 0.9
+    assert min(factors[mirrored].max(), factors[~mirrored].max()) > 1.1
 
 
-def test_too_bright_pixels_stop_at_white():
+def test_pixels_are_clipped_at_white():
     augment = build_augmentation(NOTHING.model_copy(update={"brightness_factor": (2.0, 3.0)}), 8, seed=0)
     assert augment(tf.fill((4, 8, 8, 3), 200.0), tf.constant(0)).numpy().min() == 255
 
@@ -239,19 +239,19 @@ def test_without_augmentation_images_pass_unchanged():
     np.testing.assert_array_equal(build_augmentation(NOTHING, 8, seed=0)(images, tf.constant(0)), images)
 
 
-def test_views_go_on_behind_any_image_where_nothing_is_drawn_and_behind_any_batch_where_something_is(image_folder):
+def test_a_plain_view_resumes_after_any_image_and_an_augmented_one_after_any_batch(image_folder):
     pipeline, positions = make_pipeline(image_folder), np.arange(40, 0, -1)
     random = NOTHING.model_copy(update={"rotation_degrees": 30.0})
-    for view, done in ((0, 16), (0, 13), (1, 16)):  # 13: it was interrupted while the batch size was another one
-        whole, rest = (
+    for view, done in ((0, 16), (0, 13), (1, 16)):  # 13: interrupted while the batch size was different
+        all_images, rest = (
             np.concatenate(list(pipeline.views(positions, random, view, start).as_numpy_iterator()))
             for start in (0, done)
         )
-        np.testing.assert_array_equal(rest, whole[done:])
+        np.testing.assert_array_equal(rest, all_images[done:])
 
 
 def test_tensorflows_accurate_jpeg_decoder_agrees_with_ours_bit_by_bit(image_folder):
-    # The fast path a pipeline may take one day; TensorFlow's default method differs by up to 5 levels.
+    # A possible fast path for the pipeline; TensorFlow's default method differs by up to 5 levels.
     index = open_source(DatasetConfig(source="folder"), image_folder, Log())
     store = ImageStore(index, 0)
     for position in range(0, 62, 7):

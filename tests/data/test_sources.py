@@ -77,7 +77,7 @@ def test_a_folder_may_hold_official_splits_other_files_and_deeper_folders(image_
     (root / "train" / "class 1" / "deeper").mkdir()
     Image.new("RGB", (4, 4)).save(root / "train" / "class 1" / "deeper" / "IMG.PNG")
     (root / "train" / "class 1" / "notes.txt").write_text("not an image")
-    (root / "train" / "class 1" / ".hidden.jpg").write_text("not looked at")
+    (root / "train" / "class 1" / ".hidden.jpg").write_text("ignored")
     (root / "train" / ".git").mkdir()
     index = open_folder(root)
     assert index.class_names == ("class 0", "class 1", "class 2")
@@ -90,7 +90,7 @@ def test_a_zip_of_a_folder_works_like_the_folder(image_folder, tmp_path):
     assert open_folder(Path(archive)).ids == open_folder(image_folder).ids
 
 
-def test_what_is_wrong_with_a_folder_is_named(image_folder, tmp_path):
+def test_errors_say_what_is_wrong_with_a_folder(image_folder, tmp_path):
     (image_folder / "class 9").mkdir()
     with pytest.raises(UserError, match="no images in class 'class 9'; add images, remove the class, or list"):
         open_folder(image_folder)
@@ -114,7 +114,7 @@ def test_what_is_wrong_with_a_folder_is_named(image_folder, tmp_path):
         open_folder(None)
 
 
-def test_a_class_that_one_split_lacks_is_named(image_folder, tmp_path):
+def test_a_class_missing_from_a_split_is_named(image_folder, tmp_path):
     root = tmp_path / "split"
     shutil.copytree(image_folder, root / "train")
     shutil.copytree(image_folder, root / "test")
@@ -139,7 +139,7 @@ def test_tiny_imagenet_is_read_in_sorted_order_with_words_and_labels(tiny_imagen
     assert [zipped.read(i) for i in range(42)] == [index.read(i) for i in range(42)]
 
 
-def test_a_subset_of_tiny_imagenet_may_keep_the_whole_annotations(tiny_imagenet_folder):
+def test_a_subset_of_tiny_imagenet_may_keep_the_complete_annotations(tiny_imagenet_folder):
     shutil.rmtree(tiny_imagenet_folder / "train" / "n03000000")
     (tiny_imagenet_folder / "wnids.txt").write_text("n01000000\nn02000000\n")
     index = open_tiny(tiny_imagenet_folder)
@@ -147,7 +147,7 @@ def test_a_subset_of_tiny_imagenet_may_keep_the_whole_annotations(tiny_imagenet_
     assert index.official.count("val") == 8
 
 
-def test_what_is_wrong_with_tiny_imagenet_is_named(tiny_imagenet_folder, image_folder):
+def test_errors_say_what_is_wrong_with_tiny_imagenet(tiny_imagenet_folder, image_folder):
     annotations = tiny_imagenet_folder / "val" / "val_annotations.txt"
     lines = annotations.read_text().splitlines(keepends=True)
     annotations.write_text("".join(lines[1:]))
@@ -155,7 +155,7 @@ def test_what_is_wrong_with_tiny_imagenet_is_named(tiny_imagenet_folder, image_f
         open_tiny(tiny_imagenet_folder)
     annotations.write_text("".join(lines) + "val_absent.JPEG\tn01000000\t0\t0\t1\t1\n")
     assert open_tiny(tiny_imagenet_folder).warnings == (
-        "1 images of val_annotations.txt are absent, e.g. val_absent.JPEG",
+        "1 images of val_annotations.txt are missing, e.g. val_absent.JPEG",
     )
     (tiny_imagenet_folder / "wnids.txt").write_text("n01000000\nn04000000\n")
     with pytest.raises(UserError, match="wnids.txt lists n04000000 but train/ has no such folder"):

@@ -18,7 +18,7 @@ def per_class(index, table):
     return {split: np.bincount(index.labels[where], minlength=3).tolist() for split, where in table.positions.items()}
 
 
-def test_without_official_splits_each_class_gives_its_share():
+def test_without_official_splits_each_class_is_divided_by_the_fractions():
     index = make_index([100, 50, 30])
     table = split_images(index, DatasetConfig(validation_fraction=0.1, test_fraction=0.2))
     assert per_class(index, table) == {"train": [70, 35, 21], "val": [10, 5, 3], "test": [20, 10, 6]}
@@ -36,7 +36,7 @@ def test_official_val_becomes_test_and_val_is_held_out_of_train():
     assert "labelled validation images" in table.test_origin
 
 
-def test_three_official_splits_stay_as_they_are():
+def test_three_official_splits_are_kept():
     index = make_index([20, 20, 20], (["train"] * 12 + ["val"] * 3 + ["test"] * 5) * 3)
     table = split_images(index, DatasetConfig())
     for split, where in table.positions.items():
@@ -44,24 +44,24 @@ def test_three_official_splits_stay_as_they_are():
     assert per_class(index, table) == {"train": [12] * 3, "val": [3] * 3, "test": [5] * 3}
 
 
-def test_official_train_and_test_lend_val_from_train():
+def test_with_official_train_and_test_val_is_held_out_of_train():
     index = make_index([20, 20, 20], (["train"] * 15 + ["test"] * 5) * 3)
     table = split_images(index, DatasetConfig(validation_fraction=0.2))
     assert per_class(index, table) == {"train": [12] * 3, "val": [3] * 3, "test": [5] * 3}
 
 
-def test_the_seed_decides_and_nothing_else():
+def test_the_split_depends_on_the_seed_alone():
     index = make_index([40, 40, 40])
     tables = [split_images(index, DatasetConfig(split_seed=seed)) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(tables[0].positions["val"], tables[1].positions["val"])
     assert not np.array_equal(tables[0].positions["val"], tables[2].positions["val"])
 
 
-def test_fraction_and_limit_thin_train_and_val_but_not_test():
+def test_fraction_and_limit_reduce_train_and_val_but_not_test():
     index = make_index([100, 50, 30])
-    whole = split_images(index, DatasetConfig(test_fraction=0.2))
+    full = split_images(index, DatasetConfig(test_fraction=0.2))
     half = split_images(index, DatasetConfig(test_fraction=0.2, fraction=0.5))
-    np.testing.assert_array_equal(whole.positions["test"], half.positions["test"])
+    np.testing.assert_array_equal(full.positions["test"], half.positions["test"])
     assert per_class(index, half) == {"train": [35, 18, 10], "val": [5, 2, 2], "test": [20, 10, 6]}
     few = split_images(index, DatasetConfig(test_fraction=0.2, limit_per_class=16))
     assert per_class(index, few) == {"train": [14] * 3, "val": [2] * 3, "test": [20, 10, 6]}
@@ -81,7 +81,7 @@ def test_a_class_too_small_to_fill_each_split_is_named():
         split_images(make_index([20, 2, 20]), DatasetConfig())
 
 
-def test_thin_classes_are_warned_about_by_name():
+def test_a_warning_names_classes_with_few_images():
     table = split_images(make_index([20, 8, 20]), DatasetConfig())
     assert table.warnings == ("class 'c1' has only 6 training images",)
 
@@ -92,7 +92,7 @@ def test_counts_name_every_class():
     assert table.counts(index.labels, index.class_names)["c2"] == {"train": 16, "val": 2, "test": 2}
 
 
-def test_a_long_tail_thins_train_and_val_on_a_geometric_line_and_leaves_the_test_alone():
+def test_a_long_tail_reduces_train_and_val_geometrically_and_leaves_the_test_unchanged():
     index = make_index([100, 100, 100])
     table = split_images(index, DatasetConfig(validation_fraction=0.1, test_fraction=0.2, long_tail=16))
     # 80 · 16^0, 80 · 16^(-1/2), 80 · 16^(-1), of which val holds 10 of 80

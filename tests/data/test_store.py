@@ -19,8 +19,8 @@ def open_folder(path):
 
 def test_images_come_decoded_from_memory_or_from_disk(image_folder):
     index = open_folder(image_folder)
-    one = 16 * 16 * 3
-    for limit, kept in ((1 << 30, 62 * one), (10 * one + 5, 10 * one), (0, 0)):
+    image_bytes = 16 * 16 * 3
+    for limit, kept in ((1 << 30, 62 * image_bytes), (10 * image_bytes + 5, 10 * image_bytes), (0, 0)):
         store = ImageStore(index, limit)
         store.load(Log())
         assert store.kept == kept
@@ -30,7 +30,7 @@ def test_images_come_decoded_from_memory_or_from_disk(image_folder):
         assert store.batch(np.array([5, 3])).shape == (2, 16, 16, 3)
 
 
-def test_a_file_that_may_not_be_read_is_left_out_and_named(image_folder):
+def test_a_file_without_read_permission_is_left_out_and_named(image_folder):
     index = open_folder(image_folder)
 
     def read(position):
@@ -44,7 +44,7 @@ def test_a_file_that_may_not_be_read_is_left_out_and_named(image_folder):
     assert store.readable.sum() == 61
 
 
-def test_the_next_run_over_the_same_data_finds_the_images_decoded(image_folder, monkeypatch):
+def test_the_next_run_on_the_same_data_reuses_the_decoded_images(image_folder, monkeypatch):
     (image_folder / "class 0" / "broken.jpg").write_bytes(b"not an image")
     index = open_folder(image_folder)
     first = ImageStore(index, 1 << 30)
@@ -65,7 +65,7 @@ def test_the_next_run_over_the_same_data_finds_the_images_decoded(image_folder, 
         ImageStore(open_folder(image_folder), 1 << 30).load(Log())  # other data
 
 
-def test_decoded_images_of_other_data_go_first(image_folder, tmp_path):
+def test_decoded_images_of_other_data_are_removed_first(image_folder, tmp_path):
     for copies in range(3):
         shutil.copytree(image_folder, tmp_path / f"data{copies}")
         (tmp_path / f"data{copies}" / "class 0" / "more.png").write_bytes(encoded(digit_image(copies), "PNG"))
@@ -97,7 +97,7 @@ def test_unreadable_images_are_found_before_training(image_folder):
         store.image(index.ids.index("class 1/empty.png"))
 
 
-def test_the_fingerprint_is_of_the_content_and_not_of_the_place(image_folder, tmp_path):
+def test_the_fingerprint_depends_on_the_content_not_on_the_folder(image_folder, tmp_path):
     def fingerprint(index):
         return ImageStore(index, 0).fingerprint(Log())
 

@@ -1,4 +1,4 @@
-"""Two processes that decode the same images at the same moment: they are decoded once, and both read the same."""
+"""Two processes that decode the same images at the same time: the images are decoded once, and both read the same."""
 
 import numpy as np
 
@@ -45,19 +45,19 @@ def expected(folder):
 
 
 def test_two_processes_decode_the_images_once_and_read_the_same(tmp_path, image_folder):
-    places = [tmp_path / "first.npy", tmp_path / "second.npy"]
-    with children(CHILD, *((place, image_folder) for place in places)) as both:
-        said = [child.read_until("halfway", "waiting for another process that is decoding") for child in both]
+    paths = [tmp_path / "first.npy", tmp_path / "second.npy"]
+    with children(CHILD, *((path, image_folder) for path in paths)) as both:
+        printed = [child.read_until("halfway", "waiting for another process that is decoding") for child in both]
         for child in both:
             child.go_on()
         outputs = [child.end().splitlines()[-1] for child in both]
-    for place in places:
-        np.testing.assert_array_equal(np.load(place), expected(image_folder))
+    for path in paths:
+        np.testing.assert_array_equal(np.load(path), expected(image_folder))
     assert sorted(outputs) == ["decoded 0", "decoded 62"]
-    assert sum(lines[-1].startswith("waiting") for lines in said) == 1
+    assert sum(lines[-1].startswith("waiting") for lines in printed) == 1
 
 
-def test_what_another_process_is_decoding_is_not_removed(tmp_path, image_folder, tiny_imagenet_folder):
+def test_images_that_another_process_is_decoding_are_not_removed(tmp_path, image_folder, tiny_imagenet_folder):
     ImageStore(open_source(DatasetConfig(source="tiny-imagenet"), tiny_imagenet_folder, Log()), 1 << 30).load(Log())
     with children(CHILD, (tmp_path / "images.npy", image_folder)) as (child,):
         child.read_until("halfway")
@@ -69,7 +69,7 @@ def test_what_another_process_is_decoding_is_not_removed(tmp_path, image_folder,
     np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), expected(image_folder))
 
 
-def test_images_that_are_removed_while_they_are_opened_are_decoded_again(image_folder, monkeypatch):
+def test_images_removed_while_they_are_being_opened_are_decoded_again(image_folder, monkeypatch):
     index = open_source(DatasetConfig(source="folder"), image_folder, Log())
     ImageStore(index, 1 << 30).load(Log())
     removed = []
@@ -86,7 +86,7 @@ def test_images_that_are_removed_while_they_are_opened_are_decoded_again(image_f
     np.testing.assert_array_equal(store.batch(np.arange(62)), expected(image_folder))
 
 
-def test_another_version_of_the_decoder_or_of_pillow_decodes_again(image_folder, monkeypatch):
+def test_another_version_of_the_decoder_or_of_pillow_invalidates_the_cache(image_folder, monkeypatch):
     index = open_source(DatasetConfig(source="folder"), image_folder, Log())
 
     def path_now():

@@ -14,7 +14,7 @@ tfds = pytest.importorskip("tensorflow_datasets")
 
 
 class KerasBenchDigits(tfds.core.GeneratorBasedBuilder):
-    """A builder like those of TFDS, over scans that need no network."""
+    """A builder like those of TFDS, of scans that need no network."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -56,7 +56,7 @@ class KerasBenchText(tfds.core.GeneratorBasedBuilder):
         yield from ()
 
 
-@pytest.mark.filterwarnings("default")  # tensorflow-datasets and its readers use what NumPy and etils deprecate
+@pytest.mark.filterwarnings("default")  # tensorflow-datasets and its readers use deprecated features of NumPy and etils
 def test_a_builder_is_exported_once_and_read_like_files(tmp_path):
     config = DatasetConfig(source="tfds", tfds_name="keras_bench_digits")
     index = open_source(config, tmp_path, Log())

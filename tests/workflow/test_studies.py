@@ -150,7 +150,7 @@ def test_folder(tmp_path):
     folder = tmp_path / "folder"
     assert set(rows(folder)) == {(model, phase) for model in models for phase in ("tl", "ft")}
     assert "3 unreadable images are left out (all are listed in dataset.json)" in output
-    assert "3 files in class folders are not named like images" in output
+    assert "3 files in class folders have no image extension" in output
     dataset = json.loads((folder / "ResNet50" / "seed0" / "dataset.json").read_text())
     assert {name.rsplit("/", 1)[1] for name in dataset["unreadable"]} == {"half.jpg", "empty.png", "page.jpg"}
     assert dataset["images"] == {"train": 50, "val": 6, "test": 6}
