@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from keras_bench.cli.options import PHASES, Verbs, add_exports, add_verb, at_least
+from keras_bench.cli.options import Verbs, add_exports, add_verb, at_least
 from keras_bench.errors import UserError
+from keras_bench.phases import PHASES
 
 
 def add_to(verbs: Verbs) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from keras_bench.errors import UserError
+from keras_bench.phases import PHASES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from keras_bench.runs.job import Request
 
 Verbs = argparse._SubParsersAction  # argparse has no public name for what add_subparsers returns
-PHASES = ("scratch", "tl", "ft")
 
 
 class Parser(argparse.ArgumentParser):

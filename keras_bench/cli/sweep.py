@@ -2,8 +2,9 @@
 
 import argparse
 
-from keras_bench.cli.options import PHASES, Verbs, add_data, add_out, add_some_models, add_verb
+from keras_bench.cli.options import Verbs, add_data, add_out, add_some_models, add_verb
 from keras_bench.errors import UserError
+from keras_bench.phases import PHASES
 
 
 def add_to(verbs: Verbs) -> None:

@@ -1,6 +1,6 @@
 """The whole configuration of an experiment: its recipe, and what follows training, as frozen, validated types."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, Strict
 
@@ -14,6 +14,7 @@ from keras_bench.config.recipe import (
     TrainingConfig,
     TransferConfig,
 )
+from keras_bench.phases import Phase
 
 
 class ExplainConfig(Section):
@@ -78,7 +79,7 @@ class Config(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="the folder under runs/")
     title: str = Field("", description="one line for people")
     data_hint: str = Field("", description="where to get images that cannot be downloaded for you, and their layout")
-    final_phase: Literal["scratch", "tl", "ft"] = Field("ft", description="what --phase defaults to")
+    final_phase: Phase = Field("ft", description="what --phase defaults to")
     dataset: DatasetConfig = DatasetConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     model: ModelConfig = ModelConfig()
@@ -91,18 +92,18 @@ class Config(Section):
     export: ExportConfig = ExportConfig()
     runtime: RuntimeConfig = RuntimeConfig()
 
-    def phase(self, phase: str) -> PhaseConfig:
+    def phase(self, phase: Phase) -> PhaseConfig:
         """Return the settings of phase `scratch`, `tl` or `ft`."""
         settings = getattr(self, phase)
         assert isinstance(settings, PhaseConfig)
         return settings
 
-    def is_cached(self, phase: str) -> bool:
+    def is_cached(self, phase: Phase) -> bool:
         """Return whether a phase trains on cached features."""
         settings = self.phase(phase)
         return isinstance(settings, TransferConfig) and settings.features == "cached"
 
-    def views_of(self, phase: str) -> int:
+    def views_of(self, phase: Phase) -> int:
         """Return how many views of each training image a cached phase computes; unchanged ones would all be alike."""
         settings = self.phase(phase)
         assert isinstance(settings, TransferConfig)

@@ -18,9 +18,10 @@ from keras_bench.cost.records import CALLS, Latency, latencies_from_json, latenc
 from keras_bench.environment import describe_environment
 from keras_bench.errors import RunError
 from keras_bench.files import write_json
+from keras_bench.phases import Phase
 from keras_bench.reading import read_json, read_record
 from keras_bench.runs.folders import RunDir
-from keras_bench.runs.weights import final_phase
+from keras_bench.runs.weights import final_phase, finished_phase
 
 # Importing TensorFlow, loading and tracing MobileNet 0.75 took 7 to 8 s on two cores of an AMD EPYC.
 START_SECONDS = 8.0
@@ -147,7 +148,7 @@ def latency_finished(runs: list[RunDir], settings: LatencyConfig, accelerators: 
     return not _missing_rounds(subjects, _rounds(subjects, settings, accelerators))
 
 
-def _files(run: RunDir, phase: str) -> dict[str, Path]:
+def _files(run: RunDir, phase: Phase) -> dict[str, Path]:
     """Return the model file of each way of calling a run's model."""
     model = run.model(phase)
     files = {"predict": model, "compiled": model}
@@ -160,7 +161,7 @@ def _subject(run: RunDir, settings: LatencyConfig) -> Subject:
     """Return a run with the latencies it has already, if they were measured with the same settings."""
     identity = model_identity(run)
     effort = {"calls": settings.calls, "seconds": settings.seconds, "warm_up": settings.warm_up}
-    subject = Subject(run, _files(run, identity["phase"]), {**identity, **effort}, {}, {})
+    subject = Subject(run, _files(run, finished_phase(run)), {**identity, **effort}, {}, {})
     if run.latency.is_file():
         content = read_json(run.latency)
         if content.get("settings") == subject.settings:

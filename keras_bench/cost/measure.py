@@ -3,6 +3,7 @@
 from keras_bench.cost.records import Cost
 from keras_bench.download import digest_file
 from keras_bench.files import write_json
+from keras_bench.phases import Phase
 from keras_bench.reading import read_json, read_record
 from keras_bench.runs.folders import RunDir
 from keras_bench.runs.job import Job
@@ -21,7 +22,7 @@ def measure_cost(job: Job) -> None:
     from keras_bench.models.weights import load_model
 
     identity = model_identity(job.folder)
-    file = job.folder.model(identity["phase"])
+    file = job.folder.model(finished_phase(job.folder))
     cost = count_cost(load_model(file), job.image_size, file)
     write_json(job.folder.cost, {**identity, **cost.to_json()})
 
@@ -51,6 +52,6 @@ def model_identity(run: RunDir) -> dict[str, str]:
     return file_identity(run, finished_phase(run))
 
 
-def file_identity(run: RunDir, phase: str) -> dict[str, str]:
+def file_identity(run: RunDir, phase: Phase) -> dict[str, str]:
     """Return `phase` and `model_sha256`, the digest of that phase's model file."""
     return {"phase": phase, "model_sha256": digest_file(run.model(phase))}

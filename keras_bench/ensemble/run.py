@@ -23,7 +23,9 @@ from keras_bench.evaluation.words import p_words
 from keras_bench.export.make import BundlePlan, make_bundle
 from keras_bench.export.phases import data_of_run
 from keras_bench.pages.provenance import Provenance
+from keras_bench.phases import Phase
 from keras_bench.runs.job import Job
+from keras_bench.runs.weights import finished_phase
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Member:
     """
 
     job: Job
-    phase: str
+    phase: Phase
     val: Predictions
     test: Predictions
 
@@ -86,7 +88,7 @@ def _members(jobs: Sequence[Job]) -> list[Member]:
     """
     members: list[Member] = []
     for job in jobs:
-        phase = model_identity(job.folder)["phase"]
+        phase = finished_phase(job.folder)
         val, test = (Predictions.from_npz(job.folder.predictions(phase, split)) for split in ("val", "test"))
         if any(job.folder.root.resolve() == one.job.folder.root.resolve() for one in members):
             raise UserError(f"{job.folder.root} is named twice; an ensemble needs different runs")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_bench.phases import Phase
 from keras_bench.reading import arrays_of, record_of
 
 # What people call each method.
@@ -108,7 +109,7 @@ class ExplanationChecks:
         last_side: cells a side of the backbone's last map, which is used where it is large enough; None as above.
     """
 
-    phase: str
+    phase: Phase
     layer: str
     settings: dict[str, Any]
     ids: tuple[str, ...]

@@ -14,15 +14,16 @@ from keras_bench.export.make import BundlePlan, make_bundle
 from keras_bench.export.places import bundle_name, export_finished, made_of
 from keras_bench.export.records import Verification
 from keras_bench.files import write_json
+from keras_bench.phases import Phase
 from keras_bench.reading import read_json
 from keras_bench.runs.data import Data, audit_data, load_data, open_data, recorded_data
 from keras_bench.runs.job import Job
 from keras_bench.runs.run import Run
 
-WriteCard = Callable[[str, Verification], str]  # from a phase and the checks of its bundle to MODEL_CARD.md
+WriteCard = Callable[[Phase, Verification], str]  # from a phase and the checks of its bundle to MODEL_CARD.md
 
 
-def export_run(job: Job, phases: Sequence[str], write_card: WriteCard, log: Log) -> None:
+def export_run(job: Job, phases: Sequence[Phase], write_card: WriteCard, log: Log) -> None:
     """Export phases of a finished run from its files and its data.
 
     Args:
@@ -64,7 +65,7 @@ def data_of_run(job: Job, log: Log) -> Data:
     return recorded_data(job, data) or audit_data(job, data, log)
 
 
-def export_phases(run: Run, phases: Sequence[str], write_card: WriteCard) -> None:
+def export_phases(run: Run, phases: Sequence[Phase], write_card: WriteCard) -> None:
     """Export phases of a finished run that are not exported yet; one that fails does not keep the others from it.
 
     Raises:
@@ -83,7 +84,7 @@ def export_phases(run: Run, phases: Sequence[str], write_card: WriteCard) -> Non
         raise ExportError("; ".join(failures))
 
 
-def _export_phase(run: Run, phase: str, write_card: WriteCard) -> None:
+def _export_phase(run: Run, phase: Phase, write_card: WriteCard) -> None:
     job, data = run.job, run.data
     place = job.exports / bundle_name(job, phase)
     plan = BundlePlan(
@@ -107,7 +108,7 @@ def _export_phase(run: Run, phase: str, write_card: WriteCard) -> None:
     write_json(job.folder.export(phase), content)
 
 
-def _about(job: Job, phase: str) -> dict[str, Any]:
+def _about(job: Job, phase: Phase) -> dict[str, Any]:
     """Return where the model comes from, for its file and verification.json."""
     result = job.folder.read_result(phase)
     assert result is not None  # only finished phases are exported

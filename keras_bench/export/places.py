@@ -13,6 +13,7 @@ from keras_bench.data.index import ImageIndex
 from keras_bench.data.store import ImageStore
 from keras_bench.environment import usable_cores
 from keras_bench.parallel import map_in_order
+from keras_bench.phases import Phase
 from keras_bench.reading import read_record
 from keras_bench.runs.fingerprint import changed_settings
 from keras_bench.runs.job import Job
@@ -20,12 +21,12 @@ from keras_bench.runs.job import Job
 BATCH = 32
 
 
-def bundle_name(job: Job, phase: str) -> str:
+def bundle_name(job: Job, phase: Phase) -> str:
     """Return the name of a phase's bundle below the experiment's folder of exports."""
     return f"{job.folder.model_name}-{phase}-seed{job.folder.seed}"
 
 
-def export_finished(job: Job, phase: str) -> bool:
+def export_finished(job: Job, phase: Phase) -> bool:
     """Return whether the phase's bundle is there, made of this very model with these settings."""
     place = job.exports / bundle_name(job, phase)
     if not (job.folder.export(phase).is_file() and (place / LABELS).is_file()):
@@ -35,7 +36,7 @@ def export_finished(job: Job, phase: str) -> bool:
     return same_place and not changed_settings(before, made_of(job, phase), ExportConfig().model_dump(mode="json"))
 
 
-def made_of(job: Job, phase: str) -> dict[str, Any]:
+def made_of(job: Job, phase: Phase) -> dict[str, Any]:
     """Return everything a bundle depends on."""
     return {**file_identity(job.folder, phase), **job.config.export.model_dump(mode="json", exclude={"enabled"})}
 

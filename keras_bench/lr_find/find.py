@@ -1,6 +1,7 @@
 """The verb `lr-find`: which learning rate a phase can bear, from some steps with a growing rate. No run is touched."""
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from keras_bench.environment import describe_environment
 from keras_bench.errors import RunError, UserError
 from keras_bench.files import save_figure, write_json, write_text
 from keras_bench.lr_find.records import RateSearch
+from keras_bench.phases import Phase
 from keras_bench.runs.data import describe_data, load_data, open_data, positions_of, training_rows
 from keras_bench.runs.fingerprint import finished_phases, phase_inputs
 from keras_bench.runs.folders import RateSearchDir
@@ -78,7 +80,7 @@ def _check(span: RateRange) -> None:
         raise UserError(f"--steps: expected a whole number of at least {FEWEST_STEPS}, received {span.steps}")
 
 
-def _finished_tl(job: Job, inputs: dict[str, dict[str, Any]]) -> Path | None:
+def _finished_tl(job: Job, inputs: Mapping[Phase, dict[str, Any]]) -> Path | None:
     """Return the best weights of the run's finished tl, or None where there is none.
 
     Raises:

@@ -5,6 +5,8 @@ import io
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from keras_bench.phases import Phase
+
 POINT_COLUMNS = ("step", "learning_rate", "loss", "smoothed_loss")
 
 
@@ -33,7 +35,7 @@ class RateSearch:
     """One search: the loss of successive training batches while the learning rate grows exponentially.
 
     Attributes:
-        phase: "scratch", "tl" or "ft".
+        phase: which.
         low: the first rate.
         high: the last one that would have been tried.
         steps: how many would have been tried.
@@ -45,7 +47,7 @@ class RateSearch:
         suggestion: None where the loss never fell.
     """
 
-    phase: str
+    phase: Phase
     low: float
     high: float
     steps: int

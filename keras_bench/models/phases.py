@@ -6,12 +6,13 @@ import keras
 
 from keras_bench.backbones.table import Backbone
 from keras_bench.models.build import HEAD, backbone_layers
+from keras_bench.phases import Phase
 
 
 def set_phase(
     model: keras.Model,
     backbone: Backbone,
-    phase: str,
+    phase: Phase,
     unfreeze: str | int = "all",
     batch_norm: str = "frozen",
     momentum: float | None = None,

@@ -18,6 +18,7 @@ from keras_bench.evaluation.intervals import (
     PairedTest,
 )
 from keras_bench.export.records import Verification
+from keras_bench.phases import Phase
 from keras_bench.report.study import ClaimCheck, Study
 from keras_bench.runs.results import PhaseResult
 
@@ -106,9 +107,9 @@ class RunView:
     model: str
     seed: int
     label: str
-    final_phase: str
+    final_phase: Phase
     chosen_by: DecisionMetric
-    phases: dict[str, PhaseView]
+    phases: dict[Phase, PhaseView]
     cost: Cost | None
     latencies: list[Latency]
     mistakes: list[Example]

@@ -4,6 +4,7 @@ from keras_bench.evaluation.metrics import METRICS, PERCENT, ShareOfImages
 from keras_bench.export.records import Verification
 from keras_bench.pages.html import environment, markdown
 from keras_bench.pages.provenance import Provenance
+from keras_bench.phases import Phase
 from keras_bench.report.comparison import Comparison, RunView
 from keras_bench.report.page import minority_classes
 
@@ -15,7 +16,7 @@ def model_card(
     comparison: Comparison,
     run: RunView,
     provenance: Provenance,
-    phase: str | None = None,
+    phase: Phase | None = None,
     verification: Verification | None = None,
 ) -> str:
     """Return MODEL_CARD.md of one phase of a run.

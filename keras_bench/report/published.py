@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_bench.console import table_text
+from keras_bench.phases import Phase
 from keras_bench.report.comparison import Comparison, RunView
 from keras_bench.report.study import CLAIMED, FIGURES, Published
 
@@ -47,7 +48,7 @@ def beside(comparison: Comparison, row: Published, name: str) -> str:
     return f"{_shown(row.figures[name], FIGURES[name])}{dagger} | {_shown(here, FIGURES[name])}"
 
 
-def measured(run: RunView, phase: str, name: str) -> float | None:
+def measured(run: RunView, phase: Phase, name: str) -> float | None:
     """Return our figure for one of FIGURES, in the unit of the published one; None where it was not measured.
 
     val_loss is the cross-entropy without penalties; latencies are the median of `predict()` on one image, of the final

@@ -25,6 +25,7 @@ from keras_bench.evaluation.statistics import draw_counts, metric_intervals
 from keras_bench.explain.judge import judge_methods
 from keras_bench.explain.records import ExplanationChecks
 from keras_bench.export.records import Verification
+from keras_bench.phases import PHASES, Phase
 from keras_bench.reading import read_json, read_record
 from keras_bench.report.claims import check_claims
 from keras_bench.report.comparison import Comparison, Example, PhaseView, RunView, SeedSpread
@@ -32,7 +33,7 @@ from keras_bench.report.explained import explained_images
 from keras_bench.report.study_files import load_study
 from keras_bench.report.verdict import verdict_lines
 from keras_bench.runs.data import read_audit, shared_of_run
-from keras_bench.runs.folders import PHASE_ORDER, ExperimentDir, RunDir
+from keras_bench.runs.folders import ExperimentDir, RunDir
 from keras_bench.runs.history import read_history
 from keras_bench.runs.weights import finished_phase
 
@@ -135,11 +136,11 @@ def _title(run: RunDir) -> str:
     return str(read_yaml(run.config).get("title") or "")
 
 
-def _phases(run: RunDir) -> list[str]:
-    return [phase for phase in PHASE_ORDER if run.result(phase).is_file()]
+def _phases(run: RunDir) -> list[Phase]:
+    return [phase for phase in PHASES if run.result(phase).is_file()]
 
 
-def _predictions(run: RunDir, split: str, phase: str | None = None) -> Predictions:
+def _predictions(run: RunDir, split: str, phase: Phase | None = None) -> Predictions:
     return Predictions.from_npz(run.predictions(phase or finished_phase(run), split))
 
 
@@ -180,7 +181,7 @@ def _view(run: RunDir, label: str, counts: Counts, decision: DecisionMetric, adv
     )
 
 
-def read_verification(run: RunDir, phase: str) -> Verification | None:
+def read_verification(run: RunDir, phase: Phase) -> Verification | None:
     """Return how the bundle of a phase was verified, or None where there is none."""
     path = run.export(phase)
     if not path.is_file():
@@ -188,7 +189,7 @@ def read_verification(run: RunDir, phase: str) -> Verification | None:
     return read_record(path, lambda content: Verification.from_json(content["verification"]))
 
 
-def _phase_view(run: RunDir, phase: str, counts: Counts, decision: DecisionMetric) -> PhaseView:
+def _phase_view(run: RunDir, phase: Phase, counts: Counts, decision: DecisionMetric) -> PhaseView:
     result = run.read_result(phase)
     assert result is not None
     val, test = _predictions(run, "val", phase), _predictions(run, "test", phase)

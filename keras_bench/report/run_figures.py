@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.pages.text import plain, shorten
+from keras_bench.phases import Phase
 
 History = list[dict[str, float]]
 
@@ -16,7 +17,7 @@ NUMBERED_CLASSES = 20  # up to so many, each cell of a confusion matrix carries 
 INCHES_A_CLASS = 0.14  # beyond that, room for a label of 7 points
 
 
-def learning_curves(phases: dict[str, History], title: str) -> Figure:
+def learning_curves(phases: dict[Phase, History], title: str) -> Figure:
     """Draw cross-entropy and top-1 over epochs, phases one after another with a line between them.
 
     Args:

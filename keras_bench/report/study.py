@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from keras_bench.phases import Phase
+
 # Figures a source may state: heading, factor from the file to the page, decimals.
 FIGURES = {
     "val_loss": ("val loss", 1, 2),
@@ -36,12 +38,12 @@ class Published:
 
     Attributes:
         model: the backbone's name.
-        phase: "tl", "ft" or "scratch".
+        phase: which.
         figures: what the source states, by a name of FIGURES, e.g. {"val_top1": 0.57, "parameters_millions": 14.8}.
     """
 
     model: str
-    phase: str
+    phase: Phase
     figures: dict[str, float]
 
 
@@ -103,6 +105,6 @@ class Study:
     claims: list[Claim]
     notes: list[str]
 
-    def row(self, model: str, phase: str) -> Published | None:
+    def row(self, model: str, phase: Phase) -> Published | None:
         """Return the published row of a model and phase, or None."""
         return next((one for one in self.rows if (one.model, one.phase) == (model, phase)), None)

@@ -13,6 +13,7 @@ from keras_bench.console import duration
 from keras_bench.evaluation.intervals import ClassScores, Interval
 from keras_bench.evaluation.metrics import BY_COLUMN, METRICS, PERCENT, Unit
 from keras_bench.evaluation.words import decisions_words
+from keras_bench.phases import Phase
 from keras_bench.report.comparison import Comparison, PhaseView, RunView
 
 TERMINAL_METRICS = {name: metric for name, metric in BY_COLUMN.items() if metric.terminal}
@@ -56,7 +57,7 @@ def _shown(decision: DecisionMetric) -> list[DecisionMetric]:
     return list(dict.fromkeys([decision, DecisionMetric.TOP1]))
 
 
-def _cells(run: RunView, phase: str, view: PhaseView, decision: DecisionMetric) -> list[str | Text]:
+def _cells(run: RunView, phase: Phase, view: PhaseView, decision: DecisionMetric) -> list[str | Text]:
     result, test = view.result, view.test
     latency = run.latency("compiled", 1)
     is_final = phase == run.final_phase
@@ -107,7 +108,7 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     return stream.getvalue()
 
 
-def _flat(run: RunView, phase: str, view: PhaseView) -> dict[str, Any]:
+def _flat(run: RunView, phase: Phase, view: PhaseView) -> dict[str, Any]:
     result = view.result
     line: dict[str, Any] = {"model": run.model, "seed": run.seed, "phase": phase, "final": phase == run.final_phase}
     line["chosen_by"] = f"val {run.chosen_by}"

@@ -15,6 +15,7 @@ from keras_bench.explain.records import METHOD_TITLES
 from keras_bench.export.records import Verification
 from keras_bench.files import save_figure, write_text
 from keras_bench.pages.provenance import Provenance
+from keras_bench.phases import Phase
 from keras_bench.report import figures as side_by_side
 from keras_bench.report.comparison import Comparison, RunView
 from keras_bench.report.model_card import model_card
@@ -135,14 +136,14 @@ def _experiment_figures(comparison: Comparison) -> dict[str, Figure]:
     }
 
 
-def card_writer(job: Job, log: Log) -> Callable[[str, Verification], str]:
+def card_writer(job: Job, log: Log) -> Callable[[Phase, Verification], str]:
     """Return a function from a phase and the checks of its bundle to that bundle's MODEL_CARD.md."""
 
     @cache  # the statistics of all phases take seconds
     def comparison() -> Comparison:
         return read_comparison(job.experiment_folder, [job.folder], log)
 
-    def write(phase: str, verification: Verification) -> str:
+    def write(phase: Phase, verification: Verification) -> str:
         return model_card(comparison(), comparison().runs[0], Provenance.now(), phase, verification)
 
     return write

@@ -6,8 +6,8 @@ from typing import Any
 from keras_bench.config import Config
 from keras_bench.config.former import by_names_of_today
 from keras_bench.errors import UserError
+from keras_bench.phases import PHASES, Phase, phases_until
 from keras_bench.reading import read_record
-from keras_bench.runs.folders import PHASE_ORDER
 from keras_bench.runs.job import Job
 
 _SECTIONS = ("dataset", "augmentation", "model", "training")
@@ -22,7 +22,7 @@ DONE_BEFORE = {
 }
 
 
-def phase_inputs(job: Job, phase: str, data: str, weights: str) -> dict[str, Any]:
+def phase_inputs(job: Job, phase: Phase, data: str, weights: str) -> dict[str, Any]:
     """Return every setting and fingerprint that the result of a phase depends on, flat.
 
     Paths do not count, contents do; nor do settings that cannot change a result (`runtime`), nor those that only say
@@ -31,12 +31,12 @@ def phase_inputs(job: Job, phase: str, data: str, weights: str) -> dict[str, Any
 
     Args:
         job: the run.
-        phase: "scratch", "tl" or "ft"; ft also depends on everything tl does.
+        phase: which; ft also depends on everything tl does.
         data: fingerprint of the images.
         weights: fingerprint of the initial weights.
     """
     tree = job.config.model_dump(mode="json")
-    phases = ("tl", "ft") if phase == "ft" else (phase,)
+    phases = phases_until(phase)
     sections = (*_SECTIONS, *phases)
     flat = {f"{section}.{key}": value for section in sections for key, value in tree[section].items()}
     flat |= {f"{name}.momentum": job.config.phase(name).resolved_momentum for name in phases}
@@ -49,13 +49,13 @@ def phase_inputs(job: Job, phase: str, data: str, weights: str) -> dict[str, Any
     return {"model": job.backbone.name, "seed": job.request.seed, "data": data, "weights": weights, **flat}
 
 
-def finished_phases(job: Job, inputs: dict[str, dict[str, Any]]) -> list[str]:
+def finished_phases(job: Job, inputs: Mapping[Phase, dict[str, Any]]) -> list[Phase]:
     """Return which of the job's phases have a result for the same inputs.
 
     Raises:
         UserError: a phase has a result, or unfinished work, for other inputs; nothing is ever overwritten.
     """
-    done = []
+    done: list[Phase] = []
     for phase in job.phases:
         result = job.folder.read_result(phase)
         if result is not None:
@@ -95,12 +95,12 @@ def _shown(key: str, before: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
 def _defaults() -> dict[str, Any]:
     """Return what each setting of a phase stands for in a result that was written before there was that setting."""
     tree = Config(name="defaults").model_dump(mode="json")
-    sections = (*_SECTIONS, *PHASE_ORDER)
+    sections = (*_SECTIONS, *PHASES)
     schema = {f"{section}.{key}": value for section in sections for key, value in tree[section].items()}
     return schema | DONE_BEFORE
 
 
-def _refuse_changes(job: Job, phase: str, state: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+def _refuse_changes(job: Job, phase: Phase, state: str, before: dict[str, Any], now: dict[str, Any]) -> None:
     former = by_names_of_today(before)
     changes = changed_settings(former, now, _defaults())
     if changes:

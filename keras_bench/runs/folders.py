@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ from keras_bench.config.decision import DecisionMetric
 from keras_bench.console import Log
 from keras_bench.errors import UserError
 from keras_bench.locks import refuse_if_locked, wait_for_lock
+from keras_bench.phases import Phase
 from keras_bench.reading import read_json, read_record
 from keras_bench.runs.results import PhaseResult, run_label
 
-PHASE_ORDER = ("scratch", "tl", "ft")
 VARIANT_LENGTH = 120  # a folder's name ends at 255 bytes, on some encrypted file systems at 143
 
 
@@ -47,47 +47,47 @@ class RunDir:
     explanation_checks = property(lambda self: self.root / "explain" / "checks.json")
     model_card = property(lambda self: self.root / "MODEL_CARD.md")
 
-    def phase(self, phase: str) -> Path:
+    def phase(self, phase: Phase) -> Path:
         """Return the folder of one phase."""
         return self.root / phase
 
-    def history(self, phase: str) -> Path:
+    def history(self, phase: Phase) -> Path:
         """Return the CSV that grows by a row per epoch."""
         return self.phase(phase) / "history.csv"
 
-    def best_weights(self, phase: str) -> Path:
+    def best_weights(self, phase: Phase) -> Path:
         """Return the weights of the phase's best validation epoch."""
         return self.phase(phase) / "best.weights.h5"
 
-    def tail_weights(self, phase: str) -> Path:
+    def tail_weights(self, phase: Phase) -> Path:
         """Return the weights of what lies behind the frozen part, where that was trained on cached features."""
         return self.phase(phase) / "state" / "tail.weights.h5"
 
-    def model(self, phase: str) -> Path:
+    def model(self, phase: Phase) -> Path:
         """Return the whole float32 model with those weights."""
         return self.phase(phase) / "model.keras"
 
-    def result(self, phase: str) -> Path:
+    def result(self, phase: Phase) -> Path:
         """Return the file whose presence means that the phase is finished."""
         return self.phase(phase) / "result.json"
 
-    def predictions(self, phase: str, split: str) -> Path:
+    def predictions(self, phase: Phase, split: str) -> Path:
         """Return the per-image probabilities of one split."""
         return self.phase(phase) / f"predictions-{split}.npz"
 
-    def state(self, phase: str) -> Path:
+    def state(self, phase: Phase) -> Path:
         """Return the folder that an interrupted phase continues from."""
         return self.phase(phase) / "state"
 
-    def tensorboard(self, phase: str) -> Path:
+    def tensorboard(self, phase: Phase) -> Path:
         """Return the folder of the phase's TensorBoard logs."""
         return self.phase(phase) / "tensorboard"
 
-    def class_report(self, phase: str) -> Path:
+    def class_report(self, phase: Phase) -> Path:
         """Return the CSV of precision, recall, F1 and support of every class on test."""
         return self.phase(phase) / "classes.csv"
 
-    def export(self, phase: str) -> Path:
+    def export(self, phase: Phase) -> Path:
         """Return the file that says where the phase's ONNX bundle lies and how it was verified."""
         return self.phase(phase) / "export.json"
 
@@ -95,12 +95,17 @@ class RunDir:
         """Return the small JPEG of one test image; ids are hashed, since they may hold any character."""
         return self.root / "thumbnails" / f"{hashlib.blake2b(image_id.encode(), digest_size=10).hexdigest()}.jpg"
 
-    def read_result(self, phase: str) -> PhaseResult | None:
+    def read_result(self, phase: Phase) -> PhaseResult | None:
         """Return the finished phase's result, or None."""
         path = self.result(phase)
         return read_record(path, PhaseResult.from_json) if path.is_file() else None
 
-    def read_export(self, phase: str) -> dict[str, Any] | None:
+    def read_results(self, phases: Iterable[Phase]) -> dict[Phase, PhaseResult]:
+        """Return the results of those phases that are finished, in the same order."""
+        results = {phase: self.read_result(phase) for phase in phases}
+        return {phase: result for phase, result in results.items() if result is not None}
+
+    def read_export(self, phase: Phase) -> dict[str, Any] | None:
         """Return export.json's content, or None where the phase was not exported."""
         path = self.export(phase)
         return read_json(path) if path.is_file() else None
@@ -114,7 +119,7 @@ class RunDir:
         usual = f"val {DecisionMetric.TOP1}"
         return read_record(self.run, lambda run: DecisionMetric(run.get("chosen_by", usual).removeprefix("val ")))
 
-    def rate_search(self, phase: str) -> "RateSearchDir":
+    def rate_search(self, phase: Phase) -> "RateSearchDir":
         """Return where a search for the phase's learning rate goes: beside the run, of which it is no part."""
         return RateSearchDir(self.root.parent / "lr-find" / f"{phase}-{self.root.name}")
 

@@ -14,6 +14,7 @@ from keras_bench.config import (
     parse_setting,
 )
 from keras_bench.errors import UserError
+from keras_bench.phases import Phase, phases_until
 from keras_bench.reading import read_record
 from keras_bench.runs.folders import ExperimentDir, RunDir, experiment_folder, run_folder
 
@@ -41,7 +42,7 @@ class Request:
 
     experiment: str = DEFAULT_EXPERIMENT
     model: str | None = None
-    phase: str | None = None
+    phase: Phase | None = None
     data: Path | None = None
     weights: str | None = None
     seed: int = 0
@@ -71,7 +72,7 @@ class Job:
     request: Request
     config: Config
     backbone: Backbone
-    phases: tuple[str, ...]
+    phases: tuple[Phase, ...]
     folder: RunDir
     experiment_folder: ExperimentDir
     image_size: int
@@ -100,7 +101,7 @@ def resolve(request: Request, experiment: Experiment | None = None) -> Job:
     config = experiment.resolve(model, layers)
     backbone = BACKBONES[model]
     last = request.phase or config.final_phase
-    phases = {"tl": ("tl",), "ft": ("tl", "ft"), "scratch": ("scratch",)}[last]
+    phases = phases_until(last)
     if last == "scratch":
         config = _without_weights(config, request)
     folder = experiment_folder(request.out, config.name, request.variant)

@@ -9,6 +9,7 @@ from typing import Any
 
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.evaluation.metrics import SplitMetrics
+from keras_bench.phases import Phase
 from keras_bench.reading import record_of
 
 
@@ -36,7 +37,7 @@ class PhaseResult:
     """Everything result.json holds.
 
     Attributes:
-        phase: "scratch", "tl" or "ft".
+        phase: which.
         best_epoch: 1-based epoch whose weights were kept, chosen on val.
         epochs: epochs trained.
         seconds: wall time of training, validation included.
@@ -51,7 +52,7 @@ class PhaseResult:
         environment: versions, device, commit.
     """
 
-    phase: str
+    phase: Phase
     best_epoch: int
     epochs: int
     seconds: float
@@ -80,7 +81,7 @@ def run_label(model: str, seed: int) -> str:
     return model + (f" seed {seed}" if seed else "")
 
 
-def best_phase(results: Mapping[str, PhaseResult], decision: DecisionMetric) -> str:
+def best_phase(results: Mapping[Phase, PhaseResult], decision: DecisionMetric) -> Phase:
     """Return the phase that is best on val; of equals the first, which cost less.
 
     Args:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from keras_bench.phases import Phase
 from keras_bench.runs.fingerprint import phase_inputs
 from keras_bench.runs.weights import finished_phase
 
@@ -49,7 +50,7 @@ class Run:
         return self.job.folder
 
     @property
-    def phases(self) -> tuple[str, ...]:
+    def phases(self) -> tuple[Phase, ...]:
         """What it trains, in order."""
         return self.job.phases
 
@@ -79,7 +80,7 @@ class Run:
 
         return ModelSpec(self.job.backbone, self.job.image_size, len(self.data.index.class_names), self.config.model)
 
-    def inputs(self, phase: str) -> dict[str, Any]:
+    def inputs(self, phase: Phase) -> dict[str, Any]:
         """Return every setting and fingerprint that the result of a phase depends on, flat."""
         return phase_inputs(self.job, phase, self.data.fingerprint, self.weights.fingerprint)
 
@@ -89,7 +90,7 @@ class Run:
         return self.folder.run.is_file()
 
     @property
-    def final_phase(self) -> str:
+    def final_phase(self) -> Phase:
         """The phase that was chosen on val.
 
         Raises:

@@ -8,6 +8,7 @@ from pathlib import Path
 from keras_bench.console import Log
 from keras_bench.download import DownloadError, checksum_algorithm, digest_file, download
 from keras_bench.errors import RunError, UserError
+from keras_bench.phases import Phase, as_phase
 from keras_bench.reading import read_record
 from keras_bench.runs.folders import RunDir, parse_run_reference
 from keras_bench.runs.job import Job
@@ -169,12 +170,12 @@ def _of_run(reference: str, out: Path) -> Path:
     return run.model(phase)
 
 
-def final_phase(run: RunDir) -> str | None:
+def final_phase(run: RunDir) -> Phase | None:
     """Return the final phase that a finished run names, or None while it is not finished."""
-    return read_record(run.run, lambda content: str(content["final_phase"])) if run.run.is_file() else None
+    return read_record(run.run, lambda content: as_phase(content["final_phase"])) if run.run.is_file() else None
 
 
-def finished_phase(run: RunDir) -> str:
+def finished_phase(run: RunDir) -> Phase:
     """Return the final phase of a run that has to be finished.
 
     Raises:

@@ -12,6 +12,7 @@ from typing import Any
 from keras_bench.backbones.table import BACKBONES
 from keras_bench.config.load import Layer, experiment_folders, find_file, read_yaml
 from keras_bench.errors import UserError, unknown_name
+from keras_bench.phases import Phase, as_phase
 from keras_bench.sweep.points import (
     Point,
     Search,
@@ -25,7 +26,6 @@ from keras_bench.sweep.points import (
     refuse_unknown,
 )
 
-PHASES = ("scratch", "tl", "ft")
 KINDS = ("grid", "points", "search")
 KEYS = ("title", "experiment", "models", "phase", "set", "baseline", *KINDS, "seeds")
 
@@ -56,7 +56,7 @@ class Sweep:
     title: str
     experiment: str
     models: tuple[str, ...]
-    phase: str | None
+    phase: Phase | None
     fixed: dict[str, Any]
     kind: str
     points: tuple[Point, ...]
@@ -132,10 +132,11 @@ def _models(path: Path, value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value))
 
 
-def _phase(path: Path, value: Any) -> str | None:
-    if value is not None and value not in PHASES:
-        raise UserError(f"{path}: phase: expected one of {', '.join(PHASES)}, received {value!r}")
-    return None if value is None else str(value)
+def _phase(path: Path, value: Any) -> Phase | None:
+    try:
+        return None if value is None else as_phase(value)
+    except ValueError as error:
+        raise UserError(f"{path}: phase: {error}") from error
 
 
 def _seeds(path: Path, value: Any) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from keras_bench.config import Config, Experiment, load_experiment, parse_settin
 from keras_bench.config.decision import DecisionMetric, shared_decision
 from keras_bench.config.load import flatten
 from keras_bench.errors import UserError
+from keras_bench.phases import Phase
 from keras_bench.runs.fingerprint import phase_inputs
 from keras_bench.runs.folders import variant_name
 from keras_bench.runs.job import Job, Request, resolve
@@ -45,7 +46,7 @@ class SweepRequest:
     experiment: str | None = None
     models: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
-    phase: str | None = None
+    phase: Phase | None = None
     data: Path | None = None
     weights: str | None = None
     settings: tuple[str, ...] = field(default=())

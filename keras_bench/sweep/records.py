@@ -11,6 +11,7 @@ import numpy as np
 from keras_bench.audit.selection import most_shared
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.evaluation.intervals import Interval, PairedTest
+from keras_bench.phases import Phase
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class PointRun:
     point: int
     model: str
     seed: int
-    phase: str
+    phase: Phase
     val_score: float
     labels: np.ndarray
     right: np.ndarray
@@ -92,7 +93,7 @@ class SweepRow:
     point: SweepPoint
     model: str
     seeds: tuple[int, ...]
-    phases: tuple[str, ...]
+    phases: tuple[Phase, ...]
     val_score: float
     top1: Interval
     scores_of_seeds: tuple[float, ...]

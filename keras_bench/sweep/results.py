@@ -65,8 +65,7 @@ def point_run(number: int, job: Job, decision: DecisionMetric = DecisionMetric.T
         job: the run.
         decision: what is best: the metric that decides for the whole sweep.
     """
-    found = {phase: job.folder.read_result(phase) for phase in job.phases}
-    results = {phase: result for phase, result in found.items() if result is not None}
+    results = job.folder.read_results(job.phases)
     final = best_phase(results, decision)
     test = Predictions.from_npz(job.folder.predictions(final, "test"))
     dataset = read_json(job.folder.dataset)

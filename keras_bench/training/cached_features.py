@@ -18,6 +18,7 @@ from keras_bench.errors import RunError
 from keras_bench.images import decoder_name
 from keras_bench.models.forward import Forward, keras_forward, onnx_forward
 from keras_bench.models.split import network_digest, split_frozen
+from keras_bench.phases import Phase
 from keras_bench.runs.data import Data, positions_of, training_rows
 from keras_bench.runs.job import Job
 from keras_bench.training.feature_extraction import feature_stream, ordered_stream
@@ -49,7 +50,7 @@ class CachedFeatures:
     seconds: float
 
 
-def compute_features(run: Run, phase: str, frozen: keras.Model) -> CachedFeatures:
+def compute_features(run: Run, phase: Phase, frozen: keras.Model) -> CachedFeatures:
     """Return the features of training and validation images, computing those that are not cached yet.
 
     Args:
@@ -147,7 +148,7 @@ def _load_engine(engine: str, frozen: keras.Model, images: tf.Tensor, log: Log) 
     return by_onnx, usable_cores()
 
 
-def _print_summary(phase: str, train: list[np.ndarray], seconds: float, engine: str, log: Log) -> None:
+def _print_summary(phase: Phase, train: list[np.ndarray], seconds: float, engine: str, log: Log) -> None:
     views = f"{len(train)} views" if len(train) > 1 else "1 view"
     name = {"onnxruntime": "ONNX Runtime", "keras": "Keras"}[engine]
     log.line(

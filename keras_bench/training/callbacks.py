@@ -14,6 +14,7 @@ import numpy as np
 from keras_bench.config.decision import DecisionMetric, decision_of
 from keras_bench.console import Log, duration
 from keras_bench.errors import RunError
+from keras_bench.phases import Phase
 from keras_bench.runs.history import HISTORY_COLUMNS, append_history
 from keras_bench.training.monitors import mode_of
 
@@ -29,7 +30,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
     finite loss.
     """
 
-    def __init__(self, phase: str) -> None:
+    def __init__(self, phase: Phase) -> None:
         super().__init__()
         self.phase, self.epoch = phase, 0
 
@@ -95,7 +96,9 @@ class History(keras.callbacks.Callback):
         checkpoint: knows whether an epoch is the best so far.
     """
 
-    def __init__(self, path: Path, phase: str, epochs: int, steps: int, log: Log, checkpoint: AtomicCheckpoint) -> None:
+    def __init__(
+        self, path: Path, phase: Phase, epochs: int, steps: int, log: Log, checkpoint: AtomicCheckpoint
+    ) -> None:
         super().__init__()
         self.path, self.phase, self.epochs, self.steps = path, phase, epochs, steps
         self.log, self.checkpoint = log, checkpoint

@@ -13,6 +13,7 @@ from keras_bench.backbones.table import Backbone
 from keras_bench.config import Config, FineTuneConfig, PhaseConfig
 from keras_bench.console import Log, duration
 from keras_bench.models.phases import count_parameters, set_phase
+from keras_bench.phases import Phase
 from keras_bench.runs.folders import RunDir
 from keras_bench.runs.history import best_row, read_history
 from keras_bench.runs.results import FitOutcome
@@ -34,7 +35,7 @@ class FitPlan:
     """How one phase is fitted.
 
     Attributes:
-        phase: "scratch", "tl" or "ft".
+        phase: which.
         config: the run's configuration.
         backbone: the table's entry of the model's backbone.
         steps: batches per epoch.
@@ -44,7 +45,7 @@ class FitPlan:
         steps_per_execution: training steps between two returns to Python.
     """
 
-    phase: str
+    phase: Phase
     config: Config
     backbone: Backbone
     steps: int

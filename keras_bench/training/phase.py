@@ -18,6 +18,7 @@ from keras_bench.models.forward import keras_forward
 from keras_bench.models.phases import count_parameters
 from keras_bench.models.weights import initial_model
 from keras_bench.pages.class_table import class_table
+from keras_bench.phases import Phase
 from keras_bench.runs.data import class_counts, positions_of, training_rows
 from keras_bench.runs.results import FitOutcome, PhaseResult
 from keras_bench.training.auxiliary import with_requested_auxiliary
@@ -32,14 +33,14 @@ if TYPE_CHECKING:
     from keras_bench.runs.run import Run
 
 
-def train_phase(run: Run, phase: str) -> None:
+def train_phase(run: Run, phase: Phase) -> None:
     """Train one phase, evaluate its best epoch on val and test, and write its folder.
 
     result.json is written last: its presence means that the phase is finished.
 
     Args:
         run: the run, with its initial weights.
-        phase: "scratch", "tl" or "ft".
+        phase: which.
 
     Raises:
         RunError: training failed, or there is too little disk space.
@@ -64,12 +65,12 @@ def train_phase(run: Run, phase: str) -> None:
     discard_state(run.folder.state(phase))
 
 
-def fit_plan(run: Run, phase: str, steps: int | None = None) -> FitPlan:
+def fit_plan(run: Run, phase: Phase, steps: int | None = None) -> FitPlan:
     """Return the plan of how to fit a phase of this run.
 
     Args:
         run: the run.
-        phase: "scratch", "tl" or "ft".
+        phase: which.
         steps: batches per epoch; by default as many as an epoch's images fill.
     """
     full_epoch = run.pipeline.steps(len(training_rows(run.job, run.data)))
@@ -119,7 +120,7 @@ def with_checkpoint(run: Run, plan: FitPlan, is_whole: bool) -> FitPlan:
     return replace(plan, checkpoint=checkpoint)
 
 
-def save_whole_model(run: Run, phase: str, model: keras.Model, trained: keras.Model) -> None:
+def save_whole_model(run: Run, phase: Phase, model: keras.Model, trained: keras.Model) -> None:
     """Write the best epoch's weights of the whole model, when the model that was trained only shares layers with it."""
     trained.load_weights(run.folder.tail_weights(phase))
     with replacing(run.folder.best_weights(phase)) as path:
@@ -135,7 +136,7 @@ def best_model(run: Run, plan: FitPlan) -> keras.Model:
     return model
 
 
-def evaluate(run: Run, phase: str, model: keras.Model) -> None:
+def evaluate(run: Run, phase: Phase, model: keras.Model) -> None:
     """Predict val and test once each with the whole model, from pixels, and save all probabilities."""
     forward = keras_forward(model)
     for split in ("val", "test"):
@@ -147,7 +148,7 @@ def evaluate(run: Run, phase: str, model: keras.Model) -> None:
     run.log.keep(class_table(scores, list(run.data.index.class_titles), f"{phase}: every class on test"))
 
 
-def write_result(run: Run, phase: str, outcome: FitOutcome, best: keras.Model) -> None:
+def write_result(run: Run, phase: Phase, outcome: FitOutcome, best: keras.Model) -> None:
     """Write result.json, which marks the phase as finished."""
     predictions = {split: Predictions.from_npz(run.folder.predictions(phase, split)) for split in ("val", "test")}
     parameters, trainable = count_parameters(best)

@@ -11,7 +11,6 @@ from keras_bench.files import save_figure, write_bytes, write_json
 from keras_bench.report.read import shown_positions
 from keras_bench.report.run_figures import sample_predictions
 from keras_bench.runs.data import positions_of
-from keras_bench.runs.folders import PHASE_ORDER
 from keras_bench.runs.results import best_phase
 from keras_bench.runs.run import Run
 
@@ -22,11 +21,7 @@ THUMBNAIL = 128  # longest side of a thumbnail, pixels
 def choose_final_phase(run: Run) -> None:
     """Choose the final phase on val, draw sample predictions, and write run.json: training is finished."""
     job, log = run.job, run.log
-    results = {
-        phase: result
-        for phase in PHASE_ORDER
-        if phase in job.phases and (result := job.folder.read_result(phase)) is not None
-    }
+    results = job.folder.read_results(job.phases)
     decision = job.config.training.decision
     final = best_phase(results, decision)
     test = Predictions.from_npz(job.folder.predictions(final, "test"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from keras_bench.console import Log, duration
 from keras_bench.data.tiny_imagenet import archive_path
 from keras_bench.environment import peak_memory_mb
+from keras_bench.phases import Phase
 from keras_bench.runs.data import (
     Data,
     data_path,
@@ -87,7 +88,7 @@ def print_plan(job: Job, log: Log) -> None:
     log.line(f"results would go to {job.folder.root}; run the same command without --dry-run to start")
 
 
-def _print_finished(job: Job, data: Data, missing: list[str], log: Log) -> list[str]:
+def _print_finished(job: Job, data: Data, missing: list[str], log: Log) -> list[Phase]:
     """Print the weights and the phases that are finished already, and return those phases."""
     if missing:
         log.line("already done: nothing, since the weights are missing")
@@ -100,7 +101,7 @@ def _print_finished(job: Job, data: Data, missing: list[str], log: Log) -> list[
     return finished
 
 
-def probe_phase(run: Run, phase: str) -> Probe:
+def probe_phase(run: Run, phase: Phase) -> Probe:
     """Time a few training and evaluation steps of a phase on the run's own images, from random weights."""
     from keras_bench.models.build import build_model
     from keras_bench.models.phases import count_parameters
@@ -139,7 +140,7 @@ def _median_seconds(step: Callable[[], object]) -> float:
     return sorted(durations)[len(durations) // 2]
 
 
-def _print_phase(job: Job, phase: str, probe: Probe, data: Data, log: Log) -> float:
+def _print_phase(job: Job, phase: Phase, probe: Probe, data: Data, log: Log) -> float:
     """Print one phase's line and return its estimated seconds."""
     counts = {split: len(positions_of(data, split)) for split in ("val", "test")}
     counts["train"] = len(training_rows(job, data))

@@ -9,6 +9,7 @@ from keras_bench.cost.latency import LATENCY
 from keras_bench.environment import describe_environment
 from keras_bench.errors import ExportError
 from keras_bench.files import write_json, write_text
+from keras_bench.phases import Phase
 from keras_bench.runs.data import (
     audit_data,
     describe_data,
@@ -105,7 +106,7 @@ def _was_interrupted(job: Job) -> bool:
     return any(next(job.folder.state(phase).glob("epoch*.json"), None) is not None for phase in job.phases)
 
 
-def _introduce(job: Job, weights: InitialWeights, finished: list[str], log: Log) -> None:
+def _introduce(job: Job, weights: InitialWeights, finished: list[Phase], log: Log) -> None:
     """Print the model, its phases and its weights, and what may surprise about them."""
     title = f" ({job.config.title})" if job.config.title else ""
     log.line(f"{job.config.name}{title}: {job.backbone.name}, {' then '.join(job.phases)}, seed {job.request.seed}")
