@@ -71,20 +71,22 @@ def main() -> None:
         parser.error("--seeds: expected at least 2; one alone has no standard error")
     with tempfile.TemporaryDirectory() as scratch:
         bench = prepare(arguments, Path(scratch))
-        right = {way: [] for way in (FRESH, *arguments.views)}
+        accuracies = {way: [] for way in (FRESH, *arguments.views)}
         for seed in range(arguments.seeds):
             draw = draw_of(bench, seed)
-            for way in right:
-                right[way].append(train_head(bench, draw, way))
-            print(f"seed {seed}:", {way or "fresh": f"{values[-1]:.1%}" for way, values in right.items()}, flush=True)
-    keep(right, [*(f"{name}={getattr(arguments, name)}" for name in ("epochs", "classes")), *arguments.settings])
+            for way in accuracies:
+                accuracies[way].append(train_head(bench, draw, way))
+            print(
+                f"seed {seed}:", {way or "fresh": f"{values[-1]:.1%}" for way, values in accuracies.items()}, flush=True
+            )
+    keep(accuracies, [*(f"{name}={getattr(arguments, name)}" for name in ("epochs", "classes")), *arguments.settings])
 
 
-def keep(right: dict[int, list[float]], settings: list[str]) -> None:
+def keep(accuracies: dict[int, list[float]], settings: list[str]) -> None:
     """Print and record the top-1 of every way, and its difference to fresh views within a seed with standard error."""
     environment = describe_environment([])
-    for way, values in right.items():
-        gaps = 100 * (np.array(values) - np.array(right[FRESH]))
+    for way, values in accuracies.items():
+        gaps = 100 * (np.array(values) - np.array(accuracies[FRESH]))
         error = gaps.std(ddof=1) / np.sqrt(len(gaps))
         print(f"{way or 'fresh'} views: top-1 {np.mean(values):.1%}, {gaps.mean():+.2f} points, error {error:.2f}")
         figures = (f"{np.mean(values):.4f}", f"{gaps.mean():.2f}", f"{error:.2f}")

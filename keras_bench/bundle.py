@@ -263,7 +263,9 @@ class _Writer:
         elif self.format == "jsonl":
             self.stream.write(json.dumps({"path": path, "answers": answers}, ensure_ascii=False) + "\n")
         else:
-            texts = (f"{answer['probability']:7.2%}  {_printable(answer['title'])}" for answer in answers)
+            texts = (
+                f"{prediction['probability']:7.2%}  {_printable(prediction['title'])}" for prediction in predictions
+            )
             self.stream.write(f"{_printable(path)}\n" + "".join(f"  {text}\n" for text in texts))
 
 

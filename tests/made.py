@@ -30,7 +30,7 @@ ENVIRONMENT = {
 
 
 def predictions(labels, names, skill, seed):
-    """Answers that are right more often the greater the skill."""
+    """Predictions that are correct more often the greater the skill."""
     generator = np.random.default_rng(seed)
     logits = generator.normal(size=(len(labels), len(names)))
     logits[np.arange(len(labels)), labels] += skill
@@ -110,7 +110,7 @@ def _make_post_stage(run, final, test):
     explained = 12
     pictures = generator.integers(0, 255, (explained, 32, 32, 3)).astype(np.uint8)
     maps = {method: generator.integers(0, 255, (explained, 16, 16)).astype(np.uint8) for method in METHODS}
-    shown = Explanations(test.ids[:explained], pictures, maps, test.answers[:explained])
+    shown = Explanations(test.ids[:explained], pictures, maps, test.predicted[:explained])
     write_bytes(run.explanations, shown.to_npz())
     scores = {method: _scores(explained, gain) for method, gain in zip(METHODS, (0.0, 0.1, 0.3, 0.3), strict=True)}
     checks = ExplanationChecks(
@@ -118,7 +118,7 @@ def _make_post_stage(run, final, test):
         "layer",
         {},
         tuple(map(str, shown.ids)),
-        tuple(map(bool, test.right[:explained])),
+        tuple(map(bool, test.correct[:explained])),
         (0.3,) * explained,
         {**scores, RANDOM: _scores(explained, 0.0)},
     )

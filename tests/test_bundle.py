@@ -90,9 +90,9 @@ def test_predictions_equal_those_computed_by_hand_in_the_order_of_the_files(bund
     assert [row["path"] for row in predictions] == list(photos)
     for row in predictions:
         truth = expected(photos[row["path"]])
-        assert [answer["class"] for answer in row["answers"]] == [NAMES[k] for k in np.argsort(-truth)]
+        assert [prediction["class"] for prediction in row["answers"]] == [NAMES[k] for k in np.argsort(-truth)]
         np.testing.assert_allclose(
-            [answer["probability"] for answer in row["answers"]], np.sort(truth)[::-1], atol=1e-6
+            [prediction["probability"] for prediction in row["answers"]], np.sort(truth)[::-1], atol=1e-6
         )
 
 

@@ -36,8 +36,8 @@ class Facts:
     """Figures of one backbone at its default size and alpha 1; None where there is none.
 
     Attributes:
-        top1: published share of ImageNet's validation images whose first answer is right, percent.
-        top5: the same for the first five answers.
+        top1: published share of ImageNet's validation images whose first prediction is correct, percent.
+        top5: the same for the first five predictions.
         source: key of `SOURCES`; "" where no accuracy was found.
         parameters: counted, of the network without top.
         multiply_adds: counted, of one forward pass of one image through it (`keras_bench.cost.count.multiply_adds`).

@@ -13,7 +13,7 @@ def add_to(verbs: Verbs) -> None:
         "verify",
         handle,
         "check a bundle: sums, sample images, accuracy",
-        "Check that a bundle is whole and answers as it did when it was made; exit code 1: it does not.",
+        "Check that a bundle is whole and predicts as it did when it was made; exit code 1: it does not.",
         "Example: keras-bench verify exports/demo/EfficientNetB0-ft-seed0",
     )
     parser.add_argument("bundle", type=Path, help="folder that keras-bench export wrote")

@@ -131,7 +131,9 @@ class TrainingConfig(Section):
     imbalance: Literal["none", "class_weights", "undersample", "oversample", "focal", "logit_adjustment"] = Field(
         "none", description="what makes up for classes of different sizes; `keras-bench sweep imbalance` compares them"
     )
-    focal_gamma: float = Field(2.0, ge=0, le=10, description="focal: how much less images count that are right already")
+    focal_gamma: float = Field(
+        2.0, ge=0, le=10, description="focal: how much less images that are already correct count"
+    )
     mixed_precision: Literal["none", "bfloat16", "float16"] = Field(
         "none", description="compute in half precision; saved models and evaluation stay float32"
     )

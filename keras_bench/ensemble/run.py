@@ -35,7 +35,7 @@ class Member:
     Attributes:
         job: the run.
         phase: its final phase.
-        val: its answers on val.
+        val: its predictions on val.
         test: the same on test.
     """
 
@@ -71,7 +71,7 @@ def run_ensemble(jobs: Sequence[Job], name: str, fit: bool, export: bool, log: L
     decision = shared_decision(job.folder.chosen_by() for job in jobs)
     weights = fit_weights([one.val for one in members], decision) if fit else [1 / len(members)] * len(members)
     val, test = (average([getattr(one, split) for one in members], weights) for split in ("val", "test"))
-    best = max(members, key=lambda one: score(one.val.right, one.val.labels, decision))
+    best = max(members, key=lambda one: score(one.val.correct, one.val.labels, decision))
     paired = compare([("ensemble", test, best.label, best.test)], draw_counts(len(test.ids)), decision)[0]
     log.table(_table(members, weights, val, test, decision))
     verdict = _verdict(paired, best, len(test.ids), decision)
@@ -104,7 +104,7 @@ def _refuse_differences(first: Member, job: Job, val: Predictions, test: Predict
             if not np.array_equal(a, b):
                 raise UserError(
                     f"{job.folder.root} and {first.job.folder.root} have different {split} {what} "
-                    f"({len(b):,} and {len(a):,}); an ensemble averages answers about the same images"
+                    f"({len(b):,} and {len(a):,}); an ensemble averages predictions for the same images"
                 )
 
 
@@ -117,9 +117,9 @@ def _table(
         table.add_column(column, justify="right")
     rows = [(one.label, f"{weight:.3f}", one.val, one.test) for one, weight in zip(members, weights, strict=True)]
     for label, weight, on_val, on_test in [*rows, ("their average", "", val, test)]:
-        found = score_interval(on_test.right, on_test.labels, draw_counts(len(on_test.ids)), decision)
+        found = score_interval(on_test.correct, on_test.labels, draw_counts(len(on_test.ids)), decision)
         shown = Text(f"{100 * found.value:.1f} % [{found.ends_text(between=', ')}]")
-        table.add_row(label, weight, f"{100 * score(on_val.right, on_val.labels, decision):.1f} %", shown)
+        table.add_row(label, weight, f"{100 * score(on_val.correct, on_val.labels, decision):.1f} %", shown)
     return table
 
 

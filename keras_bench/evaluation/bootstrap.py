@@ -12,37 +12,38 @@ ROWS = 256  # resamples, or positives of the AUC, handled at once: bounds memory
 
 
 def recall_distribution(
-    right: np.ndarray, labels: np.ndarray, classes: Sequence[int], counts: np.ndarray
+    correct: np.ndarray, labels: np.ndarray, classes: Sequence[int], counts: np.ndarray
 ) -> np.ndarray:
     """Return the mean recall of some classes in each resample, float64, (resamples,).
 
     A class that a resample holds no image of is left out of that resample's mean.
 
     Args:
-        right: whether each answer is right, bool, (N,), or the share of several runs that are right, float, (N,).
+        correct: whether each prediction is correct, bool, (N,), or the share of several runs for which it is,
+            float, (N,).
         labels: int64, (N,).
         classes: class numbers, each with at least one image.
         counts: float32, (resamples, N).
     """
     groups = int(labels.max()) + 1
-    hits = _sum_by(labels, right, groups, counts)[list(classes)]
+    hits = _sum_by(labels, correct, groups, counts)[list(classes)]
     support = _sum_by(labels, np.ones(len(labels)), groups, counts)[list(classes)]
     with np.errstate(invalid="ignore"):
         return _mean_of_defined(np.where(support > 0, hits / support, np.nan))
 
 
-def f1_distribution(labels: np.ndarray, answers: np.ndarray, classes: int, counts: np.ndarray) -> np.ndarray:
-    """Return the mean F1 of each resample over the classes it holds an image or an answer of, float64, (resamples,).
+def f1_distribution(labels: np.ndarray, predicted: np.ndarray, classes: int, counts: np.ndarray) -> np.ndarray:
+    """Return the mean F1 of each resample over the classes it holds an image or a prediction of, float64, (resamples,).
 
     Args:
         labels: int64, (N,), in [0, classes).
-        answers: int64, (N,), in [0, classes).
+        predicted: int64, (N,), in [0, classes).
         classes: how many.
         counts: float32, (resamples, N).
     """
     either = _sum_by(labels, np.ones(len(labels)), classes, counts)
-    either += _sum_by(answers, np.ones(len(labels)), classes, counts)
-    hits = _sum_by(labels, labels == answers, classes, counts)
+    either += _sum_by(predicted, np.ones(len(labels)), classes, counts)
+    hits = _sum_by(labels, labels == predicted, classes, counts)
     with np.errstate(invalid="ignore"):
         return _mean_of_defined(np.where(either > 0, 2 * hits / either, np.nan))
 

@@ -16,33 +16,33 @@ def calibrate(val: Predictions, test: Predictions) -> Calibration:
     """Fit a temperature on val and report test before and after it; test decides nothing."""
     temperature = fit_temperature(val.labels, val.probabilities)
     scaled = apply_temperature(test.probabilities, temperature)
-    coverage, accuracy = coverage_curve(test.right, test.confidence)
+    coverage, accuracy = coverage_curve(test.correct, test.confidence)
     return Calibration(
         temperature=temperature,
-        before=reliability(test.right, test.confidence),
-        after=reliability(test.right, scaled.max(axis=1)),
+        before=reliability(test.correct, test.confidence),
+        after=reliability(test.correct, scaled.max(axis=1)),
         cross_entropy_after=cross_entropy(test.labels, scaled),
         coverage=coverage,
         covered_accuracy=accuracy,
     )
 
 
-def reliability(right: np.ndarray, confidence: np.ndarray, bins: int = BINS) -> Reliability:
+def reliability(correct: np.ndarray, confidence: np.ndarray, bins: int = BINS) -> Reliability:
     """Return confidence and accuracy in bins of equally many images, and the expected calibration error.
 
-    Bins hold equally many images, not equally wide ranges, because most answers of a trained network are confident
+    Bins hold equally many images, not equally wide ranges, because most predictions of a trained network are confident
     and equal ranges leave most bins nearly empty (Nixon et al. 2019). The error is Σ_b n_b / N · |accuracy −
     confidence| (Naeini et al. 2015).
 
     Args:
-        right: bool, (N,).
-        confidence: float, (N,), probability of each answer.
+        correct: bool, (N,).
+        confidence: float, (N,), probability of each prediction.
         bins: number of bins; fewer where there are fewer images.
     """
     order = np.argsort(confidence, kind="stable")
     parts = [part for part in np.array_split(order, bins) if len(part)]
     means = np.array([confidence[part].mean(dtype=np.float64) for part in parts])
-    accuracy = np.array([right[part].mean() for part in parts])
+    accuracy = np.array([correct[part].mean() for part in parts])
     images = np.array([len(part) for part in parts])
     return Reliability(means, accuracy, images, float((images * abs(accuracy - means)).sum() / images.sum()))
 
@@ -64,7 +64,7 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Return softmax(logits / temperature), float64, (N, K); the answers stay the same."""
+    """Return softmax(logits / temperature), float64, (N, K); the predictions stay the same."""
     logits = np.log(np.maximum(probabilities.astype(np.float64), SMALLEST))
     return np.asarray(special.softmax(logits / temperature, axis=1))
 
@@ -81,14 +81,14 @@ def cross_entropy(labels: np.ndarray, probabilities: np.ndarray, weights: np.nda
     return float(np.average(-np.log(np.maximum(of_true, SMALLEST)), weights=weights))
 
 
-def coverage_curve(right: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def coverage_curve(correct: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return top-1 among the most confident share of the images, for up to 200 shares; two arrays, (points,).
 
-    Images of equal confidence are answered together, so that their order does not matter.
+    Images of equal confidence count together, so that their order does not matter.
     """
     order = np.argsort(-confidence, kind="stable")
     covered = np.arange(1, len(order) + 1)
-    accuracy = np.cumsum(right[order]) / covered
+    accuracy = np.cumsum(correct[order]) / covered
     falling = confidence[order]
     ends = np.flatnonzero(np.append(falling[1:] < falling[:-1], True))
     chosen = ends[np.unique(np.linspace(0, len(ends) - 1, min(CURVE_POINTS, len(ends))).round().astype(int))]

@@ -13,22 +13,22 @@ def class_scores(predictions: Predictions) -> list[ClassScores]:
     """Return precision, recall, F1 and support of every class, in class order."""
     numbers = np.arange(len(predictions.class_names))
     columns = precision_recall_fscore_support(
-        predictions.labels, predictions.answers, labels=numbers, average=None, zero_division=0
+        predictions.labels, predictions.predicted, labels=numbers, average=None, zero_division=0
     )
     rows = zip(predictions.class_names, *columns, strict=True)
     return [ClassScores(str(name), float(p), float(r), float(f), int(n)) for name, p, r, f, n in rows]
 
 
 def confusion_counts(predictions: Predictions) -> np.ndarray:
-    """Return how many images of each class (row) got each answer (column), int64, (K, K)."""
+    """Return how many images of each class (row) got each prediction (column), int64, (K, K)."""
     classes = len(predictions.class_names)
     counts = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts, (predictions.labels, predictions.answers), 1)
+    np.add.at(counts, (predictions.labels, predictions.predicted), 1)
     return counts
 
 
 def most_confused(counts: np.ndarray, limit: int) -> list[ConfusedPair]:
-    """Return the pairs (true class, wrong answer) with most images, most first.
+    """Return the pairs (true class, wrong prediction) with most images, most first.
 
     Args:
         counts: int64, (K, K), from `confusion_counts`.
@@ -39,9 +39,9 @@ def most_confused(counts: np.ndarray, limit: int) -> list[ConfusedPair]:
     support = counts.sum(axis=1)
     pairs = [(int(place) // len(counts), int(place) % len(counts)) for place in places]
     return [
-        ConfusedPair(true, answer, int(wrong[true, answer]), float(wrong[true, answer] / support[true]))
-        for true, answer in pairs
-        if wrong[true, answer]
+        ConfusedPair(true, predicted, int(wrong[true, predicted]), float(wrong[true, predicted] / support[true]))
+        for true, predicted in pairs
+        if wrong[true, predicted]
     ]
 
 
@@ -60,6 +60,6 @@ def confusion_order(counts: np.ndarray) -> np.ndarray:
 
 
 def most_confident_mistakes(predictions: Predictions, limit: int) -> np.ndarray:
-    """Return the positions of the wrong answers with the highest probability, highest first, int64."""
-    wrong = np.flatnonzero(~predictions.right)
+    """Return the positions of the wrong predictions with the highest probability, highest first, int64."""
+    wrong = np.flatnonzero(~predictions.correct)
     return wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:limit]

@@ -1,11 +1,11 @@
 """What decides among phases, models and sweep points, and whether a difference in it is more than chance.
 
 Top-1 is tested by McNemar's exact test. Balanced accuracy needs a test of its own: two models may differ in it and be
-right equally often. Its difference is Σ w_i (a_i - b_i) over images, a_i and b_i being 1 where a model is right, and
-w_i = 1 / (K · n_k) for an image of class k, one of K classes with images, of n_k images. Where two models are alike,
-each image on which they differ is as likely to be won by the one as by the other; so the signs of those images are
-flipped at random, and p is how often the difference gets as far from 0 as it is (Good, Permutation, Parametric, and
-Bootstrap Tests of Hypotheses, 2005, section 3.7). With equal weights that is McNemar's test.
+correct equally often. Its difference is Σ w_i (a_i - b_i) over images, a_i and b_i being 1 where a model is correct,
+and w_i = 1 / (K · n_k) for an image of class k, one of K classes with images, of n_k images. Where two models are
+alike, each image on which they differ is as likely to be won by the one as by the other; so the signs of those images
+are flipped at random, and p is how often the difference gets as far from 0 as it is (Good, Permutation, Parametric,
+and Bootstrap Tests of Hypotheses, 2005, section 3.7). With equal weights that is McNemar's test.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from keras_bench.config.decision import DecisionMetric
 from keras_bench.evaluation import statistics
 from keras_bench.evaluation.intervals import Interval, PairedTest
 from keras_bench.evaluation.predictions import Predictions
-from keras_bench.evaluation.statistics import correct, recall_interval, top1_interval
+from keras_bench.evaluation.statistics import holm_corrected, recall_interval, top1_interval
 
 DRAWS = 10_000
 DRAWS_PER_TEST = 100  # for each test of a table, so that a p-value times their number can still lie below 0.05
@@ -25,31 +25,32 @@ MANY_COINS = 512
 Pair = tuple[str, Predictions, str, Predictions]
 
 
-def score(right: np.ndarray, labels: np.ndarray, decision: DecisionMetric) -> float:
+def score(correct: np.ndarray, labels: np.ndarray, decision: DecisionMetric) -> float:
     """Return top-1 or balanced accuracy, a share, without an interval.
 
     Args:
-        right: share of right answers to each image, float or bool, (N,): 0 or 1, or the mean over several seeds.
+        correct: share of correct predictions per image, float or bool, (N,): 0 or 1, or the mean over several seeds.
         labels: int64, (N,).
         decision: which metric.
     """
     if decision is DecisionMetric.TOP1:
-        return float(right.mean())
-    return float(np.mean([right[labels == k].mean() for k in np.unique(labels)]))
+        return float(correct.mean())
+    return float(np.mean([correct[labels == k].mean() for k in np.unique(labels)]))
 
 
-def score_interval(right: np.ndarray, labels: np.ndarray, counts: np.ndarray, decision: DecisionMetric) -> Interval:
+def score_interval(correct: np.ndarray, labels: np.ndarray, counts: np.ndarray, decision: DecisionMetric) -> Interval:
     """Return top-1 or balanced accuracy with its 95 % interval: Wilson's for top-1 of one run, else a bootstrap's.
 
     Args:
-        right: whether each answer is right, bool, (N,), or the share of several runs that are right, float, (N,).
+        correct: whether each prediction is correct, bool, (N,), or the share of several runs for which it is,
+            float, (N,).
         labels: int64, (N,).
         counts: float32, (resamples, N), from `draw_counts`.
         decision: which metric.
     """
     if decision is DecisionMetric.TOP1:
-        return top1_interval(right, counts)
-    return recall_interval(right, labels, np.unique(labels).tolist(), counts)
+        return top1_interval(correct, counts)
+    return recall_interval(correct, labels, np.unique(labels).tolist(), counts)
 
 
 def compare(pairs: Sequence[Pair], counts: np.ndarray, decision: DecisionMetric) -> list[PairedTest]:
@@ -61,10 +62,10 @@ def compare(pairs: Sequence[Pair], counts: np.ndarray, decision: DecisionMetric)
         decision: which metric.
     """
     tests = [
-        paired_test((name, one.right), (other_name, other.right), one.labels, counts, decision, len(pairs))
+        paired_test((name, one.correct), (other_name, other.correct), one.labels, counts, decision, len(pairs))
         for name, one, other_name, other in pairs
     ]
-    return correct(tests)
+    return holm_corrected(tests)
 
 
 def paired_test(
@@ -78,18 +79,18 @@ def paired_test(
     """Test two models on the same images, without a correction.
 
     Args:
-        first: label of the one, and whether each of its answers is right, bool, (N,).
+        first: label of the one, and whether each of its predictions is correct, bool, (N,).
         second: the same of the other.
         labels: int64, (N,).
         counts: float32, (resamples, N), from `draw_counts`.
         decision: which metric.
         tests: how many tests the table has.
     """
-    (name, right), (other_name, other_right) = first, second
-    test = statistics.paired_test(name, right, other_name, other_right, counts)
+    (name, correct), (other_name, other_correct) = first, second
+    test = statistics.paired_test(name, correct, other_name, other_correct, counts)
     if decision is DecisionMetric.TOP1:
         return test
-    difference = right.astype(np.float64) - other_right
+    difference = correct.astype(np.float64) - other_correct
     classes, of_image, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     p_value = sign_flip(difference, 1 / (len(classes) * sizes[of_image]), max(DRAWS, DRAWS_PER_TEST * tests))
     # Recall of the one less recall of the other is the mean difference over the images of a class.

@@ -48,8 +48,8 @@ class PairedTest:
     Attributes:
         first: label of the one.
         second: label of the other.
-        only_first: images only the first gets right.
-        only_second: images only the second gets right.
+        only_first: images only the first classifies correctly.
+        only_second: images only the second classifies correctly.
         difference: top-1, or balanced accuracy where that decides, of the first less that of the second, with a paired
             bootstrap interval.
         p_value: exact McNemar test of top-1, or sign-flip test of balanced accuracy, two-sided.
@@ -77,8 +77,8 @@ class ClassScores:
 
     Attributes:
         name: the class name.
-        precision: share of right answers among answers of this class; 0 where it was never answered.
-        recall: share of its images answered right; 0 where it has none.
+        precision: share of correct predictions among predictions of this class; 0 where it was never predicted.
+        recall: share of its images classified correctly; 0 where it has none.
         f1: harmonic mean of both.
         support: its images in the split.
     """
@@ -96,13 +96,13 @@ class ConfusedPair:
 
     Attributes:
         true: class number of the label.
-        answer: class number of the answer.
+        predicted: class number of the prediction.
         count: how many.
         share: of the images of `true`.
     """
 
     true: int
-    answer: int
+    predicted: int
     count: int
     share: float
 
@@ -112,8 +112,8 @@ class Reliability:
     """Confidence against accuracy in bins of equally many images.
 
     Attributes:
-        confidence: mean probability of the answer, (bins,).
-        accuracy: share of right answers, (bins,).
+        confidence: mean probability of the predicted class, (bins,).
+        accuracy: share of correct predictions, (bins,).
         images: number of images, (bins,).
         error: expected calibration error: mean absolute gap, weighted by images.
     """
@@ -130,10 +130,10 @@ class Calibration:
 
     Attributes:
         temperature: fitted on val; above 1 the model was over-confident.
-        before: on test, as the model answers.
+        before: on test, as the model predicts.
         after: on test, with that temperature.
         cross_entropy_after: mean negative log probability of the true class on test, with that temperature, nats.
-        coverage: share of the test images answered, most confident first, (points,), ascending.
+        coverage: share of the test images classified, most confident first, (points,), ascending.
         covered_accuracy: top-1 among those, (points,).
     """
 
@@ -154,7 +154,7 @@ class MethodVerdict:
         deletion: area under the deletion curve.
         insertion: area under the insertion curve.
         gain: insertion less deletion, less the same of a random map on the same images.
-        pointing: hit rate on right answers less the box's share, on images with a box; None without boxes.
+        pointing: hit rate on correct predictions less the box's share, on images with a box; None without boxes.
         hits: that hit rate itself; None without boxes.
         mass: share of the map inside the box; None without boxes.
         box_share: mean share of the image inside the box, on the same images; None without boxes.

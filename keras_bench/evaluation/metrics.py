@@ -132,7 +132,7 @@ def in_top_k(labels: np.ndarray, probabilities: np.ndarray, k: int) -> np.ndarra
     Args:
         labels: int64, (N,).
         probabilities: float, (N, K).
-        k: how many answers count.
+        k: how many predictions count.
     """
     of_true = np.take_along_axis(probabilities, labels[:, None], axis=1)
     ahead = (probabilities > of_true).sum(axis=1)
@@ -162,7 +162,7 @@ def balanced_accuracy(predictions: Predictions) -> float:
     from sklearn.metrics import recall_score
 
     labels = predictions.labels
-    return float(recall_score(labels, predictions.answers, labels=np.unique(labels), average="macro"))
+    return float(recall_score(labels, predictions.predicted, labels=np.unique(labels), average="macro"))
 
 
 def macro_f1(predictions: Predictions) -> float:
@@ -170,7 +170,7 @@ def macro_f1(predictions: Predictions) -> float:
     from sklearn.metrics import f1_score
 
     classes = np.arange(predictions.probabilities.shape[1])
-    return float(f1_score(predictions.labels, predictions.answers, labels=classes, average="macro", zero_division=0))
+    return float(f1_score(predictions.labels, predictions.predicted, labels=classes, average="macro", zero_division=0))
 
 
 def macro_auc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
@@ -208,7 +208,7 @@ class SplitMetrics:
     ]
     top1: Annotated[
         float,
-        Metric(title=DecisionMetric.TOP1.label, estimator=ShareOfImages(lambda p: p.right), column=1),
+        Metric(title=DecisionMetric.TOP1.label, estimator=ShareOfImages(lambda p: p.correct), column=1),
     ]
     top5: Annotated[
         float | None,
@@ -225,7 +225,8 @@ class SplitMetrics:
         Metric(
             title=DecisionMetric.BALANCED_ACCURACY.label,
             estimator=OverClasses(
-                balanced_accuracy, lambda p, counts: recall_distribution(p.right, p.labels, np.unique(p.labels), counts)
+                balanced_accuracy,
+                lambda p, counts: recall_distribution(p.correct, p.labels, np.unique(p.labels), counts),
             ),
             column=5,
         ),
@@ -235,7 +236,7 @@ class SplitMetrics:
         Metric(
             title="macro-F1",
             estimator=OverClasses(
-                macro_f1, lambda p, counts: f1_distribution(p.labels, p.answers, p.probabilities.shape[1], counts)
+                macro_f1, lambda p, counts: f1_distribution(p.labels, p.predicted, p.probabilities.shape[1], counts)
             ),
             column=3,
             terminal=PLAIN,

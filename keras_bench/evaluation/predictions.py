@@ -1,4 +1,4 @@
-"""The answers of one model for one split, image by image."""
+"""The predictions of one model for one split, image by image."""
 
 import io
 from dataclasses import dataclass
@@ -26,18 +26,18 @@ class Predictions:
     class_names: np.ndarray
 
     @property
-    def answers(self) -> np.ndarray:
+    def predicted(self) -> np.ndarray:
         """The most probable class of each image, int64, (N,); the lower number of equals."""
         return self.probabilities.argmax(axis=1)
 
     @property
-    def right(self) -> np.ndarray:
-        """Whether each answer is the label, bool, (N,)."""
-        return self.answers == self.labels
+    def correct(self) -> np.ndarray:
+        """Whether each prediction is the label, bool, (N,)."""
+        return self.predicted == self.labels
 
     @property
     def confidence(self) -> np.ndarray:
-        """The probability of each answer, float32, (N,)."""
+        """The probability of each prediction, float32, (N,)."""
         return self.probabilities.max(axis=1)
 
     def to_npz(self) -> bytes:

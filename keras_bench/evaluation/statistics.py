@@ -46,9 +46,9 @@ def share_interval(count: int, images: int) -> Interval:
     return Interval(share, min(share, float(ends.low)), max(share, float(ends.high)))
 
 
-def proportion_interval(right: np.ndarray) -> Interval:
+def proportion_interval(correct: np.ndarray) -> Interval:
     """Return the share of true values, bool, (N,), with its Wilson interval."""
-    return share_interval(int(np.count_nonzero(right)), len(right))
+    return share_interval(int(np.count_nonzero(correct)), len(correct))
 
 
 def interval(value: float, distribution: np.ndarray) -> Interval:
@@ -64,7 +64,7 @@ def interval(value: float, distribution: np.ndarray) -> Interval:
 
 
 def mean_interval(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Return the mean of per-image values other than right and wrong, float, (N,), with its bootstrap interval."""
+    """Return the mean of per-image values other than correct and wrong, float, (N,), with its bootstrap interval."""
     counts = draw_counts(len(values), resamples, seed)
     return interval(float(values.mean()), counts @ values.astype(np.float64) / len(values))
 
@@ -72,7 +72,7 @@ def mean_interval(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 0)
 def metric_intervals(predictions: Predictions, counts: np.ndarray) -> dict[str, Interval | None]:
     """Return each of METRICS with its interval; None where the metric is not defined.
 
-    In a resample, macro averages run over the classes it holds an image or (for F1) an answer of.
+    In a resample, macro averages run over the classes it holds an image or (for F1) a prediction of.
 
     Args:
         predictions: N images of one split.
@@ -89,55 +89,56 @@ def _metric_interval(estimator: Estimator, predictions: Predictions, counts: np.
     return None if value is None else interval(value, estimator.distribution(predictions, counts))
 
 
-def top1_interval(right: np.ndarray, counts: np.ndarray) -> Interval:
+def top1_interval(correct: np.ndarray, counts: np.ndarray) -> Interval:
     """Return top-1 of one run with its Wilson interval, or of several with a bootstrap interval.
 
     Args:
-        right: whether each answer is right, bool, (N,), or the share of several runs that are right, float, (N,).
+        correct: whether each prediction is correct, bool, (N,), or the share of several runs for which it is,
+            float, (N,).
         counts: float32, (resamples, N), from `draw_counts`.
     """
-    if right.dtype == np.bool_:
-        return proportion_interval(right)
-    return interval(float(right.mean()), counts @ right.astype(np.float64) / len(right))
+    if correct.dtype == np.bool_:
+        return proportion_interval(correct)
+    return interval(float(correct.mean()), counts @ correct.astype(np.float64) / len(correct))
 
 
-def recall_interval(right: np.ndarray, labels: np.ndarray, classes: Sequence[int], counts: np.ndarray) -> Interval:
+def recall_interval(correct: np.ndarray, labels: np.ndarray, classes: Sequence[int], counts: np.ndarray) -> Interval:
     """Return the mean recall of some classes with its bootstrap interval, or of one class and run with Wilson's.
 
     A class that a resample holds no image of is left out of that resample's mean.
 
     Args:
-        right: as in `top1_interval`.
+        correct: as in `top1_interval`.
         labels: int64, (N,).
         classes: class numbers, each with at least one image.
         counts: float32, (resamples, N), from `draw_counts`.
     """
-    if len(classes) == 1 and right.dtype == np.bool_:
-        return proportion_interval(right[labels == classes[0]])
-    value = float(np.mean([right[labels == k].mean() for k in classes]))
-    return interval(value, recall_distribution(right, labels, classes, counts))
+    if len(classes) == 1 and correct.dtype == np.bool_:
+        return proportion_interval(correct[labels == classes[0]])
+    value = float(np.mean([correct[labels == k].mean() for k in classes]))
+    return interval(value, recall_distribution(correct, labels, classes, counts))
 
 
-def correct(tests: Sequence[PairedTest]) -> list[PairedTest]:
+def holm_corrected(tests: Sequence[PairedTest]) -> list[PairedTest]:
     """Return the tests of one table with Holm's correction over all of them."""
     corrected = holm([test.p_value for test in tests])
     return [replace(test, p_holm=p) for test, p in zip(tests, corrected, strict=True)]
 
 
 def paired_test(
-    name: str, right: np.ndarray, other_name: str, other_right: np.ndarray, counts: np.ndarray
+    name: str, correct: np.ndarray, other_name: str, other_correct: np.ndarray, counts: np.ndarray
 ) -> PairedTest:
     """Test two models on the same images, without a correction.
 
     Args:
         name: label of the one.
-        right: whether each of its answers is right, bool, (N,).
+        correct: whether each of its predictions is correct, bool, (N,).
         other_name: label of the other.
-        other_right: the same of the other.
+        other_correct: the same of the other.
         counts: float32, (resamples, N), from `draw_counts`.
     """
-    difference = right.astype(np.float32) - other_right.astype(np.float32)
-    only_first, only_second = int((right & ~other_right).sum()), int((other_right & ~right).sum())
+    difference = correct.astype(np.float32) - other_correct.astype(np.float32)
+    only_first, only_second = int((correct & ~other_correct).sum()), int((other_correct & ~correct).sum())
     p_value = mcnemar(only_first, only_second)
     spread = interval(float(difference.mean()), counts @ difference / len(difference))
     return PairedTest(name, other_name, only_first, only_second, spread, p_value, p_value)

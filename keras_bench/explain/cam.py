@@ -17,7 +17,7 @@ def choose_cam_layer(model: keras.Model, backbone: Backbone) -> CamLayer:
     """Return the layer that class-activation maps use, the same for the same graph.
 
     That of the backbone table where its map has at least 4 × 4 cells. Else, of the smallest maps that have, the last
-    one on the main path: all paths from the image to the answer lead through it, which leaves out the branches of
+    one on the main path: all paths from the image to the output lead through it, which leaves out the branches of
     residual blocks, squeeze-and-excite and Inception modules. Where no map of that size is on all paths (in NASNet each
     cell also reads the cell before the last), the one that most paths lead through, and more than half of them.
 
@@ -46,7 +46,7 @@ def _side(output: keras.KerasTensor) -> int:
 
 
 def _shares_of_paths(graph: Graph) -> list[Fraction]:
-    """Return for each operation which share of all paths from the image to the answer leads through it."""
+    """Return for each operation which share of all paths from the image to the output leads through it."""
     count = len(graph.operations)
     before = [0] * count
     for i, inputs in enumerate(graph.inputs):

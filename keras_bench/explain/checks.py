@@ -39,7 +39,7 @@ def blurred(images: np.ndarray) -> np.ndarray:
     """Return images without detail, float32, shape as given.
 
     A blurred image stays near those the network knows; gray or black squares would be edges of their own, and the
-    answer would fall because of them (Petsiuk et al. 2018 insert into a blurred image for that reason). The same
+    prediction would fall because of them (Petsiuk et al. 2018 insert into a blurred image for that reason). The same
     background serves deletion, so that both curves run between the same two images.
     """
     deviation = images.shape[1] * BLUR

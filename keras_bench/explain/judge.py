@@ -19,9 +19,9 @@ def judge_methods(checks: ExplanationChecks) -> list[MethodVerdict]:
 def _judge(checks: ExplanationChecks, method: str) -> MethodVerdict:
     scores, random = checks.scores[method], checks.scores[RANDOM]
     gain = mean_interval(_known(_gap(scores) - _gap(random)))
-    right = np.array(checks.right, dtype=bool)
+    correct = np.array(checks.correct, dtype=bool)
     boxes = _numbers(checks.box_share)
-    where = right & np.isfinite(boxes)
+    where = correct & np.isfinite(boxes)
     hits = _numbers(scores.pointing)
     head, backbone = (_mean(_numbers(values)) for values in (scores.similarity_head, scores.similarity_backbone))
     return MethodVerdict(

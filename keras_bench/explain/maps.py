@@ -1,4 +1,4 @@
-"""Explanation maps of a model's answers, through tf-keras-vis."""
+"""Explanation maps of a model's predictions, through tf-keras-vis."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -24,7 +24,7 @@ class Explanations:
         ids: str, (N,), the image's path inside the data set.
         images: uint8, (N, side, side, 3), RGB as the model saw it, reduced for display.
         maps: for each method uint8, (N, map side, map side), 0 where nothing, 255 where most evidence.
-        explained: int64, (N,), the class each map explains: the model's answer.
+        explained: int64, (N,), the class each map explains: the model's prediction.
     """
 
     ids: np.ndarray
@@ -76,7 +76,8 @@ class MethodScores:
     """How one method (or the random map) fared on each of the N images.
 
     Attributes:
-        deletion: area under the answer's probability while the most important cells are removed first; low is good.
+        deletion: area under the predicted class's probability while the most important cells are removed first; low is
+            good.
             None where not computed.
         insertion: the same while they are added to a blurred image; high is good.
         pointing: 1.0 where the map's maximum lies in the object's box, else 0.0; None without a box.
@@ -102,7 +103,7 @@ class ExplanationChecks:
         layer: whose activations the class-activation maps use.
         settings: what the numbers depend on: number of images, cells, smoothing, seed.
         ids: the N images.
-        right: whether the model's answer is right.
+        correct: whether the model's prediction is correct.
         box_share: the box's share of the image's area; None without a box.
         scores: for each method, and for "random".
         layer_side: cells a side of that layer's map; None in runs of earlier versions.
@@ -113,7 +114,7 @@ class ExplanationChecks:
     layer: str
     settings: dict[str, Any]
     ids: tuple[str, ...]
-    right: tuple[bool, ...]
+    correct: tuple[bool, ...]
     box_share: tuple[float | None, ...]
     scores: dict[str, MethodScores]
     layer_side: int | None = None
@@ -127,10 +128,10 @@ class ExplanationChecks:
         return CamLayer(self.layer, self.layer_side, self.last_side).note
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for checks.json."""
-        return asdict(self)
+        """Return plain values for checks.json, where `correct` is called `right`."""
+        return {"right" if name == "correct" else name: value for name, value in asdict(self).items()}
 
     @staticmethod
     def from_json(tree: dict[str, Any]) -> "ExplanationChecks":
         """Rebuild the value from checks.json's content."""
-        return record_of(ExplanationChecks, tree)
+        return record_of(ExplanationChecks, {"correct" if name == "right" else name: tree[name] for name in tree})

@@ -1,4 +1,4 @@
-"""Explains a finished run's answers on test images, the same ones for every model, and checks the maps."""
+"""Explains a finished run's predictions on test images, the same ones for every model, and checks the maps."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from keras_bench.runs.job import Job
 from keras_bench.runs.run import Run
 from keras_bench.runs.weights import finished_phase
 
-WRONG = 8  # wrong answers that can be shown, however accurate the model
+WRONG = 8  # wrong predictions that can be shown, however accurate the model
 IMAGE_SIDE, MAP_SIDE = 128, 64  # of what is kept for display, pixels at most
 LARGE_ENOUGH = 128  # pixels: networks that reduce an image 32 times leave 4×4 cells of it
 SALIENCY_TOP = 99  # percentile that is shown brightest: one pixel must not blacken the rest
@@ -29,7 +29,7 @@ class Subject:
 
     Attributes:
         images: float32, (N, side, side, 3), as evaluation saw them.
-        answers: int64, (N,), the model's.
+        predicted: int64, (N,), the model's.
         boxes: float64, (N, 4), as shares of the side; NaN where unknown.
         drawn: how many of them, from the first, are the unbiased draw that the checks use.
         layer: whose activations the class-activation maps use.
@@ -37,7 +37,7 @@ class Subject:
     """
 
     images: np.ndarray
-    answers: np.ndarray
+    predicted: np.ndarray
     boxes: np.ndarray
     drawn: int
     layer: str
@@ -45,7 +45,7 @@ class Subject:
 
 
 def explain_finished(job: Job) -> bool:
-    """Return whether checks.json answers for the final phase and these settings; needs no TensorFlow."""
+    """Return whether checks.json holds for the final phase and these settings; needs no TensorFlow."""
     if not (job.folder.explanation_checks.is_file() and job.folder.explanations.is_file()):
         return False
     checks = read_json(job.folder.explanation_checks)
@@ -69,7 +69,7 @@ def explain_run(run: Run) -> None:
     positions = positions_of(data, "test")[rows]
     boxes = _boxes(data, positions)
     cam = choose_cam_layer(model, job.backbone)
-    subject = Subject(_pixels(run, positions), test.answers[rows], boxes, drawn, cam.name, cells)
+    subject = Subject(_pixels(run, positions), test.predicted[rows], boxes, drawn, cam.name, cells)
     log.line(
         f"explanations of {phase}: {len(METHODS)} methods on {len(rows)} test images, then deletion, insertion "
         f"and randomised weights"
@@ -91,7 +91,7 @@ def explain_run(run: Run) -> None:
         layer=subject.layer,
         settings=_settings(job),
         ids=tuple(map(str, test.ids[rows[:drawn]])),
-        right=tuple(map(bool, test.right[rows[:drawn]])),
+        correct=tuple(map(bool, test.correct[rows[:drawn]])),
         box_share=tuple(None if np.isnan(share) else float(share) for share in shares),
         scores=scores,
         layer_side=cam.side,
@@ -99,15 +99,15 @@ def explain_run(run: Run) -> None:
     )
     shown = {method: _for_display(method, values) for method, values in maps.items()}
     pictures = _reduced(subject.images, IMAGE_SIDE).round().clip(0, 255).astype(np.uint8)
-    write_bytes(job.folder.explanations, Explanations(test.ids[rows], pictures, shown, subject.answers).to_npz())
+    write_bytes(job.folder.explanations, Explanations(test.ids[rows], pictures, shown, subject.predicted).to_npz())
     write_json(job.folder.explanation_checks, checks.to_json())
 
 
 def choose_images(job: Job, test: Predictions, log: Log) -> tuple[np.ndarray, int]:
     """Return which test images are explained, the same for every model of the experiment, and how many were drawn.
 
-    A seeded draw from the ids, whatever any model answered, so that the checks over it are unbiased; after it up to
-    eight wrong answers of the experiment's first run, where the draw holds fewer, so that mistakes can be looked at.
+    A seeded draw from the ids, whatever any model predicted, so that the checks over it are unbiased; after it up to
+    eight wrong predictions of the experiment's first run, where the draw holds fewer, so that mistakes can be seen.
 
     Returns:
         int64, rows of `test`, and the length of the draw.
@@ -127,8 +127,8 @@ def choose_images(job: Job, test: Predictions, log: Log) -> tuple[np.ndarray, in
 
 
 def _more_mistakes(draw: list[str], names: np.ndarray, test: Predictions, seed: int) -> list[str]:
-    """Return wrong answers that are not drawn, as many as the draw lacks of those that can be shown."""
-    wrong = {str(name) for name in test.ids[~test.right]}
+    """Return wrong predictions that are not drawn, as many as the draw lacks of those that can be shown."""
+    wrong = {str(name) for name in test.ids[~test.correct]}
     spare = wrong - set(draw)
     order = map(str, np.random.default_rng(seed).permutation(names))
     return [name for name in order if name in spare][: max(0, WRONG - len(wrong & set(draw)))]
@@ -174,7 +174,7 @@ def _maps(job: Job, view: Any, subject: Subject, log: Log) -> dict[str, np.ndarr
     with log.progress("explanation maps", len(METHODS) * len(subject.images), "maps") as advance:
         for method in METHODS:
             maps[method] = compute_maps(
-                view, subject.images, subject.answers, method, subject.layer, job.config.explain, advance
+                view, subject.images, subject.predicted, method, subject.layer, job.config.explain, advance
             )
     return maps
 
@@ -187,7 +187,7 @@ def _curves(
 
     settings = job.config.explain
     count = min(settings.curve_images, subject.drawn)
-    images, classes = subject.images[:count], subject.answers[:count]
+    images, classes = subject.images[:count], subject.predicted[:count]
     background = blurred(images)
     orders = {method: evidence_order(maps[method][:count], subject.cells) for method in METHODS}
     orders[RANDOM] = random_order(count, subject.cells, settings.seed)
@@ -223,7 +223,7 @@ def _similarities(
             with randomized(model, fresh, HEAD, with_backbone):
                 refresh_view(view, model)
                 for method in METHODS:
-                    images, classes = subject.images[:count], subject.answers[:count]
+                    images, classes = subject.images[:count], subject.predicted[:count]
                     changed = compute_maps(view, images, classes, method, subject.layer, settings, advance)
                     changed = enlarge(changed, job.image_size)
                     found[method].append(similarity(maps[method][:count], changed, subject.cells))

@@ -6,14 +6,14 @@ from keras_bench.evaluation.intervals import Interval
 from keras_bench.export.records import Agreement
 
 MAX_DIFFERENCE = 1e-3  # of any probability
-TIE = 1e-4  # between Keras's two best answers, below which either is right
+TIE = 1e-4  # between Keras's two best predictions, below which either is accepted
 EXAMPLES = 10
 
 
 def compare(
     keras: np.ndarray, onnx: np.ndarray, ids: np.ndarray, keras_top1: Interval, onnx_top1: Interval
 ) -> Agreement:
-    """Return how far two models' answers on the same images are apart.
+    """Return how far two models' predictions on the same images are apart.
 
     Args:
         keras: float32, (N, K), probabilities of the original.

@@ -23,7 +23,7 @@ def write_labels(folder: Path, class_names: Sequence[str], class_titles: Sequenc
 
 
 def write_samples(
-    folder: Path, images: Sequence[np.ndarray], expected: Mapping[str, np.ndarray], answers: Sequence[str]
+    folder: Path, images: Sequence[np.ndarray], expected: Mapping[str, np.ndarray], true_classes: Sequence[str]
 ) -> None:
     """Write sample images and what the models said of them when the bundle was made.
 
@@ -31,7 +31,7 @@ def write_samples(
         folder: the bundle.
         images: uint8, (height, width, 3) each.
         expected: for each model file its probabilities, float32, (N, K).
-        answers: the true class of each image, for its file name in expected.json's `true`.
+        true_classes: the true class of each image, for its file name in expected.json's `true`.
     """
     names = [f"sample/{i + 1}.png" for i in range(len(images))]
     (folder / "sample").mkdir(exist_ok=True)
@@ -41,7 +41,7 @@ def write_samples(
         file: {name: [float(p) for p in row] for name, row in zip(names, rows, strict=True)}
         for file, rows in expected.items()
     }
-    _write_json(folder / EXPECTED, {**content, "true": dict(zip(names, answers, strict=True))})
+    _write_json(folder / EXPECTED, {**content, "true": dict(zip(names, true_classes, strict=True))})
 
 
 def write_runner(folder: Path) -> None:

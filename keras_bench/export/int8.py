@@ -28,8 +28,8 @@ def quantize_bundle(
         settings: how many images, and how much accuracy may go.
         data: the images.
         folder: the bundle, with model.onnx and labels.json in it; model.int8.onnx is left there only if it is kept.
-        val: the float model's answers on val.
-        test: its answers on the test images that are verified.
+        val: the float model's predictions on val.
+        test: its predictions on the test images that are verified.
         log: the screen.
     """
     from keras_bench.export.quantize import PLANS, quantize
@@ -46,16 +46,16 @@ def quantize_bundle(
     for plan in PLANS:
         layers = quantize(folder / FLOAT_MODEL, folder / INT8_MODEL, _batches(data, calibration), plan)
         top1 = _top1(folder, data, val, f"{title}: int8 on val", log)
-        drop = 100 * (float(val.right.mean()) - float(top1.mean()))
+        drop = 100 * (float(val.correct.mean()) - float(top1.mean()))
         attempts.append(
             {"plan": plan.name, "layers": layers, "val_top1": float(top1.mean()), "drop_points": round(drop, 3)}
         )
         log.line(f"{title}: int8 of {plan.name}: {_fall(drop)}")
         if drop <= settings.int8_max_drop_points:
-            right = _top1(folder, data, test, f"{title}: int8 on test", log)
+            correct = _top1(folder, data, test, f"{title}: int8 on test", log)
             reason = f"{plan.name} in 8 bits; {_fall(drop)}"
             size = (folder / INT8_MODEL).stat().st_size / 1e6
-            return outcome(True, reason, test_top1=proportion_interval(right), megabytes=size)
+            return outcome(True, reason, test_top1=proportion_interval(correct), megabytes=size)
     (folder / INT8_MODEL).unlink(missing_ok=True)
     least = min(attempt["drop_points"] for attempt in attempts)
     reason = (
@@ -79,10 +79,10 @@ def _batches(data: Data, positions: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _top1(folder: Path, data: Data, expected: Predictions, title: str, log: Log) -> np.ndarray:
-    """Return whether the 8-bit model is right about each image, bool, (N,)."""
+    """Return whether the 8-bit model classifies each image correctly, bool, (N,)."""
     from keras_bench.export.files import write_sums
 
     write_sums(folder)
     positions = positions_by_id(data.index, expected.ids)
-    answers = run_bundle(Bundle(folder, INT8_MODEL, threads=1), data.store, positions, title, log).argmax(axis=1)
-    return np.asarray(answers == expected.labels)
+    predicted = run_bundle(Bundle(folder, INT8_MODEL, threads=1), data.store, positions, title, log).argmax(axis=1)
+    return np.asarray(predicted == expected.labels)

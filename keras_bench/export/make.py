@@ -72,7 +72,7 @@ def make_bundle(plan: BundlePlan, log: Log) -> Verification:
         test = _verified_images(plan)
         agreement = _check(plan, folder, test, log)
         log.line(
-            f"{plan.title}: same answers as Keras on {agreement.images:,} test images "
+            f"{plan.title}: same predictions as Keras on {agreement.images:,} test images "
             f"({agreement.ties} near ties), largest difference of a probability {agreement.max_difference:.1e}"
         )
         int8 = Int8(False, "not measured: export.int8 is off")
@@ -144,9 +144,9 @@ def _check(plan: BundlePlan, folder: Path, test: Predictions, log: Log) -> Agree
 
     positions = positions_by_id(plan.data.index, test.ids)
     onnx = run_bundle(Bundle(folder, threads=1), plan.data.store, positions, f"{plan.title}: checking", log)
-    onnx_right = onnx.argmax(axis=1) == test.labels
+    onnx_correct = onnx.argmax(axis=1) == test.labels
     agreement = compare(
-        test.probabilities, onnx, test.ids, proportion_interval(test.right), proportion_interval(onnx_right)
+        test.probabilities, onnx, test.ids, proportion_interval(test.correct), proportion_interval(onnx_correct)
     )
     same = agreement.images - (agreement.differing - agreement.ties)
     agreement = replace(agreement, same_answer=share_interval(same, agreement.images))

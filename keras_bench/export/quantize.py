@@ -70,7 +70,7 @@ def quantize(source: Path, target: Path, batches: Iterable[np.ndarray], plan: Pl
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             # 7 bits of int8: processors without VNNI add pairs of products in 16 bits, which 8 overflow. On an AVX2
-            # machine a small network's answers were off by 0.19 instead of 0.006, silently.
+            # machine a small network's predictions were off by 0.19 instead of 0.006, silently.
             reduce_range=not plan.unsigned,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QUInt8 if plan.unsigned else QuantType.QInt8,

@@ -13,8 +13,8 @@ class Agreement:
 
     Attributes:
         images: how many.
-        differing: images on which the two answer differently.
-        ties: of them, those where Keras's own two best answers are within the limit for ties: not held against it.
+        differing: images on which the predictions differ.
+        ties: of them, those where Keras's own two best predictions are within the limit for ties: not held against it.
         max_difference: largest absolute difference of a probability.
         mean_difference: mean over images and classes.
         keras_top1: Keras's accuracy with its interval, a share.
@@ -35,7 +35,7 @@ class Agreement:
 
     @property
     def agreeing(self) -> float:
-        """Share of images with the same answer, ties counted as agreeing."""
+        """Share of images with the same prediction, ties counted as agreeing."""
         return 1 - (self.differing - self.ties) / self.images
 
 

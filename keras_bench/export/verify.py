@@ -1,4 +1,4 @@
-"""The verb `verify`: whether a bundle is whole, answers as it did, and how right it is on given images."""
+"""The verb `verify`: whether a bundle is whole, predicts as it did, and its top-1 on given images."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def verify_bundle(folder: Path, data: Path | None, limit: int | None, log: Log) 
     try:
         for file in files:
             worst = verify_samples(folder, file)
-            log.line(f"{folder / file}: sums are right, sample images agree within {worst:.1e}")
+            log.line(f"{folder / file}: checksums are correct, sample images agree within {worst:.1e}")
         bundles = {file: Bundle(folder, file, threads=1) for file in files}
     except BundleError as error:
         raise RunError(f"not verified: {error}") from error
@@ -68,12 +68,12 @@ def _measure(bundles: dict[str, Bundle], folder: Path, data: Path | None, limit:
     labels = number[index.labels[positions]]
     log.line(f"data: {index.location}: {'the data of the run' if same else 'other data than the run had'}")
     for file, bundle in bundles.items():
-        right = run_bundle(bundle, store, positions, file, log).argmax(axis=1) == labels
+        correct = run_bundle(bundle, store, positions, file, log).argmax(axis=1) == labels
         recorded = _recorded_top1(verification, file) if same and limit is None else None
-        log.line(f"{file}: top-1 {percent(proportion_interval(right))} on {len(positions):,} test images")
-        if recorded is not None and abs(recorded - right.mean()) * len(positions) > 0.5 and file == FLOAT_MODEL:
+        log.line(f"{file}: top-1 {percent(proportion_interval(correct))} on {len(positions):,} test images")
+        if recorded is not None and abs(recorded - correct.mean()) * len(positions) > 0.5 and file == FLOAT_MODEL:
             raise RunError(
-                f"not verified: top-1 was {recorded:.4f} when the bundle was made, is {right.mean():.4f} here"
+                f"not verified: top-1 was {recorded:.4f} when the bundle was made, is {correct.mean():.4f} here"
             )
 
 

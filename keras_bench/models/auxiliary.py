@@ -12,7 +12,7 @@ WINDOW = 5  # side of its pooling window and of its second convolution
 
 @keras.saving.register_keras_serializable(package="keras_bench")
 class AuxiliaryModel(keras.Model):
-    """A functional model of two outputs: the first is the model's answer, the second has a loss of its own in training.
+    """A functional model of two outputs: the first is the prediction, the second has a loss of its own in training.
 
     Metrics and the validation loss are of the first output alone. The constructor is Keras's (inputs, outputs), and
     the weight is set afterwards, so that a saved state is rebuilt as a functional model.
@@ -35,8 +35,8 @@ class AuxiliaryModel(keras.Model):
             sample_weight: float32 (batch,), e.g. of class weights, for both losses; or None.
             training: whether the second loss counts.
         """
-        answer, auxiliary = y_pred
-        loss = super().compute_loss(x, y, answer, sample_weight, training)
+        prediction, auxiliary = y_pred
+        loss = super().compute_loss(x, y, prediction, sample_weight, training)
         if not training:
             return loss
         return loss + self.auxiliary_weight * self.loss(y, auxiliary, sample_weight)

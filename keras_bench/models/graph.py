@@ -7,7 +7,7 @@ import keras
 
 @dataclass(frozen=True)
 class Graph:
-    """The operations of a model, from the image to the answer, each behind everything it reads.
+    """The operations of a model, from the image to the output, each behind everything it reads.
 
     Attributes:
         operations: layers, and arithmetic such as `x + y` that is no layer.

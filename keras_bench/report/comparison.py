@@ -30,14 +30,14 @@ class Example:
     Attributes:
         id: the image's path inside the data set.
         true: class number of its label.
-        answer: class number of the answer.
-        probability: of the answer.
+        predicted: class number of the prediction.
+        probability: of that class.
         thumbnail: JPEG bytes, or None where none was kept.
     """
 
     id: str
     true: int
-    answer: int
+    predicted: int
     probability: float
     thumbnail: bytes | None
 
@@ -52,7 +52,7 @@ class PhaseView:
         val_score: top-1 on val, where every decision was made; balanced accuracy where that decides.
         test: each of METRICS on test; None where it is not defined.
         classes: scores of every class on test.
-        confusion: int64, (K, K), label by answer, on test.
+        confusion: int64, (K, K), label by prediction, on test.
         confused: the pairs most often taken for one another, with up to two examples each.
         calibration: fitted on val, reported on test.
     """
@@ -94,8 +94,8 @@ class RunView:
         phases: by name, in order of training.
         cost: what can be counted; None where it was not.
         latencies: what was timed; empty where nothing was.
-        mistakes: the most confident wrong answers of the final phase.
-        confused_examples: for each confused pair (true, answer) of the final phase some of its images.
+        mistakes: the most confident wrong predictions of the final phase.
+        confused_examples: for each confused pair (true, predicted) of the final phase some of its images.
         explanations: verdicts on the explanation methods; empty where none were computed.
         exports: how the bundle of each exported phase was verified.
         config: config.yaml.
@@ -138,13 +138,13 @@ class ModelExplanation:
 
     Attributes:
         label: the run's label.
-        answer: class number of the answer.
-        probability: of the answer.
+        predicted: class number of the prediction.
+        probability: of that class.
         maps: for each method uint8, (side, side).
     """
 
     label: str
-    answer: int
+    predicted: int
     probability: float
     maps: dict[str, np.ndarray]
 
@@ -157,7 +157,7 @@ class ExplainedImage:
         id: the image's path inside the data set.
         true: class number of its label.
         image: uint8, (side, side, 3).
-        why: "all right", "all wrong" or "they disagree".
+        why: "all correct", "all wrong" or "they disagree".
         models: in the order of the ranking.
     """
 
@@ -204,7 +204,7 @@ class Comparison:
         study: published figures; None where the experiment has none.
         claims: its published claims beside what the runs show.
         explained: images with the maps of every model.
-        verdict: the answer in words, a line each.
+        verdict: the verdict in words, one line each.
     """
 
     name: str

@@ -9,14 +9,14 @@ from keras_bench.runs.folders import RunDir
 from keras_bench.runs.weights import finished_phase
 
 # How many images of each kind are wanted; what one kind lacks, the others fill.
-WANTED = {"all wrong": 3, "they disagree": 2, "all right": 3}
+WANTED = {"all wrong": 3, "they disagree": 2, "all correct": 3}
 
 
 def explained_images(runs: list[RunDir], labels: list[str]) -> list[ExplainedImage]:
-    """Return up to eight images that every model explained, with its maps and its answer.
+    """Return up to eight images that every model explained, with its maps and its prediction.
 
     The rule is fixed and looks at no map: in the seeded order in which the images were drawn, the first that all
-    models get wrong, that they disagree on, and that all get right.
+    models get wrong, that they disagree on, and that all get correct.
 
     Args:
         runs: finished runs.
@@ -29,26 +29,26 @@ def explained_images(runs: list[RunDir], labels: list[str]) -> list[ExplainedIma
     places = [{str(name): i for i, name in enumerate(test.ids)} for test in tests]
     shared = [str(name) for name in found[0].ids if all(str(name) in set(one.ids.tolist()) for one in found[1:])]
     kinds = {
-        name: _kind([test.right[place[name]] for test, place in zip(tests, places, strict=True)]) for name in shared
+        name: _kind([test.correct[place[name]] for test, place in zip(tests, places, strict=True)]) for name in shared
     }
     images = []
     for name in _choose(kinds):
         models = []
         for label, one, test, place in zip(labels, found, tests, places, strict=True):
             row = int(np.flatnonzero(one.ids == name)[0])
-            answer = int(test.answers[place[name]])
+            predicted = int(test.predicted[place[name]])
             maps = {method: values[row] for method, values in one.maps.items()}
-            models.append(ModelExplanation(label, answer, float(test.confidence[place[name]]), maps))
+            models.append(ModelExplanation(label, predicted, float(test.confidence[place[name]]), maps))
         first = int(np.flatnonzero(found[0].ids == name)[0])
         true = int(tests[0].labels[places[0][name]])
         images.append(ExplainedImage(name, true, found[0].images[first], kinds[name], models))
     return images
 
 
-def _kind(right: list[bool]) -> str:
-    if all(right):
-        return "all right"
-    return "they disagree" if any(right) else "all wrong"
+def _kind(correct: list[bool]) -> str:
+    if all(correct):
+        return "all correct"
+    return "they disagree" if any(correct) else "all wrong"
 
 
 def _choose(kinds: dict[str, str]) -> list[str]:

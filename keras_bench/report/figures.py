@@ -241,13 +241,13 @@ def reliability(runs: Sequence[RunView]) -> Figure:
 
 
 def coverage(runs: Sequence[RunView]) -> Figure:
-    """Draw test top-1 if only the most confident share of the images is answered."""
+    """Draw test top-1 if only the most confident share of the images is classified."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for run, style in zip(runs, styles(runs), strict=True):
         curve = run.final.calibration
         axes.plot(100 * curve.coverage, 100 * curve.covered_accuracy, color=style.color, label=plain(run.label))
-    axes.set_xlabel("share of the images answered, most confident first, %")
+    axes.set_xlabel("share of the images classified, most confident first, %")
     axes.set_ylabel("test top-1 among them, %")
     axes.grid(alpha=0.3)
     _legend(axes, runs)

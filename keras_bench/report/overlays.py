@@ -54,10 +54,10 @@ def explanation_grid(images: Sequence[ExplainedImage], methods: Mapping[str, str
                 axes = grid[row][1 + place * len(methods) + number]
                 axes.imshow(overlay(explained.image, model.maps[method]))
                 head = f"{plain(model.label)}\n" if row == 0 and number == 0 else ""
-                answer = f"{shorten(titles[model.answer])} {model.probability:.0%}" if number == 0 else ""
+                predicted = f"{shorten(titles[model.predicted])} {model.probability:.0%}" if number == 0 else ""
                 title = methods[method]
-                axes.set_title(f"{head}{answer}\n{title}" if answer else f"\n{title}", fontsize=6, loc="left")
+                axes.set_title(f"{head}{predicted}\n{title}" if predicted else f"\n{title}", fontsize=6, loc="left")
     scale = figure.colorbar(ScalarMappable(cmap=COLORMAP), ax=grid, shrink=0.5, aspect=40)
     scale.set_ticks([0, 1], labels=["none", "most"])
-    scale.set_label("evidence for the answer")
+    scale.set_label("evidence for the prediction")
     return figure

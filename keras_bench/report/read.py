@@ -37,7 +37,7 @@ from keras_bench.runs.folders import ExperimentDir, RunDir
 from keras_bench.runs.history import read_history
 from keras_bench.runs.weights import finished_phase
 
-MISTAKES = 24  # most confident wrong answers shown of each run
+MISTAKES = 24  # most confident wrong predictions shown of each run
 PAIRS = 12  # most confused pairs shown of each run
 EXAMPLES = 2  # images of each such pair
 
@@ -159,7 +159,7 @@ def _view(run: RunDir, label: str, counts: Counts, decision: DecisionMetric, adv
     final = finished_phase(run)
     test = _predictions(run, "test")
     checks = _checks(run, final)
-    pairs = [(pair.true, pair.answer) for pair in phases[final].confused]
+    pairs = [(pair.true, pair.predicted) for pair in phases[final].confused]
     return RunView(
         model=run.model_name,
         seed=run.seed,
@@ -199,7 +199,7 @@ def _phase_view(run: RunDir, phase: Phase, counts: Counts, decision: DecisionMet
     return PhaseView(
         result=replace(result, metrics=metrics),
         history=read_history(run.history(phase)),
-        val_score=score_interval(val.right, val.labels, val_counts, decision),
+        val_score=score_interval(val.correct, val.labels, val_counts, decision),
         test=metric_intervals(test, counts["test"]),
         classes=class_scores(test),
         confusion=confusion,
@@ -211,13 +211,13 @@ def _phase_view(run: RunDir, phase: Phase, counts: Counts, decision: DecisionMet
 def shown_positions(test: Predictions) -> list[int]:
     """Return the positions whose thumbnails the report shows: worst mistakes, and examples of confused pairs."""
     pairs = most_confused(confusion_counts(test), PAIRS)
-    examples = [i for pair in pairs for i in pair_positions(test, pair.true, pair.answer)[:EXAMPLES]]
+    examples = [i for pair in pairs for i in pair_positions(test, pair.true, pair.predicted)[:EXAMPLES]]
     return sorted({*most_confident_mistakes(test, MISTAKES).tolist(), *examples})
 
 
-def pair_positions(test: Predictions, true: int, answer: int) -> list[int]:
+def pair_positions(test: Predictions, true: int, predicted: int) -> list[int]:
     """Return the positions of one class taken for another, most confident first."""
-    where = np.flatnonzero((test.labels == true) & (test.answers == answer))
+    where = np.flatnonzero((test.labels == true) & (test.predicted == predicted))
     return [int(i) for i in where[np.argsort(-test.confidence[where], kind="stable")]]
 
 
@@ -226,7 +226,7 @@ def _example(run: RunDir, test: Predictions, i: int) -> Example:
     return Example(
         id=str(test.ids[i]),
         true=int(test.labels[i]),
-        answer=int(test.answers[i]),
+        predicted=int(test.predicted[i]),
         probability=float(test.confidence[i]),
         thumbnail=thumbnail.read_bytes() if thumbnail.is_file() else None,
     )

@@ -50,12 +50,12 @@ def learning_curves(phases: dict[Phase, History], title: str) -> Figure:
 def confusion_matrix(
     counts: np.ndarray, order: np.ndarray, titles: Sequence[str], heading: str, labelled: bool = True
 ) -> Figure:
-    """Draw the share of each true class given each answer; cells are numbered up to 20 classes.
+    """Draw the share of each true class given each prediction; cells are numbered up to 20 classes.
 
     The figure grows with the number of classes, so that the names of 200 classes can still be read in it.
 
     Args:
-        counts: int64, (K, K), label by answer.
+        counts: int64, (K, K), label by prediction.
         order: int64, (K,), in which the classes are drawn; put similar ones side by side.
         titles: K class names for people.
         heading: heads the figure.
@@ -75,7 +75,7 @@ def confusion_matrix(
     axes.set_yticks(range(len(names)), names, fontsize=size)
     if labelled and count <= NUMBERED_CLASSES:
         _number_cells(axes, counts[np.ix_(order, order)], shares[np.ix_(order, order)])
-    axes.set_xlabel("answer")
+    axes.set_xlabel("prediction")
     axes.set_ylabel("true class")
     axes.set_title(plain(heading))
     return figure
@@ -91,7 +91,7 @@ def _number_cells(axes, counts: np.ndarray, shares: np.ndarray) -> None:  # type
 def sample_predictions(
     images: Sequence[np.ndarray], predictions: Predictions, titles: Sequence[str], heading: str
 ) -> Figure:
-    """Draw a grid of images with true class, answer and its probability; wrong answers are in red.
+    """Draw a grid of images with true class, prediction and its probability; wrong predictions are in red.
 
     Args:
         images: uint8, (height, width, 3) each, one for each row of `predictions`.
@@ -108,9 +108,9 @@ def sample_predictions(
         if number >= len(images):
             continue
         axes.imshow(images[number])
-        answer, true = int(predictions.answers[number]), int(predictions.labels[number])
+        predicted, true = int(predictions.predicted[number]), int(predictions.labels[number])
         share = f"({predictions.confidence[number]:.0%})"
-        right = answer == true
-        text = f"{shorten(titles[answer])} {share}" + ("" if right else f"\ntrue: {shorten(titles[true])}")
-        axes.set_title(text, fontsize=8, color=GREEN if right else RED)
+        correct = predicted == true
+        text = f"{shorten(titles[predicted])} {share}" + ("" if correct else f"\ntrue: {shorten(titles[true])}")
+        axes.set_title(text, fontsize=8, color=GREEN if correct else RED)
     return figure

@@ -25,7 +25,7 @@ class PointRun:
         phase: the final one, chosen on val.
         val_score: top-1 on val, where every decision was made; balanced accuracy where that decides the sweep.
         labels: of the test images, int64, (N,).
-        right: whether each of its answers on test is right, bool, (N,).
+        correct: whether each of its predictions on test is correct, bool, (N,).
         test: digest of the test images, their labels and the class names: equal where runs can be compared.
         class_names: K names, in the order of the labels.
         train_images: training images by class name.
@@ -40,7 +40,7 @@ class PointRun:
     phase: Phase
     val_score: float
     labels: np.ndarray
-    right: np.ndarray
+    correct: np.ndarray
     test: str
     class_names: tuple[str, ...]
     train_images: dict[str, int]
@@ -158,7 +158,7 @@ class SweepTable:
         decision: the metric that chose the best points, and that tests and factors are about.
         rows: by model, then in the order of the points.
         factors: one for each key that varies.
-        verdict: the answer in words, a line each.
+        verdict: the verdict in words, one line each.
         notes: what is missing or cannot be compared, a line each.
         seed: the seed whose runs the paired tests compare, by model.
         minority: the fifth of the classes with the fewest training images; () where classes are balanced.

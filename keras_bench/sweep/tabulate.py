@@ -1,7 +1,7 @@
-"""The table of a sweep from the saved answers of its runs; NumPy and SciPy only.
+"""The table of a sweep from the saved predictions of its runs; NumPy and SciPy only.
 
 The best point is chosen on val; test only reports. Where a point has several seeds, figures are means over them: an
-image then counts as the share of seeds that get it right. A paired test needs right or wrong for each image, so it
+image then counts as the share of seeds that get it correct. A paired test needs correct or wrong for each image, so it
 compares the runs of one seed, the lowest that all points of the model share.
 """
 
@@ -19,7 +19,7 @@ from keras_bench.config.decision import DecisionMetric
 from keras_bench.errors import RunError
 from keras_bench.evaluation.decisions import paired_test, score, score_interval
 from keras_bench.evaluation.intervals import Interval, PairedTest
-from keras_bench.evaluation.statistics import correct, draw_counts, recall_interval
+from keras_bench.evaluation.statistics import draw_counts, holm_corrected, recall_interval
 from keras_bench.sweep.records import (
     Factor,
     FactorLine,
@@ -82,7 +82,7 @@ def tabulate(
         notes=tuple(notes),
         seed=seeds,
         minority=minority,
-        test_images=len(runs[0].right),
+        test_images=len(runs[0].correct),
     )
 
 
@@ -114,8 +114,8 @@ def _minority(run: PointRun) -> tuple[str, ...]:
 def _row(
     point: SweepPoint, runs: list[PointRun], minority: tuple[str, ...], counts: Counts, decision: DecisionMetric
 ) -> SweepRow:
-    one, right = runs[0], _mean_right(runs)
-    drawn = counts(len(right))
+    one, correct = runs[0], _mean_correct(runs)
+    drawn = counts(len(correct))
     present = np.unique(one.labels).tolist()
     fewest = [k for k in present if one.class_names[k] in minority]
     return SweepRow(
@@ -124,10 +124,10 @@ def _row(
         seeds=tuple(run.seed for run in runs),
         phases=tuple(dict.fromkeys(run.phase for run in runs)),
         val_score=float(np.mean([run.val_score for run in runs])),
-        top1=score_interval(right, one.labels, drawn, DecisionMetric.TOP1),
-        scores_of_seeds=tuple(score(run.right, run.labels, decision) for run in runs),
-        balanced_accuracy=score_interval(right, one.labels, drawn, DecisionMetric.BALANCED_ACCURACY),
-        minority_recall=recall_interval(right, one.labels, fewest, drawn) if fewest else None,
+        top1=score_interval(correct, one.labels, drawn, DecisionMetric.TOP1),
+        scores_of_seeds=tuple(score(run.correct, run.labels, decision) for run in runs),
+        balanced_accuracy=score_interval(correct, one.labels, drawn, DecisionMetric.BALANCED_ACCURACY),
+        minority_recall=recall_interval(correct, one.labels, fewest, drawn) if fewest else None,
         seconds=float(np.mean([run.seconds for run in runs])),
         test=one.test,
         paired=None,
@@ -138,9 +138,9 @@ def _row(
     )
 
 
-def _mean_right(runs: Sequence[PointRun]) -> np.ndarray:
-    """Return whether one run is right about each test image, bool, (N,), or the share of several, float64, (N,)."""
-    return runs[0].right if len(runs) == 1 else np.mean([run.right for run in runs], axis=0)
+def _mean_correct(runs: Sequence[PointRun]) -> np.ndarray:
+    """Return whether one run classifies each test image correctly, bool, (N,), or the share of several, float64."""
+    return runs[0].correct if len(runs) == 1 else np.mean([run.correct for run in runs], axis=0)
 
 
 def _shared_seeds(by_place: Runs) -> dict[str, int]:
@@ -173,11 +173,11 @@ def _pair(
         for place in others:
             run, label = _of_seed(by_place[place], seeds[model]), points[place[1]].label
             if run.test == base.test:
-                pair = (points[baseline].label, base.right), (label, run.right)
-                tests[place] = paired_test(*pair, base.labels, counts(len(base.right)), decision, len(by_place))
+                pair = (points[baseline].label, base.correct), (label, run.correct)
+                tests[place] = paired_test(*pair, base.labels, counts(len(base.correct)), decision, len(by_place))
             else:
                 notes.append(f"{model}, {label}: tested on other images than the baseline, so the two are not paired")
-    return dict(zip(tests, correct(list(tests.values())), strict=True)), notes
+    return dict(zip(tests, holm_corrected(list(tests.values())), strict=True)), notes
 
 
 def _of_seed(runs: Sequence[PointRun], seed: int) -> PointRun:
@@ -246,6 +246,6 @@ def _mean(
     tests = {by_place[place][0].test for line in whole for place in line.values()}
     if len(whole) < 2 or len(tests) > 1:
         return None
-    rights = [np.mean([_mean_right(by_place[line[one]]) for line in whole], axis=0) for one in order]
+    correct_means = [np.mean([_mean_correct(by_place[line[one]]) for line in whole], axis=0) for one in order]
     labels = by_place[next(iter(whole[0].values()))][0].labels
-    return tuple(score_interval(right, labels, counts(len(right)), decision) for right in rights)
+    return tuple(score_interval(correct, labels, counts(len(correct)), decision) for correct in correct_means)

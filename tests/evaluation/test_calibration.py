@@ -16,10 +16,10 @@ from keras_bench.evaluation.predictions import Predictions
 
 
 def test_calibration_error_by_hand():
-    # Bins of two: confidences .5 and .6, one right; .8 and 1.0, both right.
+    # Bins of two: confidences .5 and .6, one correct; .8 and 1.0, both correct.
     confidence = np.array([0.6, 1.0, 0.5, 0.8])
-    right = np.array([True, True, False, True])
-    found = reliability(right, confidence, bins=2)
+    correct = np.array([True, True, False, True])
+    found = reliability(correct, confidence, bins=2)
     assert found.confidence == pytest.approx([0.55, 0.9])
     assert found.accuracy == pytest.approx([0.5, 1.0])
     assert found.images.tolist() == [2, 2]
@@ -69,7 +69,7 @@ def test_a_temperature_keeps_the_answers_and_survives_zero_probabilities():
 
 def test_coverage_by_hand():
     confidence = np.array([0.9, 0.7, 0.7, 0.4])
-    right = np.array([True, False, True, False])
-    coverage, accuracy = coverage_curve(right, confidence)
-    assert coverage.tolist() == [0.25, 0.75, 1.0]  # the two images at 0.7 are answered together
+    correct = np.array([True, False, True, False])
+    coverage, accuracy = coverage_curve(correct, confidence)
+    assert coverage.tolist() == [0.25, 0.75, 1.0]  # the two images at 0.7 count together
     assert accuracy == pytest.approx([1.0, 2 / 3, 0.5])

@@ -15,32 +15,32 @@ from keras_bench.evaluation.predictions import Predictions
 from keras_bench.report.pareto import pareto_front
 
 
-def answering(labels, answers, classes, confidence=None):
-    """Predictions with given answers; the rest of the probability is spread evenly."""
+def predictions_of(labels, predicted, classes, confidence=None):
+    """Predictions with given classes; the rest of the probability is spread evenly."""
     confidence = np.full(len(labels), 0.6) if confidence is None else np.asarray(confidence)
     probabilities = np.repeat(((1 - confidence) / (classes - 1))[:, None], classes, axis=1)
-    probabilities[np.arange(len(labels)), answers] = confidence
+    probabilities[np.arange(len(labels)), predicted] = confidence
     names = np.array([f"class{k}" for k in range(classes)])
     return Predictions(np.arange(len(labels)).astype(str), np.array(labels), probabilities, names)
 
 
 def test_scores_are_those_of_scikit_learn_also_for_classes_without_images_or_answers():
-    labels, answers = [0, 0, 1, 1, 1, 3], [0, 1, 1, 1, 2, 1]
-    predictions = answering(labels, answers, 5)
-    report = classification_report(labels, answers, labels=range(5), output_dict=True, zero_division=0)
+    labels, predicted = [0, 0, 1, 1, 1, 3], [0, 1, 1, 1, 2, 1]
+    predictions = predictions_of(labels, predicted, 5)
+    report = classification_report(labels, predicted, labels=range(5), output_dict=True, zero_division=0)
     for k, row in enumerate(class_scores(predictions)):
         expected = report[str(k)]
         assert (row.name, row.support) == (f"class{k}", expected["support"])
         assert (row.precision, row.recall, row.f1) == pytest.approx(
             (expected["precision"], expected["recall"], expected["f1-score"])
         )
-    assert np.array_equal(confusion_counts(predictions), confusion_matrix(labels, answers, labels=range(5)))
+    assert np.array_equal(confusion_counts(predictions), confusion_matrix(labels, predicted, labels=range(5)))
 
 
 def test_most_confused_pairs_come_first_and_right_answers_never():
     counts = np.array([[8, 2, 0], [0, 5, 5], [1, 0, 9]])
     pairs = most_confused(counts, 10)
-    assert [(pair.true, pair.answer, pair.count, pair.share) for pair in pairs] == [
+    assert [(pair.true, pair.predicted, pair.count, pair.share) for pair in pairs] == [
         (1, 2, 5, 0.5),
         (0, 1, 2, 0.2),
         (2, 0, 1, 0.1),
@@ -60,7 +60,7 @@ def test_classes_taken_for_one_another_stand_side_by_side():
 
 
 def test_most_confident_mistakes():
-    predictions = answering([0, 0, 1, 1], [1, 0, 0, 0], 2, [0.7, 0.99, 0.9, 0.8])
+    predictions = predictions_of([0, 0, 1, 1], [1, 0, 0, 0], 2, [0.7, 0.99, 0.9, 0.8])
     assert most_confident_mistakes(predictions, 2).tolist() == [2, 3]
 
 

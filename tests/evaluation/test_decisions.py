@@ -26,23 +26,23 @@ LARGE = GENERATOR.random(120) < np.where(LABELS == 0, 0.95, 0.3)
 SMALL = GENERATOR.random(120) < np.where(LABELS == 0, 0.7, 0.9)
 
 
-def predictions(right):
-    """Answers that are right at some places and another class that has images at the others."""
-    answers = np.where(right, LABELS, np.array([1, 3, 0, 0])[LABELS])
-    ids = np.array([f"{i}.jpg" for i in range(len(right))])
-    return Predictions(ids, LABELS, np.eye(4, dtype=np.float32)[answers] * 0.7 + 0.075, np.array(list("abcd")))
+def predictions(correct):
+    """Predictions that are correct at some places and another class that has images at the others."""
+    predicted = np.where(correct, LABELS, np.array([1, 3, 0, 0])[LABELS])
+    ids = np.array([f"{i}.jpg" for i in range(len(correct))])
+    return Predictions(ids, LABELS, np.eye(4, dtype=np.float32)[predicted] * 0.7 + 0.075, np.array(list("abcd")))
 
 
 def test_scores_are_those_of_scikit_learn_and_have_the_intervals_of_the_metrics():
-    for right in (LARGE, SMALL):
-        answered = predictions(right)
-        expected = balanced_accuracy_score(answered.labels, answered.answers)
-        assert score(right, LABELS, BALANCED) == pytest.approx(expected)
-        assert score(right, LABELS, TOP1) == right.mean()
+    for correct in (LARGE, SMALL):
+        made = predictions(correct)
+        expected = balanced_accuracy_score(made.labels, made.predicted)
+        assert score(correct, LABELS, BALANCED) == pytest.approx(expected)
+        assert score(correct, LABELS, TOP1) == correct.mean()
         counts = draw_counts(120)
-        metrics = statistics.metric_intervals(answered, counts)
+        metrics = statistics.metric_intervals(made, counts)
         for decision in (TOP1, BALANCED):
-            found = score_interval(right, LABELS, counts, decision)
+            found = score_interval(correct, LABELS, counts, decision)
             whole = metrics[decision]
             assert (found.value, found.low, found.high) == pytest.approx((whole.value, whole.low, whole.high))
     assert score(LARGE, LABELS, TOP1) > score(SMALL, LABELS, TOP1)
@@ -88,8 +88,8 @@ def test_the_paired_test_is_about_the_metric_that_decides():
     assert by_top1.difference.value > 0 > balanced.difference.value
     assert (balanced.p_value, balanced.words()) == (pytest.approx(0, abs=0.01), "better")
 
-    def resampled(right, multiplicity):
-        return np.mean([np.average(right[k == LABELS], weights=multiplicity[k == LABELS]) for k in (0, 1, 3)])
+    def resampled(correct, multiplicity):
+        return np.mean([np.average(correct[k == LABELS], weights=multiplicity[k == LABELS]) for k in (0, 1, 3)])
 
     gaps = [resampled(LARGE, row) - resampled(SMALL, row) for row in counts]
     ends = np.quantile(gaps, (0.025, 0.975))
@@ -117,16 +117,16 @@ def test_holm_runs_over_the_table_and_many_tests_draw_more_often():
     assert many[0].p_value == pytest.approx(1 / 60_001)
     assert many[0].words() == "worse"  # with 10,000 draws, 600 tests could never show anything
     by_top1 = compare([("a", good, "b", poor)], counts, TOP1)
-    assert by_top1 == [statistics.paired_test("a", good.right, "b", poor.right, counts)]
+    assert by_top1 == [statistics.paired_test("a", good.correct, "b", poor.correct, counts)]
 
 
 def test_models_are_compared_on_the_same_images():
     good, poor = made(skill=2.0), made(skill=0.4, seed=1)
     counts = draw_counts(300)
     (pair, same) = compare([("good", good, "poor", poor), ("good", good, "twin", good)], counts, TOP1)
-    assert pair.only_first == int((good.right & ~poor.right).sum())
-    assert pair.difference.value == pytest.approx(good.right.mean() - poor.right.mean())
-    differences = good.right.astype(float) - poor.right
+    assert pair.only_first == int((good.correct & ~poor.correct).sum())
+    assert pair.difference.value == pytest.approx(good.correct.mean() - poor.correct.mean())
+    differences = good.correct.astype(float) - poor.correct
     spread = stats.bootstrap(
         (differences,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(1)
     )

@@ -37,19 +37,19 @@ def test_many_classes_agree_with_scikit_learn():
     probabilities = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
     labels = rng.integers(0, 12, 500)
     result = compute_metrics(make(labels, probabilities))
-    answers = probabilities.argmax(axis=1)
+    predicted = probabilities.argmax(axis=1)
     normalised = probabilities.astype(np.float64) / probabilities.astype(np.float64).sum(axis=1, keepdims=True)
-    assert result.top1 == sk.accuracy_score(labels, answers)
+    assert result.top1 == sk.accuracy_score(labels, predicted)
     assert result.top5 == sk.top_k_accuracy_score(labels, probabilities, k=5)
     assert result.cross_entropy == pytest.approx(sk.log_loss(labels, normalised), rel=1e-6)
     assert result.macro_auc == pytest.approx(sk.roc_auc_score(labels, normalised, multi_class="ovr"), abs=1e-6)
-    assert result.macro_f1 == sk.f1_score(labels, answers, average="macro")
+    assert result.macro_f1 == sk.f1_score(labels, predicted, average="macro")
 
 
 @pytest.mark.parametrize(
     ("probabilities", "score"),
     [
-        ([[1, 0, 0], [0, 0, 1]], 0.0),  # certain and right
+        ([[1, 0, 0], [0, 0, 1]], 0.0),  # certain and correct
         ([[0, 1, 0], [1, 0, 0]], 2.0),  # certain and wrong: 1² + 1² each
         ([[1 / 3, 1 / 3, 1 / 3]] * 2, 2 / 3),  # knows nothing: 1 - 1/K
         ([[0.5, 0.25, 0.25], [0.5, 0.5, 0]], (0.25 + 0.0625 + 0.0625 + 0.25 + 0.25 + 1) / 2),

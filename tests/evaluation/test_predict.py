@@ -1,4 +1,4 @@
-"""A model's answers over a split: all of them, in order."""
+"""A model's predictions over a split: all of them, in order."""
 
 import time
 

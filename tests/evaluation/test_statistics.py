@@ -27,7 +27,7 @@ from keras_bench.evaluation.statistics import (
 
 
 def made(images=300, classes=7, seed=0, skill=1.5, ties=False):
-    """Predictions of a model that is right more often than not, with every class present."""
+    """Predictions of a model that is correct more often than not, with every class present."""
     generator = np.random.default_rng(seed)
     labels = np.arange(images) % classes
     logits = generator.normal(size=(images, classes))
@@ -56,19 +56,19 @@ def test_counts_are_resamples_of_all_images_and_depend_on_the_seed_only():
 
 
 def test_the_recall_of_some_classes_is_their_mean_and_agrees_with_balanced_accuracy_over_all():
-    right, labels = np.array([1.0, 0.0, 1.0, 0.5, 1.0, 1.0]), np.array([0, 0, 1, 1, 2, 2])  # means over seeds
-    found = recall_interval(right, labels, [0, 1], draw_counts(6))
+    correct, labels = np.array([1.0, 0.0, 1.0, 0.5, 1.0, 1.0]), np.array([0, 0, 1, 1, 2, 2])  # means over seeds
+    found = recall_interval(correct, labels, [0, 1], draw_counts(6))
     assert found.value == (0.5 + 0.75) / 2
-    # Of two images one right: a resample has a recall of 0, 0.5 or 1, or none where it holds neither.
-    assert recall_interval(right, labels, [0], draw_counts(6)) == Interval(0.5, 0.0, 1.0)
-    assert recall_interval(right, labels, [2], draw_counts(6)) == Interval(1.0)
+    # Of two images one correct: a resample has a recall of 0, 0.5 or 1, or none where it holds neither.
+    assert recall_interval(correct, labels, [0], draw_counts(6)) == Interval(0.5, 0.0, 1.0)
+    assert recall_interval(correct, labels, [2], draw_counts(6)) == Interval(1.0)
     # Of one run: the recall of one class is a share of its images.
     ends = proportion_confint(1, 2, method="wilson")
-    assert recall_interval(right > 0.5, labels, [1], draw_counts(6)) == Interval(0.5, *map(pytest.approx, ends))
+    assert recall_interval(correct > 0.5, labels, [1], draw_counts(6)) == Interval(0.5, *map(pytest.approx, ends))
     predictions = made()
     counts = draw_counts(300)
     expected = metric_intervals(predictions, counts)["balanced_accuracy"]
-    whole = recall_interval(predictions.right.astype(float), predictions.labels, range(7), counts)
+    whole = recall_interval(predictions.correct.astype(float), predictions.labels, range(7), counts)
     assert (whole.value, whole.low, whole.high) == pytest.approx((expected.value, expected.low, expected.high))
 
 
@@ -79,8 +79,8 @@ def test_every_resample_has_the_metrics_scikit_learn_gives_it(ties):
     found = metric_intervals(predictions, counts)
     rows = [resample(predictions, row) for row in counts]
     expected = {
-        "balanced_accuracy": [sk.balanced_accuracy_score(r.labels, r.answers) for r in rows],
-        "macro_f1": [sk.f1_score(r.labels, r.answers, average="macro") for r in rows],
+        "balanced_accuracy": [sk.balanced_accuracy_score(r.labels, r.predicted) for r in rows],
+        "macro_f1": [sk.f1_score(r.labels, r.predicted, average="macro") for r in rows],
         "cross_entropy": [-np.log(r.probabilities[np.arange(300), r.labels].astype(np.float64)).mean() for r in rows],
         "brier_score": [sum(sk.brier_score_loss(r.labels == k, r.probabilities[:, k]) for k in range(7)) for r in rows],
         "macro_auc": [
@@ -116,7 +116,7 @@ def test_resamples_of_one_class_only_have_no_area_and_do_not_count():
 def test_shares_of_images_have_the_wilson_intervals_of_statsmodels():
     predictions = made(images=400)
     found = metric_intervals(predictions, draw_counts(400, resamples=20))
-    top1 = sk.accuracy_score(predictions.labels, predictions.answers, normalize=False)
+    top1 = sk.accuracy_score(predictions.labels, predictions.predicted, normalize=False)
     top5 = sk.top_k_accuracy_score(predictions.labels, predictions.probabilities, k=5, normalize=False)
     for name, hits in (("top1", top1), ("top5", top5)):
         assert found[name].value == hits / 400
@@ -146,10 +146,10 @@ def test_means_over_images_agree_with_scipy_bootstrap():
 
 
 def test_top1_of_several_runs_is_a_mean_and_of_one_a_share():
-    right = np.array([True, False, True, True])
-    several, one = (top1_interval(values, draw_counts(4)) for values in ((right + 1.0) / 2, right))
+    correct = np.array([True, False, True, True])
+    several, one = (top1_interval(values, draw_counts(4)) for values in ((correct + 1.0) / 2, correct))
     assert one == Interval(0.75, *map(pytest.approx, proportion_confint(3, 4, method="wilson")))
-    assert several == interval(0.875, draw_counts(4) @ (right + 1.0).astype(np.float32) / 8)
+    assert several == interval(0.875, draw_counts(4) @ (correct + 1.0).astype(np.float32) / 8)
 
 
 @pytest.mark.parametrize("share", [1 / 3, 2 / 3, 0.7])
@@ -166,7 +166,7 @@ def test_where_no_resample_differs_the_interval_is_not_defined():
     assert found["balanced_accuracy"] == found["macro_f1"] == found["macro_auc"] == Interval(1.0)
     assert found["top1"].ends == pytest.approx(proportion_confint(20, 20, method="wilson"))
     assert found["cross_entropy"] == Interval(pytest.approx(-np.log(0.97)))  # the same of every image
-    same = paired_test("a", perfect.right, "b", perfect.right, draw_counts(20))
+    same = paired_test("a", perfect.correct, "b", perfect.correct, draw_counts(20))
     assert (same.difference, same.difference.clear_of_zero, same.words()) == (
         Interval(0.0),
         False,

@@ -62,7 +62,7 @@ def test_the_verification_says_what_the_files_say(out, bundle):
     found = json.loads((bundle / "verification.json").read_text())
     test = Predictions.from_npz(run_folder(out, "digits", "MobileNet", 0).predictions("ft", "test"))
     assert found["agreement"]["images"] == len(test.ids) == found["data"]["test_images"]
-    assert found["agreement"]["keras_top1"]["value"] == pytest.approx(test.right.mean())
+    assert found["agreement"]["keras_top1"]["value"] == pytest.approx(test.correct.mean())
     assert found["agreement"]["max_difference"] <= found["limits"]["max_difference"] == 1e-3
     assert found["opset"] == 18
     assert found["latency"] == []
@@ -174,7 +174,7 @@ def test_int8_that_loses_too_much_is_not_kept_and_says_how_much(out, bundle, tmp
     assert not found.kept
     assert not (copy / "model.int8.onnx").exists()
     assert [attempt["layers"] for attempt in found.attempts] == [3] * len(quantize.PLANS)
-    assert found.attempts[0]["drop_points"] == pytest.approx(90, abs=2)  # ten classes, one constant answer
+    assert found.attempts[0]["drop_points"] == pytest.approx(90, abs=2)  # ten classes, one constant prediction
     assert "more than 2.5 (export.int8_max_drop_points)" in found.reason
 
 
@@ -245,7 +245,7 @@ def test_files_of_every_kind_get_the_probabilities_of_the_run(tmp_path, capsys):
             (photos / "test" / name).mkdir(parents=True, exist_ok=True)
             (photos / "test" / name / file).write_bytes(make(digit_image(100 + 20 * k + i, 60)))
     weights = tmp_path / "lively.keras"
-    build("MobileNet", alpha=0.25).save(weights)  # random weights as they are answer the same to every image
+    build("MobileNet", alpha=0.25).save(weights)  # random weights as they are predict the same for every image
     words = [
         "run", "--experiment", "digits", "--model", "MobileNet", "--phase", "tl", "--weights", str(weights),
         "--data", str(photos), "--set", "dataset.source=folder", "--set", "dataset.image_size=48",
@@ -257,7 +257,7 @@ def test_files_of_every_kind_get_the_probabilities_of_the_run(tmp_path, capsys):
     run = run_folder(tmp_path / "out", "digits", "MobileNet", 0)
     test = Predictions.from_npz(run.predictions("tl", "test"))
     assert len(test.ids) == 2 * len(KINDS)
-    assert np.ptp(test.probabilities[:, 0]) > 0.01  # else any answer would do
+    assert np.ptp(test.probabilities[:, 0]) > 0.01  # else any prediction would do
     capsys.readouterr()
     bundle = tmp_path / "out" / "exports" / "digits" / "MobileNet-tl-seed0"
     assert main(["predict", str(bundle), str(photos / "test"), "--format", "jsonl", "--top", "2"]) == 0
@@ -265,9 +265,9 @@ def test_files_of_every_kind_get_the_probabilities_of_the_run(tmp_path, capsys):
     assert len(found) == len(test.ids)
     for row in found:
         (place,) = np.flatnonzero(test.ids == Path(row["path"]).relative_to(photos).as_posix())
-        answers = {answer["class"]: answer["probability"] for answer in row["answers"]}
+        probability_of = {prediction["class"]: prediction["probability"] for prediction in row["answers"]}
         expected = dict(zip(test.class_names.tolist(), test.probabilities[place].tolist(), strict=True))
-        assert answers == pytest.approx(expected, abs=1e-4), row["path"]
+        assert probability_of == pytest.approx(expected, abs=1e-4), row["path"]
 
 
 def test_an_ensemble_is_the_mean_and_becomes_one_graph(out, tmp_path, capsys):
@@ -281,14 +281,14 @@ def test_an_ensemble_is_the_mean_and_becomes_one_graph(out, tmp_path, capsys):
         for run in (run_folder(out, "digits", "MobileNet", seed) for seed in (0, 1))
     ]
     mean = (test[0].probabilities + test[1].probabilities) / 2
-    right = (mean.argmax(axis=1) == test[0].labels).mean()
-    assert f"{100 * right:.1f} % [" in output
+    top1 = (mean.argmax(axis=1) == test[0].labels).mean()
+    assert f"{100 * top1:.1f} % [" in output
     assert "The ensemble is " in output
     folder = exports / "digits" / "both"
     expected = json.loads((folder / "sample" / "expected.json").read_text())
     image = np.asarray(Image.open(folder / "sample" / "1.png").convert("RGB"))
     np.testing.assert_allclose(Bundle(folder).predict([image])[0], expected["model.onnx"]["sample/1.png"], atol=1e-5)
     verified = json.loads((folder / "verification.json").read_text())
-    assert verified["agreement"]["keras_top1"]["value"] == pytest.approx(right)
+    assert verified["agreement"]["keras_top1"]["value"] == pytest.approx(top1)
     assert [member["weight"] for member in verified["about"]["members"]] == [0.5, 0.5]
     assert "weighted mean of 2 networks" in (folder / "MODEL_CARD.md").read_text()

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.convert_backbones import some_images
 from keras_bench.export.quantize import PLANS, quantize
 from keras_bench.models.onnx import save, to_onnx
-from tests.models.test_onnx import METADATA, answers, build, images_of
+from tests.models.test_onnx import METADATA, build, images_of, predictions_of
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_eight_bits_stay_near_and_each_channel_has_its_scale(tmp_path):
     save(to_onnx([(model, 1.0)], METADATA), source)
     images = some_images((16, 40, 30, 3))
     assert quantize(source, target, [images], PLANS[0]) == 2
-    exact, rounded = answers(onnx.load(source), images), answers(onnx.load(target), images)
+    exact, rounded = predictions_of(onnx.load(source), images), predictions_of(onnx.load(target), images)
     assert np.ptp(exact, axis=0).max() > 0.2
     assert 1e-6 < np.abs(exact - rounded).max() < 0.03
     # What the file means, without kernels of 8 bits: those of some processors overflow.

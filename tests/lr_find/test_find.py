@@ -123,7 +123,7 @@ def test_a_search_before_and_after_a_run(tmp_path, capsys):
     assert main(["run", *words, *quick, "--phase", "tl"]) == 0
     before = files_of(run.root)
     capsys.readouterr()
-    # From the best epoch of tl it may well be that no rate lowers the loss clearly: exit code 1 is right then.
+    # From the best epoch of tl it may well be that no rate lowers the loss clearly: exit code 1 is correct then.
     assert main(["lr-find", *words, "--phase", "ft", "--steps", "20"]) in (0, 1)
     assert f"starts from: the best epoch of the finished tl in {run.phase('tl')}" in capsys.readouterr().out
     search = json.loads(run.rate_search("ft").search.read_text())

@@ -43,36 +43,38 @@ def compiled(weight=0.4):
     return model, whole
 
 
-def cross_entropies(answers, smoothing=SMOOTHING):
+def cross_entropies(predictions, smoothing=SMOOTHING):
     """Of each image, with NumPy; Keras clips probabilities at 1e-7."""
     targets = LABELS * (1 - smoothing) + smoothing / 4
-    return -(targets * np.log(np.clip(answers, 1e-7, 1 - 1e-7))).sum(axis=1)
+    return -(targets * np.log(np.clip(predictions, 1e-7, 1 - 1e-7))).sum(axis=1)
 
 
 def test_the_training_loss_has_the_weighted_second_loss_and_the_validation_loss_has_not():
     model, whole = compiled()
     whole.get_layer(f"{PREFIX}probabilities").kernel.assign(RNG.normal(0, 0.03, (768, 4)))
-    answer, second = (np.asarray(part) for part in whole(IMAGES, training=True))
-    np.testing.assert_allclose(answer, model(IMAGES), atol=1e-6)
+    prediction, second = (np.asarray(part) for part in whole(IMAGES, training=True))
+    np.testing.assert_allclose(prediction, model(IMAGES), atol=1e-6)
     penalty = 0.5 * (np.asarray(model.get_layer("branch").kernel) ** 2).sum()
-    expected = cross_entropies(answer).mean() + penalty
+    expected = cross_entropies(prediction).mean() + penalty
     of_second = cross_entropies(second).mean()
     assert of_second > 1
     history = whole.fit(IMAGES, LABELS, batch_size=6, validation_data=(IMAGES, LABELS), verbose=0).history
     assert history["loss"][0] == pytest.approx(expected + 0.4 * of_second, rel=1e-4)
     assert history["val_loss"][0] == pytest.approx(expected, rel=1e-4)
-    assert history["cross_entropy"][0] == pytest.approx(cross_entropies(answer, 0).mean(), rel=1e-4)
-    assert history["val_top1"][0] == pytest.approx((answer.argmax(axis=1) == LABELS.argmax(axis=1)).mean())
+    assert history["cross_entropy"][0] == pytest.approx(cross_entropies(prediction, 0).mean(), rel=1e-4)
+    assert history["val_top1"][0] == pytest.approx((prediction.argmax(axis=1) == LABELS.argmax(axis=1)).mean())
     assert set(history) == {f"{part}{name}" for part in ("", "val_") for name in ("loss", "cross_entropy", "top1")}
 
 
 def test_class_weights_count_in_both_losses():
     _, whole = compiled()
-    answer, second = (np.asarray(part) for part in whole(IMAGES, training=True))
+    prediction, second = (np.asarray(part) for part in whole(IMAGES, training=True))
     weights = {0: 3.0, 1: 0.5, 2: 1.0, 3: 0.0}
     of_image = np.array([weights[label] for label in LABELS.argmax(axis=1)])
     penalty = float(sum(whole.losses))
-    expected = sum(share * (of_image * cross_entropies(part)).mean() for share, part in ((1, answer), (0.4, second)))
+    expected = sum(
+        share * (of_image * cross_entropies(part)).mean() for share, part in ((1, prediction), (0.4, second))
+    )
     loss = whole.fit(IMAGES, LABELS, batch_size=6, class_weight=weights, verbose=0).history["loss"][0]
     assert loss == pytest.approx(expected + penalty, rel=1e-4)
 

@@ -20,7 +20,7 @@ from keras_bench.models.onnx import to_onnx
 from keras_bench.models.weights import initial_model
 
 SHAPES = ((2, 64, 64, 3), (1, 333, 250, 3), (3, 48, 48, 3), (1, 1, 1, 3), (1, 5, 700, 3), (1, 1900, 2500, 3))
-TOLERANCE = 1e-3  # a picture that is off by a pixel moves answers far more, as a test below shows
+TOLERANCE = 1e-3  # a picture that is off by a pixel moves predictions far more, as a test below shows
 METADATA = {"class_names": ["a", 'b "quoted" ü', "c"], "image_size": 48, "experiment": "made"}
 
 
@@ -32,12 +32,12 @@ def build(name, side=48, **config):
     return model
 
 
-def answers(graph, images):
+def predictions_of(graph, images):
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(["probabilities"], {"image": images})[0]
 
 
-def keras_answers(model, images):
+def keras_predictions(model, images):
     pixels = tf.image.resize(tf.cast(images, tf.float32), model.input_shape[1:3])
     return model.predict(pixels, verbose=0)
 
@@ -59,15 +59,17 @@ def graph(mobilenet):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_any_size_gives_the_answer_of_keras(mobilenet, graph, shape):
     images = images_of(shape)
-    found, expected = answers(graph, images), keras_answers(mobilenet, images)
+    found, expected = predictions_of(graph, images), keras_predictions(mobilenet, images)
     np.testing.assert_allclose(found, expected, atol=TOLERANCE)
 
 
 def test_the_answers_depend_on_the_image(mobilenet, graph):
     images = np.concatenate([np.full((1, 48, 48, 3), value, np.uint8) for value in (0, 90, 255)])
-    assert np.ptp(answers(graph, images), axis=0).max() > 20 * TOLERANCE
+    assert np.ptp(predictions_of(graph, images), axis=0).max() > 20 * TOLERANCE
     images = images_of((4, 48, 48, 3))
-    assert np.abs(answers(graph, images) - answers(graph, np.roll(images, 1, axis=2))).max() > 20 * TOLERANCE
+    assert (
+        np.abs(predictions_of(graph, images) - predictions_of(graph, np.roll(images, 1, axis=2))).max() > 20 * TOLERANCE
+    )
 
 
 def test_the_contract_of_the_file(graph):
@@ -95,15 +97,15 @@ def test_efficientnet_converts_and_keeps_its_constants():
     assert layer.mean is before
     assert len(graph.graph.input) == 1  # tf2onnx makes eager constants further inputs
     images = images_of((2, 50, 41, 3))
-    np.testing.assert_allclose(answers(graph, images), keras_answers(model, images), atol=TOLERANCE)
+    np.testing.assert_allclose(predictions_of(graph, images), keras_predictions(model, images), atol=TOLERANCE)
 
 
 def test_members_are_averaged_by_weight_each_at_its_own_size(mobilenet):
     other = build("MobileNet", side=40, alpha=0.25)
     other.layers[-1].bias.assign([2.0, 0.0, -1.0])
     images = images_of((2, 64, 50, 3))
-    expected = 0.3 * keras_answers(mobilenet, images) + 0.7 * keras_answers(other, images)
-    found = answers(to_onnx([(mobilenet, 0.3), (other, 0.7)], METADATA), images)
+    expected = 0.3 * keras_predictions(mobilenet, images) + 0.7 * keras_predictions(other, images)
+    found = predictions_of(to_onnx([(mobilenet, 0.3), (other, 0.7)], METADATA), images)
     np.testing.assert_allclose(found, expected, atol=TOLERANCE)
 
 

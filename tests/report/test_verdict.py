@@ -122,16 +122,16 @@ def checks(insertion, similarity, boxes=True):
     )
     nothing = (None,) * images
     random = MethodScores(tuple([0.5] * images), tuple([0.5] * images), nothing, nothing, nothing, nothing)
-    right = tuple([True] * 20 + [False] * 20)
+    correct = tuple([True] * 20 + [False] * 20)
     ids = tuple(map(str, range(images)))
-    return ExplanationChecks("ft", "layer", {}, ids, right, box, {"gradcam": method, "random": random})
+    return ExplanationChecks("ft", "layer", {}, ids, correct, box, {"gradcam": method, "random": random})
 
 
 def test_a_method_is_judged_against_random_maps_boxes_and_random_weights():
     (good,) = judge_methods(checks(insertion=0.7, similarity=0.1))
     assert good.gain.value == pytest.approx(0.3)
     assert (good.beats_random, good.changes_with_head, good.changes_with_backbone) == (True, True, True)
-    assert good.hits.value == 1.0  # right answers only: the first 20, all of which hit
+    assert good.hits.value == 1.0  # correct predictions only: the first 20, all of which hit
     assert good.box_share == pytest.approx(0.3)
     # Wilson by hand, z = 1.96: the lower end of n of n is n / (n + z²).
     assert good.hits.ends == (pytest.approx(20 / (20 + 1.959964**2), abs=1e-6), 1.0)

@@ -112,7 +112,7 @@ def test_class_tables_are_those_of_the_final_predictions(experiment):
         rows = list(csv.DictReader(stream))
     assert [row["class"] for row in rows] == [f"class{k}" for k in range(8)]
     for k, row in enumerate(rows):
-        assert float(row["recall"]) == pytest.approx(test.right[test.labels == k].mean())
+        assert float(row["recall"]) == pytest.approx(test.correct[test.labels == k].mean())
         assert int(row["images"]) == (test.labels == k).sum()
 
 

@@ -21,11 +21,11 @@ PROVENANCE = Provenance("2026-01-01 00:00 UTC", "0")
 SETTINGS = "experiment made, tl.epochs=3"
 
 
-def run(number, right, val, train=(40, 80), seed=0):
-    answers = np.arange(20) < right
+def run(number, correct_images, val, train=(40, 80), seed=0):
+    correct = np.arange(20) < correct_images
     images = dict(zip(NAMES, train, strict=True))
     folder = f"runs/made@{number}/VGG16/seed{seed}"
-    return PointRun(number, "VGG16", seed, "tl", val, np.arange(20) % 2, answers, "t", NAMES, images, 90.0, folder, 0)
+    return PointRun(number, "VGG16", seed, "tl", val, np.arange(20) % 2, correct, "t", NAMES, images, 90.0, folder, 0)
 
 
 POINTS = [SweepPoint(f"l2={value}", {"model.l2": value}, False) for value in (0, 1e-3)]
@@ -90,7 +90,7 @@ def test_the_csv_is_unrounded_and_has_a_column_for_each_key(table):
     rows = list(csv.DictReader(io.StringIO(sweep_csv(table))))
     assert [row["model.l2"] for row in rows] == ["0", "0.001"]
     assert [float(row["test_top1"]) for row in rows] == [0.9, 0.4]
-    # Class a has the images 0, 2, …, 18: right are those below 18, and below 8.
+    # Class a has the images 0, 2, …, 18: correct are those below 18, and below 8.
     assert [float(row["test_minority_recall"]) for row in rows] == [0.9, 0.4]
     assert float(rows[1]["difference"]) == pytest.approx(-0.5)
     assert float(rows[1]["difference_low"]) == -table.rows[1].paired.difference.high

@@ -128,7 +128,7 @@ def test_a_finished_sweep_has_its_table_figures_and_page(tmp_path):
     plan = plan_sweep(request(tmp_path))
     for row, task in zip(rows, plan.tasks(plan.sweep.points), strict=True):
         run = point_run(0, task.job)
-        assert float(row["test_top1"]) == run.right.mean()
+        assert float(row["test_top1"]) == run.correct.mean()
         assert float(row["val_top1"]) == run.val_score
         assert float(row["seconds"]) == 8.0
         assert row["runs"] == str(task.job.folder.root)

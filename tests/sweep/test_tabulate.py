@@ -1,4 +1,4 @@
-"""The table of a sweep, worked out by hand on a few made-up answers."""
+"""The table of a sweep, worked out by hand on a few made-up predictions."""
 
 from dataclasses import replace
 
@@ -21,12 +21,12 @@ def point(label="", named=False, **settings):
 
 def run(number, wrong, val, seed=0, model="MobileNet", train=(50, 50, 50), seconds=10.0, test="t"):
     """A run that gets the images at some positions wrong."""
-    right = np.ones(len(LABELS), bool)
-    right[list(wrong)] = False
+    correct = np.ones(len(LABELS), bool)
+    correct[list(wrong)] = False
     names = ("a", "b", "c")
     images = dict(zip(names, train, strict=True))
     where = f"runs/made@{number}/{model}/seed{seed}"
-    return PointRun(number, model, seed, "tl", val, LABELS, right, test, names, images, seconds, where, 0)
+    return PointRun(number, model, seed, "tl", val, LABELS, correct, test, names, images, seconds, where, 0)
 
 
 DROPOUT = [point(model__dropout=value) for value in (0.2, 0.4, 0.6)]
@@ -111,7 +111,7 @@ def test_without_a_shared_seed_or_a_baseline_nothing_is_paired_and_a_note_says_w
 
 
 def test_points_tested_on_other_images_are_not_paired():
-    other = replace(run(1, (), 0.8), right=np.ones(12, bool), labels=LABELS[:12], test="other")
+    other = replace(run(1, (), 0.8), correct=np.ones(12, bool), labels=LABELS[:12], test="other")
     table = tabulate(HEADING, DROPOUT, [run(0, (), 0.7), other, run(2, (3,), 0.6)], 0)
     assert [row.paired is None for row in table.rows] == [True, True, False]
     assert table.notes == (
@@ -173,9 +173,9 @@ def test_a_factor_has_a_line_for_each_setting_of_the_others_and_their_mean():
         ("optimizer=sgd", [0.95, 0.9]), ("optimizer=adam", [1.0, 0.8]),
     ]  # fmt: skip
     assert [one.value for one in dropout.mean] == pytest.approx([(0.95 + 1) / 2, (0.9 + 0.8) / 2])
-    # image 0 counts half under 0.2, since one of the two gets it right
-    right = np.array([0.5] + [1.0] * 19)
-    assert dropout.mean[0] == interval(0.975, draw_counts(20) @ right / 20)
+    # image 0 counts half under 0.2, since one of the two gets it correct
+    correct = np.array([0.5] + [1.0] * 19)
+    assert dropout.mean[0] == interval(0.975, draw_counts(20) @ correct / 20)
 
 
 def test_a_mean_is_over_settings_that_have_all_values():

@@ -52,10 +52,10 @@ def test_the_images_that_the_first_process_explains_are_those_of_the_second(tmp_
     assert not log.waits.is_set()
     content = json.loads(folder.explained.read_text())
     assert list(test.ids[rows]) == content["ids"]
-    assert (drawn, len(rows)) == (5, 5 + 8 - int((~test.right[rows[:5]]).sum()))
-    assert not test.right[rows[5:]].any()
+    assert (drawn, len(rows)) == (5, 5 + 8 - int((~test.correct[rows[:5]]).sum()))
+    assert not test.correct[rows[5:]].any()
     folder.explained.unlink()
-    wrong = [str(name) for name in test.ids[~test.right] if str(name) not in content["ids"]]
+    wrong = [str(name) for name in test.ids[~test.correct] if str(name) not in content["ids"]]
     theirs = [*content["ids"][:5], wrong[0]]  # another first run gets other images wrong
     with waiting(folder.lock_explained(Log()), choose_images, job, test) as results:
         write_json(folder.explained, {**content, "ids": theirs, "wrong_answers_of": "VGG16"})
