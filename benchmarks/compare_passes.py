@@ -123,7 +123,7 @@ def measure_ours(arguments: argparse.Namespace) -> dict[str, float]:
     tf.config.experimental.enable_tensor_float_32_execution(False)  # as a run computes what it reports
     pipeline, positions, model, frozen, augmentation = _prepare(arguments)
     content = network_to_onnx(frozen).SerializeToString()
-    forward, answer, cores = onnx_forward(content), keras_forward(model), usable_cores()
+    forward, keras_model_forward, cores = onnx_forward(content), keras_forward(model), usable_cores()
     batch = np.asarray(next(iter(pipeline.evaluation(positions)))[0])
     count = len(positions)
 
@@ -141,7 +141,9 @@ def measure_ours(arguments: argparse.Namespace) -> dict[str, float]:
         "augmented": features(lambda: pipeline.views(positions, augmentation, 1)),
         "evaluation": _rate(
             count,
-            lambda: predict_split(answer, pipeline.evaluation(positions), pipeline.store.index, positions, "", Log()),
+            lambda: predict_split(
+                keras_model_forward, pipeline.evaluation(positions), pipeline.store.index, positions, "", Log()
+            ),
         ),
     }
 

@@ -3,7 +3,7 @@
     python -m benchmarks.convert_backbones                    # all that are not in benchmarks/results/convert.csv yet
     python -m benchmarks.convert_backbones --only VGG16 --image-size 64
 
-Weights are random, made lively: a random network answers nearly the same to every image, which would hide any error.
+Weights are random, made lively: a random network predicts nearly the same for every image, hiding any error.
 A hundred random layers amplify rounding errors, so both sides are also compared with the same network in float64: where
 they differ by more than 1e-3, ONNX Runtime must be at most twice as far from the truth as Keras.
 """
@@ -26,15 +26,15 @@ COLUMNS = (
     *("max_difference", "onnx_error", "keras_error", "spread", "agrees"),
 )
 TOLERANCE = 1e-3
-CHAOS = 1e-2  # Keras's own error, above which answers are noise and say nothing
+CHAOS = 1e-2  # Keras's own error, above which predictions are noise and say nothing
 SHAPES = ((3, 64, 64, 3), (1, 333, 250, 3), (1, 37, 411, 3))  # besides the network's own size
 
 
 def make_lively(model, calm: bool = False) -> None:  # type: ignore[no-untyped-def]
-    """Give a random network answers that differ from image to image.
+    """Give a random network predictions that differ from image to image.
 
     BatchNorm layers take the statistics of some noise images, as training would have left them, and the last layer is
-    scaled so that its scores have a deviation of 0.5 over those images: answers differ by some tenths, and the rounding
+    scaled so that its scores have a deviation of 0.5 over those images: they differ by some tenths, and the rounding
     errors that a hundred random layers amplify stay small beside that. `calm`: each residual branch adds a tenth only.
     """
     import keras

@@ -257,11 +257,11 @@ class _Writer:
             columns = (f"{name}_{rank}" for rank in range(1, count + 1) for name in ("class", "title", "probability"))
             self.rows.writerow(["path", *columns])
 
-    def write(self, path: str, answers: list[dict[str, Any]]) -> None:
+    def write(self, path: str, predictions: list[dict[str, Any]]) -> None:
         if self.format == "csv":
-            self.rows.writerow([path, *(value for answer in answers for value in answer.values())])
+            self.rows.writerow([path, *(value for prediction in predictions for value in prediction.values())])
         elif self.format == "jsonl":
-            self.stream.write(json.dumps({"path": path, "answers": answers}, ensure_ascii=False) + "\n")
+            self.stream.write(json.dumps({"path": path, "answers": predictions}, ensure_ascii=False) + "\n")
         else:
             texts = (
                 f"{prediction['probability']:7.2%}  {_printable(prediction['title'])}" for prediction in predictions

@@ -42,7 +42,7 @@ def refusal(agreement: Agreement) -> str | None:
     """Return why the exported model may not be handed on, or None where it agrees."""
     if agreement.differing > agreement.ties:
         return (
-            f"it answers differently from Keras on {agreement.differing - agreement.ties} of {agreement.images:,} "
+            f"it predicts differently from Keras on {agreement.differing - agreement.ties} of {agreement.images:,} "
             f"images, e.g. {agreement.examples[0]}"
         )
     # Written so that NaN fails.

@@ -59,7 +59,7 @@ def data_of_run(job: Job, log: Log) -> Data:
     if fingerprint != expected:
         raise UserError(
             f"{index.location} is not the data {job.folder.root} was made with (fingerprint {fingerprint}, expected "
-            f"{expected}), so a bundle cannot be checked; name the right one with --data"
+            f"{expected}), so a bundle cannot be checked; name the correct one with --data"
         )
     data = load_data(job, index, store, fingerprint, log)
     return recorded_data(job, data) or audit_data(job, data, log)

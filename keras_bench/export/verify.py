@@ -36,7 +36,7 @@ def verify_bundle(folder: Path, data: Path | None, limit: int | None, log: Log) 
     try:
         for file in files:
             worst = verify_samples(folder, file)
-            log.line(f"{folder / file}: checksums are correct, sample images agree within {worst:.1e}")
+            log.line(f"{folder / file}: checksums match, sample images agree within {worst:.1e}")
         bundles = {file: Bundle(folder, file, threads=1) for file in files}
     except BundleError as error:
         raise RunError(f"not verified: {error}") from error

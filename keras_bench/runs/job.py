@@ -93,7 +93,7 @@ def resolve(request: Request, experiment: Experiment | None = None) -> Job:
     """Turn the words of the command line into one checked job.
 
     Raises:
-        UserError: anything the user can put right, with the place it was written.
+        UserError: anything the user can correct, with the place it was written.
     """
     experiment = experiment or load_experiment(request.experiment)
     model = request.model or next(iter(experiment.models))

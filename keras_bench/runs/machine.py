@@ -145,7 +145,7 @@ def _check_weights(path: Path, checksum: str) -> Check:
     if received != checksum:
         value = f"{path.name} is not the published file (expected {algorithm} {checksum}, received {received})"
         return Check("weights", value, remedy)
-    return Check("weights", f"{path.name}, {algorithm} is right")
+    return Check("weights", f"{path.name}, {algorithm} is correct")
 
 
 def _open_hdf5(path: Path) -> None:

@@ -130,7 +130,7 @@ def plan_sweep(request: SweepRequest) -> Plan:
     """Read the sweep and check every one of its points.
 
     Raises:
-        UserError: anything the user can put right, with the place it was written.
+        UserError: anything the user can correct, with the place it was written.
     """
     sweep = load_sweep(request.sweep)
     name, origin = request.experiment or sweep.experiment, f"{sweep.path}: experiment"

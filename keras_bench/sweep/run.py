@@ -59,7 +59,7 @@ def checked_plan(request: SweepRequest) -> Plan:
     """Return the plan of a sweep whose file, points and tools are all there.
 
     Raises:
-        UserError: anything the user can put right before the first run.
+        UserError: anything the user can correct before the first run.
     """
     plan = plan_sweep(request)
     if plan.sweep.search is not None:

@@ -75,15 +75,15 @@ def test_channels_in_the_wrong_order_are_seen(monkeypatch):
 
 def test_damaged_weights_are_named(capsys, weights, monkeypatch):
     (weights / "efficientnetb0_notop.h5").write_bytes(b"half a file")
-    right = dataclasses.replace(BACKBONES["VGG16"], weights_checksum=hashlib.md5(b"the weights").hexdigest())
-    monkeypatch.setitem(BACKBONES, "VGG16", right)
-    name = right.weights_source()[1]
+    listed = dataclasses.replace(BACKBONES["VGG16"], weights_checksum=hashlib.md5(b"the weights").hexdigest())
+    monkeypatch.setitem(BACKBONES, "VGG16", listed)
+    name = listed.weights_source()[1]
     (weights / name).write_bytes(b"the weights")
     (line,) = problems(capsys, 1)
     received = hashlib.md5(b"half a file").hexdigest()
     expected = f"(expected md5 50bc09e76180e00e4465e1a485ddc09d, received {received}); delete {weights}"
     assert line.startswith(f"problem: weights: efficientnetb0_notop.h5 is not the published file {expected}")
-    assert Check("weights", f"{name}, md5 is right") in check_weight_files()
+    assert Check("weights", f"{name}, md5 is correct") in check_weight_files()
 
 
 def test_weights_without_a_published_checksum_that_were_cut_off_are_seen(weights):

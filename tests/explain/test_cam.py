@@ -1,4 +1,4 @@
-"""The layer that class-activation maps use: large enough, in line with the image, and on the way of every answer."""
+"""The layer that class-activation maps use: large enough, in line with the image, and on every path to the output."""
 
 import gc
 

@@ -72,10 +72,10 @@ def test_gradcam_can_use_arithmetic_that_is_no_layer(tmp_path):
     total = x + keras.layers.Conv2D(4, 1)(x)
     behind = [keras.layers.Conv2D(3, 2, strides=2, activation="tanh"), keras.layers.GlobalAveragePooling2D()]
     behind.append(keras.layers.Dense(4, activation="softmax", name="head_probabilities"))
-    answer = total
+    output = total
     for layer in behind:
-        answer = layer(answer)
-    keras.Model(image, answer).save(tmp_path / "model.keras")
+        output = layer(output)
+    keras.Model(image, output).save(tmp_path / "model.keras")
     view = linear_view(keras.models.load_model(tmp_path / "model.keras", compile=False))
     images = IMAGES[:, :8, :8] / 255
     name = total._keras_history.operation.name

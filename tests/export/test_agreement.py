@@ -28,7 +28,7 @@ def test_a_near_tie_of_keras_may_fall_either_way_and_nothing_else():
     other[2] = [0.1, 0.3, 0.6]
     wrong = compare(KERAS, other, IDS, TOP1, TOP1)
     assert (wrong.differing, wrong.ties, wrong.examples, wrong.agreeing) == (2, 1, ("c",), 0.75)
-    assert refusal(wrong) == "it answers differently from Keras on 1 of 4 images, e.g. c"
+    assert refusal(wrong) == "it predicts differently from Keras on 1 of 4 images, e.g. c"
 
 
 def test_probabilities_that_drift_are_refused():

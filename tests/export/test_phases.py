@@ -97,7 +97,7 @@ def test_the_same_command_does_nothing_again(out, bundle, capsys):
 def test_verify_measures_the_accuracy_that_was_recorded(bundle, capsys):
     assert main(["verify", str(bundle)]) == 0
     output = capsys.readouterr().out
-    assert "sums are right, sample images agree within" in output
+    assert "checksums match, sample images agree within" in output
     top1 = json.loads((bundle / "verification.json").read_text())["agreement"]["onnx_top1"]["value"]
     assert "the data of the run" in output
     images = json.loads((bundle / "verification.json").read_text())["agreement"]["images"]
