@@ -1,4 +1,4 @@
-"""Scores of every class, for the terminal and the log."""
+"""The scores of every class as a table for the terminal and the log."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,13 @@ from keras_bench.evaluation.intervals import ClassScores
 
 
 def class_table(scores: Iterable[ClassScores], titles: list[str], heading: str) -> Table:
-    """Return precision, recall, F1 and support of every class for the terminal or the log."""
+    """Return a table of precision, recall, F1 and support, one row per class.
+
+    Args:
+        scores: one per class.
+        titles: class names for people, in the same order.
+        heading: title of the table.
+    """
     table = Table(title=Text(heading))
     table.add_column("class")
     for name in ("precision", "recall", "F1", "images"):

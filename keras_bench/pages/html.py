@@ -1,4 +1,4 @@
-"""The Jinja environment of every page and card, and how figures are written on them."""
+"""The Jinja environment of every page and card, and its filters that format numbers and pictures."""
 
 import base64
 import io
@@ -16,15 +16,15 @@ from keras_bench.evaluation.words import decisions_words
 
 
 def environment() -> Environment:
-    """Return the Jinja environment of every page and card: everything is escaped, nothing undefined passes."""
-    made = Environment(
+    """Return the Jinja environment of every page and card: HTML is escaped, and an undefined name is an error."""
+    jinja = Environment(
         loader=PackageLoader("keras_bench.pages"),
         autoescape=lambda name: name is not None and ".html" in name,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {
+    jinja.filters |= {
         "percent": percent,
         "interval": interval,
         "points": points,
@@ -35,12 +35,17 @@ def environment() -> Environment:
         "jpeg": lambda data: Markup(f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"),
         "picture": lambda pixels: data_uri(pixels, "JPEG"),
     }
-    made.globals["histogram"] = histogram
-    return made
+    jinja.globals["histogram"] = histogram
+    return jinja
 
 
 def histogram(sides: Mapping[int, int], bins: int = 12) -> list[tuple[str, int]]:
-    """Return (range of pixels, images) in at most twelve equal ranges, empty ones left out."""
+    """Return (range in pixels, number of images) for ranges of equal width, leaving out empty ones.
+
+    Args:
+        sides: number of images by width or height in pixels.
+        bins: number of ranges at most.
+    """
     low, high = min(sides), max(sides)
     width = max(1, -(-(high - low + 1) // bins))
     counts: dict[int, int] = {}
@@ -55,35 +60,39 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "—" if share is None else f"{100 * share:.{digits}f} %"
 
 
-def interval(found: Interval | None, scale: float = 100, digits: int = 1) -> str:
-    """Return a value with its ends below it, or "—" for None; in percent unless `scale` says otherwise."""
-    if found is None:
+def interval(estimate: Interval | None, scale: float = 100, digits: int = 1) -> str:
+    """Return a value with its interval below it, in percent by default, or "—" for None."""
+    if estimate is None:
         return "—"
-    ends = ", ".join(number(scale * end, digits) for end in found.ends) if found.ends else NOT_DEFINED
-    return Markup('{} <span class="ends">[{}]</span>').format(number(scale * found.value, digits), ends)
+    ends = ", ".join(number(scale * end, digits) for end in estimate.ends) if estimate.ends else NOT_DEFINED
+    return Markup('{} <span class="ends">[{}]</span>').format(number(scale * estimate.value, digits), ends)
 
 
-def points(found: Interval) -> str:
+def points(difference: Interval) -> str:
     """Return a difference in percentage points, with its sign: "+1.5 [−0.2, +3.1]"."""
-    value, ends = (
-        text.replace("-", "−") for text in (f"{100 * found.value:+z.1f}", found.ends_text(form="+z.1f", between=", "))
-    )
+    value = f"{100 * difference.value:+z.1f}".replace("-", "−")
+    ends = difference.ends_text(form="+z.1f", between=", ").replace("-", "−")
     return Markup('{} <span class="ends">[{}]</span>').format(value, ends)
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """Return a number with so many decimals and thousands separated, never "−0", or "—" for None."""
+    """Return a number with `digits` decimals and separated thousands, never "−0", or "—" for None."""
     return "—" if value is None else f"{value:z,.{digits}f}".replace("-", "−")
 
 
 def data_uri(pixels: np.ndarray, kind: str) -> Markup:
-    """Return uint8 pixels, (height, width, 3), as an address that holds the picture itself; kind is JPEG or PNG."""
+    """Return a data URI that contains a picture.
+
+    Args:
+        pixels: uint8, (height, width, 3), RGB.
+        kind: "JPEG" or "PNG".
+    """
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, format=kind, **({"quality": 82} if kind == "JPEG" else {}))
     return Markup(f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}")
 
 
 def markdown(text: str) -> str:
-    """Return a name from data as Markdown that shows it and does nothing else."""
+    """Return a name from the user's data as Markdown that displays it literally."""
     text = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", text)

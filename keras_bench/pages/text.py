@@ -1,4 +1,4 @@
-"""Names from data, made fit for a figure; HTML escapes its own."""
+"""Makes names from the user's data safe and short enough for a figure; HTML templates escape names themselves."""
 
 from functools import cache
 
@@ -8,25 +8,25 @@ MAX_NAME = 22
 
 
 def shorten(name: str) -> str:
-    """Return a class name that fits a tick label: the first synonym, at most 22 characters, safe to draw."""
+    """Return a class name for a tick label: its first synonym, cut to 22 characters, safe to draw."""
     return cut(name.split(",")[0], MAX_NAME)
 
 
 def cut(text: str, longest: int) -> str:
-    """Return at most so many characters of a text, safe to draw, with "…" for what is left out."""
+    """Return a text cut to at most `longest` characters, safe to draw, ending in "…" if it was cut."""
     return plain(text if len(text) <= longest else text[: longest - 1] + "…")
 
 
 def plain(text: str) -> str:
-    """Return text that matplotlib draws as it stands: no formulas, and "□" for what its font lacks.
+    """Return text that matplotlib draws literally: no formulas, and "□" for characters that its font lacks.
 
-    Without the last, each missing character is a warning, and the drawing of emoji differs from machine to machine.
+    Otherwise each missing character is a warning, and emoji are drawn differently from machine to machine.
     """
-    known = _characters()
-    drawable = "".join(character if ord(character) in known else "□" for character in text)
+    available = _font_characters()
+    drawable = "".join(character if ord(character) in available else "□" for character in text)
     return drawable.replace("$", r"\$")
 
 
 @cache
-def _characters() -> frozenset[int]:
+def _font_characters() -> frozenset[int]:
     return frozenset(get_font(findfont(FontProperties())).get_charmap())

@@ -1,4 +1,4 @@
-"""What one key of a sweep does to top-1 or balanced accuracy on test; records in, a Figure out, nothing saved."""
+"""Draws the effect of one key of a sweep on top-1 or balanced accuracy on test; returns a Figure, saves nothing."""
 
 from collections.abc import Sequence
 
@@ -12,42 +12,43 @@ from keras_bench.pages.text import cut, plain
 from keras_bench.report.figures import COLORS, MARKERS, error_bars
 from keras_bench.sweep.records import Factor, FactorLine, value_text
 
-LOG_RATIO = 20  # numbers that span more than this lie on a logarithmic axis
-NAMED_LINES = 8  # so many lines have a name of their own in the legend
-TICKED_VALUES = 10  # so many numbers have a tick of their own
-LONG_LABELS = 45  # characters of all labels together that fit side by side
+LOG_RATIO = 20  # the axis is logarithmic where the largest number is more than this many times the smallest
+NAMED_LINES = 8  # at most this many lines are named in the legend
+TICKED_VALUES = 10  # up to this many numbers have a tick each
+LONG_LABELS = 45  # characters of all labels together that fit horizontally
 LONG_LABEL = 32  # characters of one label
 
 
 def factor_figure(factor: Factor, title: str, decision: DecisionMetric = DecisionMetric.TOP1) -> Figure:
-    """Draw the test score over a factor's values: a line for each setting of all else, faint where there is a mean.
+    """Draw the test score over a factor's values: one line per setting of the other keys, faint if there is a mean.
 
-    Intervals are drawn on the mean, or on the lines where there is none. Where every setting of all else occurs
-    once, as in a search, its points stand alone; so do those of names, which have nothing between them, unless a line
-    is needed to tell which points belong together.
+    Intervals are drawn on the mean, or on the lines where there is none. Points are not joined where each setting of
+    the other keys occurs once, as in a search, nor on an axis of names, unless lines are needed to show which points
+    belong together.
 
     Args:
-        factor: what varies.
-        title: heads the figure.
-        decision: what the scores are.
+        factor: the key that varies, with its scores.
+        title: title of the figure.
+        decision: the metric of the scores.
     """
-    wide = 6.4 if factor.is_numeric else max(6.4, 2 + 0.7 * len(factor.values))
-    figure = Figure(figsize=(wide, 4.4), layout="constrained")
+    width = 6.4 if factor.is_numeric else max(6.4, 2 + 0.7 * len(factor.values))
+    figure = Figure(figsize=(width, 4.4), layout="constrained")
     axes = figure.subplots()
-    places = _axis(axes, factor)
-    one_each = all(len(_known(places, line.values)) == 1 for line in factor.lines)
-    alone = one_each if len(factor.lines) > 1 else not factor.is_numeric
+    positions = _set_up_axis(axes, factor)
+    are_single = all(len(_measured(positions, line.values)) == 1 for line in factor.lines)
+    unjoined = are_single if len(factor.lines) > 1 else not factor.is_numeric
     for number, line in enumerate(factor.lines):
-        if alone:
-            _draw(axes, places, line.values, "o", COLORS[0], None)
+        if unjoined:
+            _draw(axes, positions, line.values, "o", COLORS[0], None)
         elif factor.mean:
-            _draw_faint(axes, places, line, number)
+            _draw_faint(axes, positions, line, number)
         else:
             label = plain(line.label) if line.label and number < NAMED_LINES else None
-            _draw(axes, places, line.values, MARKERS[number % len(MARKERS)] + "-", COLORS[number % len(COLORS)], label)
+            style = MARKERS[number % len(MARKERS)] + "-"
+            _draw(axes, positions, line.values, style, COLORS[number % len(COLORS)], label)
     if factor.mean:
-        whole = sum(None not in line.values for line in factor.lines)
-        _draw(axes, places, factor.mean, "o-", "black", f"mean of {whole}")
+        complete = sum(None not in line.values for line in factor.lines)
+        _draw(axes, positions, factor.mean, "o-", "black", f"mean of {complete}")
     axes.set_xlabel(plain(factor.key))
     axes.set_ylabel(f"test {decision.label}, %, with 95 % interval")
     axes.set_title(plain(title), fontsize=10)
@@ -57,15 +58,15 @@ def factor_figure(factor: Factor, title: str, decision: DecisionMetric = Decisio
     return figure
 
 
-def _axis(axes: Axes, factor: Factor) -> list[float]:
-    """Scale and label the axis of the factor, and return where each of its values lies."""
+def _set_up_axis(axes: Axes, factor: Factor) -> list[float]:
+    """Scale and label the axis of the factor, and return the position of each of its values on it."""
     if not factor.is_numeric:
         labels = [cut(value_text(value), LONG_LABEL) for value in factor.values]
         axes.set_xticks(range(len(labels)), labels)
         if sum(map(len, labels)) > LONG_LABELS:
             axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right", rotation_mode="anchor")
         axes.margins(x=0.08)
-        return [float(place) for place in range(len(labels))]
+        return [float(position) for position in range(len(labels))]
     values = [float(value) for value in factor.values]
     positive = [value for value in values if value > 0]
     if positive and min(values) >= 0 and max(positive) > LOG_RATIO * min(positive):
@@ -79,28 +80,29 @@ def _axis(axes: Axes, factor: Factor) -> list[float]:
     return values
 
 
-def _known(places: Sequence[float], values: Sequence[Interval | None]) -> list[tuple[float, Interval]]:
-    return [(place, value) for place, value in zip(places, values, strict=True) if value is not None]
+def _measured(positions: Sequence[float], values: Sequence[Interval | None]) -> list[tuple[float, Interval]]:
+    """Return the positions that have a value, with it."""
+    return [(position, value) for position, value in zip(positions, values, strict=True) if value is not None]
 
 
 def _draw(
     axes: Axes,
-    places: Sequence[float],
+    positions: Sequence[float],
     values: Sequence[Interval | None],
     style: str,
     color: str,
     label: str | None,
 ) -> None:
-    known = _known(places, values)
-    heights = [100 * value.value for _, value in known]
-    where = [place for place, _ in known]
-    spread = error_bars([value for _, value in known])
-    axes.errorbar(where, heights, yerr=spread, fmt=style, color=color, capsize=3, markersize=5, label=label)
+    measured = _measured(positions, values)
+    x = [position for position, _ in measured]
+    y = [100 * value.value for _, value in measured]
+    bars = error_bars([value for _, value in measured])
+    axes.errorbar(x, y, yerr=bars, fmt=style, color=color, capsize=3, markersize=5, label=label)
 
 
-def _draw_faint(axes: Axes, places: Sequence[float], line: FactorLine, number: int) -> None:
-    known = _known(places, line.values)
-    where, heights = [place for place, _ in known], [100 * value.value for _, value in known]
+def _draw_faint(axes: Axes, positions: Sequence[float], line: FactorLine, number: int) -> None:
+    measured = _measured(positions, line.values)
+    x, y = [position for position, _ in measured], [100 * value.value for _, value in measured]
     label = plain(line.label) if number < NAMED_LINES else None
     color = COLORS[number % len(COLORS)]
-    axes.plot(where, heights, "o-", color=color, alpha=0.45, linewidth=1, markersize=3, label=label)
+    axes.plot(x, y, "o-", color=color, alpha=0.45, linewidth=1, markersize=3, label=label)

@@ -1,7 +1,7 @@
-"""Reads experiments/sweeps/*.yaml: an experiment, what varies in it, and what the points are tested against.
+"""Reads experiments/sweeps/*.yaml: an experiment, the keys that vary, and the baseline that points are tested against.
 
-Each point is the experiment with some keys set otherwise. Precedence: experiment < its `models.<name>` block <
-POST_STAGE < the sweep's `set` < command line. What the points themselves set cannot be set on the command line.
+Each point is the experiment with some keys set differently. Precedence: experiment < its `models.<name>` block <
+POST_STAGE < the sweep's `set` < command line. The command line cannot set keys that the points vary.
 """
 
 from collections.abc import Mapping
@@ -29,27 +29,27 @@ from keras_bench.sweep.points import (
 KINDS = ("grid", "points", "search")
 KEYS = ("title", "experiment", "models", "phase", "set", "baseline", *KINDS, "seeds")
 
-# No result of training depends on these, and they cost more than training a small head; `set` or --set brings them
-# back, e.g. `set: {latency.enabled: true}`.
+# No training result depends on these, and they cost more than training a small head. `set` or --set turns them back
+# on, e.g. `set: {latency.enabled: true}`.
 POST_STAGE = Layer("what a sweep leaves out", {part: {"enabled": False} for part in ("explain", "latency", "export")})
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep file as read; values of configuration keys are checked when a point meets the experiment.
+    """A sweep file as read; the values of configuration keys are checked when a point is applied to the experiment.
 
     Attributes:
         path: the file.
         title: one line for people.
         experiment: name or path.
-        models: backbones; (): the experiment's first.
+        models: backbones; (): the first of the experiment.
         phase: last phase to train; None: the experiment's.
         fixed: keys that are the same for every point.
         kind: "grid", "points" or "search".
-        points: in the order they run; () for a search.
-        search: how points are drawn; None where they are given.
+        points: in the order in which they run; () for a search.
+        search: how points are drawn; None where the file lists them.
         baseline: the point that the others are tested against; None: the first trial of a search.
-        seeds: of each point's runs.
+        seeds: one run of every point per seed.
     """
 
     path: Path
@@ -66,64 +66,64 @@ class Sweep:
 
     @property
     def name(self) -> str:
-        """The folder below runs/sweeps/."""
+        """The sweep's folder name in runs/sweeps/."""
         return self.path.stem
 
     def layers(self, point: Point) -> tuple[Layer, ...]:
-        """Return a point as configuration layers, weakest first."""
+        """Return the configuration layers of a point, lowest precedence first."""
         fixed = Layer(f"{self.path}: set", nest(self.fixed))
         return (POST_STAGE, fixed, Layer(f"{self.path}: {self.kind}", nest(point.settings)))
 
 
 def load_sweep(name: str) -> Sweep:
-    """Read a sweep by name or path; names are looked up in sweeps/ of the folders that hold experiments.
+    """Read a sweep by name or path; names are looked up in the folder sweeps/ beside the experiments.
 
     Raises:
-        UserError: the file is missing or is not YAML, or a key of it is unknown or has a value it cannot have.
+        UserError: the file is missing or is not YAML, or one of its keys is unknown or has an invalid value.
     """
     path = find_file(name, "sweep", [folder / "sweeps" for folder in experiment_folders()], "sweep")
     tree = read_yaml(path)
     refuse_unknown(str(path), tree, KEYS)
-    kind = _kind(path, tree)
+    kind = _read_kind(path, tree)
     origin, baseline = f"{path}: {kind}", tree.get("baseline")
     points: tuple[Point, ...] = ()
     search = None
     if kind == "search":
         search = read_search(origin, tree[kind])
-        first = read_first_trial(f"{path}: baseline", baseline, search)
+        baseline_point = read_first_trial(f"{path}: baseline", baseline, search)
     else:
         points = read_grid(origin, tree[kind]) if kind == "grid" else read_points(origin, tree[kind])
-        first = read_baseline(f"{path}: baseline", baseline, points)
+        baseline_point = read_baseline(f"{path}: baseline", baseline, points)
     return Sweep(
         path=path,
-        title=_text(path, "title", tree.get("title", "")),
-        experiment=_text(path, "experiment", tree.get("experiment")),
-        models=_models(path, tree.get("models", [])),
-        phase=_phase(path, tree.get("phase")),
+        title=_read_text(path, "title", tree.get("title", "")),
+        experiment=_read_text(path, "experiment", tree.get("experiment")),
+        models=_read_models(path, tree.get("models", [])),
+        phase=_read_phase(path, tree.get("phase")),
         fixed=read_settings(f"{path}: set", tree.get("set", {})),
         kind=kind,
         points=points,
         search=search,
-        baseline=first,
-        seeds=_seeds(path, tree.get("seeds", [0])),
+        baseline=baseline_point,
+        seeds=_read_seeds(path, tree.get("seeds", [0])),
     )
 
 
-def _kind(path: Path, tree: Mapping[str, Any]) -> str:
-    found = [kind for kind in KINDS if kind in tree]
-    if len(found) != 1:
-        received = " and ".join(found) or "none of them"
+def _read_kind(path: Path, tree: Mapping[str, Any]) -> str:
+    kinds = [kind for kind in KINDS if kind in tree]
+    if len(kinds) != 1:
+        received = " and ".join(kinds) or "none of them"
         raise UserError(f"{path}: expected one of grid, points and search, received {received}")
-    return found[0]
+    return kinds[0]
 
 
-def _text(path: Path, key: str, value: Any) -> str:
+def _read_text(path: Path, key: str, value: Any) -> str:
     if not isinstance(value, str) or (key == "experiment" and not value):
         raise UserError(f"{path}: {key}: expected text, received {value!r}")
     return value
 
 
-def _models(path: Path, value: Any) -> tuple[str, ...]:
+def _read_models(path: Path, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise UserError(f"{path}: models: expected a list of backbones, e.g. [MobileNet], received {value!r}")
     for name in value:
@@ -132,14 +132,14 @@ def _models(path: Path, value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value))
 
 
-def _phase(path: Path, value: Any) -> Phase | None:
+def _read_phase(path: Path, value: Any) -> Phase | None:
     try:
         return None if value is None else as_phase(value)
     except ValueError as error:
         raise UserError(f"{path}: phase: {error}") from error
 
 
-def _seeds(path: Path, value: Any) -> tuple[int, ...]:
+def _read_seeds(path: Path, value: Any) -> tuple[int, ...]:
     if not isinstance(value, list) or not value or not all(type(seed) is int and seed >= 0 for seed in value):
         raise UserError(f"{path}: seeds: expected a list of whole numbers of at least 0, received {value!r}")
     return tuple(dict.fromkeys(value))

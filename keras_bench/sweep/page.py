@@ -1,4 +1,4 @@
-"""The table of a sweep: for the terminal, as CSV, and as one HTML page that opens offline."""
+"""The results of a sweep as a terminal table, a CSV file and one HTML page that opens offline."""
 
 import csv
 import io
@@ -23,11 +23,11 @@ from keras_bench.sweep.records import SweepRow, SweepTable
 
 
 def sweep_table(table: SweepTable) -> Table:
-    """Return a table for the terminal; what its columns mean stands in `captions`."""
-    shown = Table(title=Text(f"{table.name}: {table.title}" if table.title else table.name))
+    """Return the table for the terminal; `captions` explains its columns."""
+    terminal = Table(title=Text(f"{table.name}: {table.title}" if table.title else table.name))
     several = len(table.models) > 1
     for name in (["model"] if several else []) + ["point"]:
-        shown.add_column(name)
+        terminal.add_column(name)
     for name in (
         f"val {table.decision.label}",
         "test top-1",
@@ -36,13 +36,13 @@ def sweep_table(table: SweepTable) -> Table:
         "training",
         "against baseline",
     ):
-        shown.add_column(name, justify="right")
-    shown.add_column("p", justify="right")
-    shown.add_column("test says")
-    for place, row in enumerate(table.rows):
-        last = place + 1 == len(table.rows) or table.rows[place + 1].model != row.model
-        shown.add_row(*([row.model] if several else []), *_cells(row, table.decision), end_section=last)
-    return shown
+        terminal.add_column(name, justify="right")
+    terminal.add_column("p", justify="right")
+    terminal.add_column("verdict on test")
+    for number, row in enumerate(table.rows, start=1):
+        is_last = number == len(table.rows) or table.rows[number].model != row.model
+        terminal.add_row(*([row.model] if several else []), *_cells(row, table.decision), end_section=is_last)
+    return terminal
 
 
 def _cells(row: SweepRow, decision: DecisionMetric) -> list[str | Text]:
@@ -64,34 +64,34 @@ def _p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _percent(found: Interval) -> Text:
-    # As Text, since a table takes words in brackets for styles.
-    return Text(f"{found.value:.1%} [{found.ends_text(between=', ')}]")
+def _percent(share: Interval) -> Text:
+    # As Text, since a table reads words in brackets as styles.
+    return Text(f"{share.value:.1%} [{share.ends_text(between=', ')}]")
 
 
 def difference(pair: PairedTest | None) -> Interval | None:
-    """Return the test score of a point less that of the baseline, which is the first of the pair."""
+    """Return the test score of a point minus that of the baseline, which is the first of the pair."""
     return pair.difference.negated if pair else None
 
 
 def captions(table: SweepTable) -> list[str]:
-    """Return what the columns mean, one sentence or two per line."""
+    """Return the explanations of the columns, one or two sentences per line."""
     decision = table.decision
     lines = [
-        f"* the best point, chosen on val{decision.clause}. {decisions_words(table.shared_with_val)} "
+        f"* marks the best point, chosen on val{decision.clause}. {decisions_words(table.shared_with_val)} "
         "[low, high]: 95 % interval over test images."
     ]
     lines.append(
-        f"Against the baseline: difference in test {decision.label} in points on the same images, "
-        f"{decision.test_name} with Holm's correction over all points of the table."
+        f"Against the baseline: difference in test {decision.label} on the same images, in points; p of the "
+        f"{decision.test_name}, with Holm's correction over all points of the table."
     )
     if len(table.seeds) > 1:
         seeds = ", ".join(map(str, table.seeds))
         tested = ", ".join(f"seed {seed} of {model}" for model, seed in table.seed.items())
         lines.append(
-            f"Figures are means over seeds {seeds}; the paired tests and their differences are of {tested or 'none'}."
+            f"Figures are means over seeds {seeds}; the paired tests and their differences use {tested or 'none'}."
         )
-    lines.append("Training: as if each point stood alone; features that points share count for every one of them.")
+    lines.append("Training: the time of each point on its own; time for features that points share counts for each.")
     if table.minority:
         names = ", ".join(map(shorten, table.minority[:3]))
         more = f" and {len(table.minority) - 3} more" if len(table.minority) > 3 else ""
@@ -99,7 +99,7 @@ def captions(table: SweepTable) -> list[str]:
             f"Minority recall: mean recall of the fifth of classes with the fewest training images ({names}{more})."
         )
     else:
-        lines.append("Minority recall: —, since the classes have equally many training images within 10 %.")
+        lines.append("Minority recall: —, since class sizes in train differ by no more than 10 %.")
     return lines
 
 
@@ -145,7 +145,7 @@ def sweep_page(table: SweepTable, figures: Mapping[str, Figure], settings: str, 
     Args:
         table: everything it shows.
         figures: by the key of their factor.
-        settings: what all points share, one line.
+        settings: the settings of all points, one line.
         provenance: of the page.
     """
     return (

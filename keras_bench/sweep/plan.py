@@ -1,4 +1,4 @@
-"""Turns a sweep's file and the command line into runs, all of them checked before the first one starts."""
+"""Turns a sweep file and the command line into runs, checking all of them before the first one starts."""
 
 import itertools
 from collections.abc import Sequence
@@ -19,26 +19,26 @@ from keras_bench.sweep.file import Sweep, load_sweep
 from keras_bench.sweep.points import Point, Range
 from keras_bench.sweep.records import SweepPoint, settings_text, short_keys
 
-DECIDING = ("training.imbalance", "training.checkpoint_monitor")  # these say which metric of val decides
+DECIDING = ("training.imbalance", "training.checkpoint_monitor")  # these select the metric that decides on val
 
-# No result of training depends on these, so they are not part of a variant's name unless the points vary them. Nor is
-# what the experiment says itself.
+# No training result depends on these, so they are not part of a variant's name unless the points vary them. Nor are
+# the experiment's own settings.
 WITHOUT_EFFECT = ("explain", "latency", "export", "runtime", "title", "data_hint", "final_phase")
 
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """The command line's words, unchecked; None and () leave the choice to the sweep's file.
+    """The command line's values, unchecked; None and () leave the choice to the sweep file.
 
     Attributes:
         sweep: name or path.
         experiment: name or path.
         models: backbones.
-        seeds: of each point's runs.
+        seeds: one run of every point per seed.
         phase: last phase to train.
         data: the user's data.
         weights: overrides model.weights.
-        settings: texts of --set, in order.
+        settings: the values of --set, in order.
         out: folder of all runs.
     """
 
@@ -58,8 +58,8 @@ class Task:
     """One run of a sweep.
 
     Attributes:
-        number: its point's place in the sweep, from 0.
-        name: what the screen calls it.
+        number: index of its point in the sweep, from 0.
+        name: its name on the screen.
         job: the run.
     """
 
@@ -73,11 +73,11 @@ class Plan:
     """A sweep with everything that its points share.
 
     Attributes:
-        sweep: the file.
-        experiment: whose runs these are.
-        request: of every run, without model, seed, variant and point.
+        sweep: the file as read.
+        experiment: the experiment that the points vary.
+        request: the part of the request that is the same for every run: no model, seed, variant or point.
         models: backbones, in order.
-        seeds: of each point's runs.
+        seeds: one run of every point per seed.
     """
 
     sweep: Sweep
@@ -90,7 +90,7 @@ class Plan:
         """Return the run of a point.
 
         Raises:
-            UserError: a value cannot be, or cannot be together with the others.
+            UserError: a value is invalid, on its own or in combination with the others.
         """
         request = replace(self.request, model=model, seed=seed, layers=self.sweep.layers(point))
         config = resolve(request, self.experiment).config
@@ -98,39 +98,40 @@ class Plan:
         return resolve(replace(request, variant=variant_name(named)), self.experiment)
 
     def tasks(self, points: Sequence[Point]) -> list[Task]:
-        """Return all runs of some points: every point of every model once before the next seed begins."""
+        """Return all runs of some points: every point of every model for one seed, then for the next."""
         labels = [point.label for point in describe_points(points)]
         return [
-            Task(number, _name(labels[number], model, seed), self.job(point, model, seed))
+            Task(number, _task_name(labels[number], model, seed), self.job(point, model, seed))
             for seed in self.seeds
             for model in self.models
             for number, point in enumerate(points)
         ]
 
     def decision(self) -> DecisionMetric:
-        """Return which metric of val chooses the best point: balanced accuracy where it decides within any of them."""
+        """Return the metric that chooses the best point on val: balanced accuracy if it decides in any point."""
         points = self.sweep.points or _corners(self)
         jobs = (self.job(point, model, self.seeds[0]) for model in self.models for point in points)
         return shared_decision(job.config.training.decision for job in jobs)
 
     def shared_settings(self) -> dict[str, Any]:
-        """Return what file and command line set for all points, by dotted key."""
+        """Return the settings that the file and the command line make for all points, by dotted key."""
         layers = [flatten(parse_setting(text).tree) for text in self.request.settings]
         weights = {"model.weights": self.request.weights} if self.request.weights is not None else {}
         return {**self.sweep.fixed, **{key: value for layer in layers for key, value in layer.items()}, **weights}
 
     def _named(self, point: Point, config: Config, unchanged: Config) -> dict[str, Any]:
-        """Return the settings that tell this point's runs from all other runs of the experiment."""
-        values, before = (flatten(one.model_dump(mode="json")) for one in (config, unchanged))
+        """Return the settings that distinguish this point's runs from all other runs of the experiment."""
+        values, defaults = flatten(config.model_dump(mode="json")), flatten(unchanged.model_dump(mode="json"))
         shared = [key for key in self.shared_settings() if key.partition(".")[0] not in WITHOUT_EFFECT]
-        return {key: values[key] for key in {*point.settings, *(key for key in shared if values[key] != before[key])}}
+        changed = [key for key in shared if values[key] != defaults[key]]
+        return {key: values[key] for key in {*point.settings, *changed}}
 
 
 def plan_sweep(request: SweepRequest) -> Plan:
-    """Read the sweep and check every one of its points.
+    """Read the sweep and check every point.
 
     Raises:
-        UserError: anything the user can correct, with the place it was written.
+        UserError: a mistake in the file or on the command line, with its location.
     """
     sweep = load_sweep(request.sweep)
     name, origin = request.experiment or sweep.experiment, f"{sweep.path}: experiment"
@@ -158,7 +159,7 @@ def plan_sweep(request: SweepRequest) -> Plan:
 
 
 def describe_points(points: Sequence[Point]) -> list[SweepPoint]:
-    """Return what each point is called."""
+    """Return the points with their labels."""
     names = short_keys(key for point in points for key in point.settings)
     return [
         SweepPoint(point.name or settings_text(point.settings, names), point.settings, bool(point.name))
@@ -167,14 +168,14 @@ def describe_points(points: Sequence[Point]) -> list[SweepPoint]:
 
 
 def corner(plan: Plan) -> Point:
-    """Return a point of a search's space: the lower end of every range, the first of every list."""
+    """Return one point of a search space: the lower end of every range, the first value of every list."""
     assert plan.sweep.search is not None
     space = plan.sweep.search.space
-    return Point({key: within.low if isinstance(within, Range) else within[0] for key, within in space.items()})
+    return Point({key: values.low if isinstance(values, Range) else values[0] for key, values in space.items()})
 
 
 def _corners(plan: Plan) -> list[Point]:
-    """Return the points of a search's space that differ in all that says which metric decides."""
+    """Return points of a search space with every combination of the values that select the metric that decides."""
     assert plan.sweep.search is not None
     first, space = corner(plan), plan.sweep.search.space
     varying = {key: values for key in DECIDING if isinstance(values := space.get(key), tuple)}
@@ -184,15 +185,14 @@ def _corners(plan: Plan) -> list[Point]:
     ]
 
 
-def _name(label: str, model: str, seed: int) -> str:
+def _task_name(label: str, model: str, seed: int) -> str:
     return f"{label}, {model}" + (f" seed {seed}" if seed else "")
 
 
 def _refuse_settings_that_vary(plan: Plan) -> None:
     sweep, request = plan.sweep, plan.request
-    varying = {key for point in sweep.points for key in point.settings} | set(
-        sweep.search.space if sweep.search else ()
-    )
+    varying = {key for point in sweep.points for key in point.settings}
+    varying |= set(sweep.search.space if sweep.search else ())
     for text in request.settings:
         for key in flatten(parse_setting(text).tree):
             if key in varying:
@@ -202,23 +202,23 @@ def _refuse_settings_that_vary(plan: Plan) -> None:
 
 
 def _refuse_equal_points(plan: Plan, points: Sequence[Point]) -> None:
-    """Stop where two points would train the same: a value given twice, or a key of a phase that does not train."""
+    """Refuse two points that would train the same: a repeated value, or a key of a phase that is not trained."""
     labels = [point.label for point in describe_points(points)]
     for model in plan.models:
         seen: list[tuple[Any, str]] = []
         for point, label in zip(points, labels, strict=True):
             job = plan.job(point, model, plan.seeds[0])
-            twin = next((other for inputs, other in seen if inputs == inputs_of(job)), None)
-            if twin is not None:
+            equal = next((other for inputs, other in seen if inputs == inputs_of(job)), None)
+            if equal is not None:
                 raise UserError(
-                    f"{plan.sweep.path}: {plan.sweep.kind}: {twin} and {label} would train the same {model}: "
+                    f"{plan.sweep.path}: {plan.sweep.kind}: {equal} and {label} would train the same {model}: "
                     f"they differ in nothing that phase {' or '.join(job.phases)} depends on"
                 )
             seen.append((inputs_of(job), label))
 
 
 def _check_space(plan: Plan) -> None:
-    """Check both ends of every range and every value of every list, and that each key has an effect."""
+    """Check that both ends of every range and all values of every list are valid, and that each key has an effect."""
     search = plan.sweep.search
     assert search is not None
     if len(plan.models) != 1:
@@ -226,11 +226,11 @@ def _check_space(plan: Plan) -> None:
             f"{plan.sweep.path}: search: expected one model, received {', '.join(plan.models)}; use --model"
         )
     first = corner(plan)
-    for key, within in search.space.items():
-        others = (within.high,) if isinstance(within, Range) else within[1:]
+    for key, values in search.space.items():
+        others = (values.high,) if isinstance(values, Range) else values[1:]
         _refuse_equal_points(plan, [first, *(Point({**first.settings, key: value}) for value in others)])
 
 
 def inputs_of(job: Job) -> dict[str, Any]:
-    """Return what the results of a run depend on besides its data."""
+    """Return everything but the data that the results of a run depend on."""
     return {phase: phase_inputs(job, phase, "", weights_name(job)) for phase in job.phases}

@@ -1,4 +1,4 @@
-"""What varies in a sweep: a grid of values, listed points, or a space that a search draws from."""
+"""The points of a sweep: a grid of values, a list of points, or a space that a search draws from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ SEARCH_KEYS = ("method", "trials", "seed", "space")
 
 @dataclass(frozen=True)
 class Point:
-    """One setting of the keys that vary.
+    """One combination of values for the keys that vary.
 
     Attributes:
         settings: value by dotted key, e.g. {"model.dropout": 0.2}; in the order of the file.
-        name: what the file calls it; "" where it has no name.
+        name: its name in the file; "" where it has none.
     """
 
     settings: dict[str, Any]
@@ -30,12 +30,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers between two ends, both included.
+    """A range of numbers, including both ends.
 
     Attributes:
-        low: the smaller end.
-        high: the larger end.
-        log: whether equal ratios rather than equal differences are equally likely.
+        low: the lower end.
+        high: the upper end.
+        log: whether to draw uniformly on a logarithmic scale.
     """
 
     low: float
@@ -52,9 +52,9 @@ class Search:
 
     Attributes:
         method: "random" or "bayesian".
-        trials: how many points.
-        seed: of the draws.
-        space: for each key a range of numbers, or the values to choose from.
+        trials: number of points.
+        seed: seed of the draws.
+        space: by key, a range of numbers or the values to choose from.
     """
 
     method: str
@@ -64,14 +64,14 @@ class Search:
 
 
 def nest(settings: Mapping[str, Any]) -> Tree:
-    """Return dotted keys as the nested tree of a configuration layer."""
+    """Return settings by dotted key as the nested tree of a configuration layer."""
     tree: Tree = {}
     for key, value in settings.items():
         *sections, leaf = key.split(".")
-        place = tree
+        branch = tree
         for section in sections:
-            place = place.setdefault(section, {})
-        place[leaf] = value
+            branch = branch.setdefault(section, {})
+        branch[leaf] = value
     return tree
 
 
@@ -79,32 +79,32 @@ def known_keys() -> list[str]:
     """Return every dotted configuration key that a sweep may set."""
     keys = []
     for name, field in Config.model_fields.items():
-        inner = type(field.default).model_fields if isinstance(field.default, BaseModel) else None
-        keys += [f"{name}.{key}" for key in inner] if inner else [name]
+        section = type(field.default).model_fields if isinstance(field.default, BaseModel) else None
+        keys += [f"{name}.{key}" for key in section] if section else [name]
     return [key for key in keys if key != "name"]
 
 
 def refuse_unknown(origin: str, tree: Mapping[Any, Any], known: tuple[str, ...]) -> None:
-    """Raise a UserError that names the first key that is not known, and the nearest ones."""
+    """Raise a UserError that names the first unknown key and similar known ones."""
     for key in tree:
         if key not in known:
             raise UserError(f"{origin}: {key}: {unknown_name('key', str(key), known)}")
 
 
 def read_settings(origin: str, value: Any) -> dict[str, Any]:
-    """Return dotted configuration keys with their values; those are checked when they meet the experiment.
+    """Return values by dotted configuration key; values are checked when they are applied to the experiment.
 
     Raises:
-        UserError: it is something else, or a key is unknown.
+        UserError: `value` is not a mapping, or a key is unknown.
     """
     if not isinstance(value, dict):
         raise UserError(f"{origin}: expected keys and values, e.g. {{model.dropout: 0.2}}, received {value!r}")
     known = known_keys()
-    for key, one in value.items():
+    for key, setting in value.items():
         if key == "name":
-            raise UserError(f"{origin}: name: the experiment's name says where its runs lie and cannot be set here")
-        if key in Config.model_fields and isinstance(one, dict):
-            raise UserError(f"{origin}: {key}: expected keys written out, e.g. {{model.dropout: 0.2}}")
+            raise UserError(f"{origin}: name: the experiment's name is the folder of its runs and cannot be set here")
+        if key in Config.model_fields and isinstance(setting, dict):
+            raise UserError(f"{origin}: {key}: expected full dotted keys, e.g. {{model.dropout: 0.2}}")
         if key not in known:
             raise UserError(f"{origin}: {key}: {unknown_name('key', str(key), known)}")
     return value
@@ -112,31 +112,31 @@ def read_settings(origin: str, value: Any) -> dict[str, Any]:
 
 def read_grid(origin: str, tree: Any) -> tuple[Point, ...]:
     """Return every combination of the values of each key; the last key varies fastest."""
-    lists = {key: _values(f"{origin}: {key}", values) for key, values in read_settings(origin, tree).items()}
+    lists = {key: _read_values(f"{origin}: {key}", values) for key, values in read_settings(origin, tree).items()}
     if not lists:
         raise UserError(f"{origin}: expected at least one key with its values, e.g. {{model.dropout: [0.2, 0.4]}}")
     return tuple(Point(dict(zip(lists, values, strict=True))) for values in product(*lists.values()))
 
 
 def read_points(origin: str, items: Any) -> tuple[Point, ...]:
-    """Return listed points, each with its own keys and perhaps a name."""
+    """Return the points of a list, each with its own keys and an optional name."""
     if not isinstance(items, list) or not items:
         raise UserError(f"{origin}: expected a list, e.g. [{{model.dropout: 0.2}}], received {items!r}")
     points: list[Point] = []
     for number, item in enumerate(items, start=1):
-        place = f"{origin}: {number}"
+        item_origin = f"{origin}: {number}"
         settings = dict(item) if isinstance(item, dict) else item
         name = settings.pop("name", "") if isinstance(settings, dict) else ""
         if not isinstance(name, str):
-            raise UserError(f"{place}: name: expected text, received {name!r}; put it in quotes")
+            raise UserError(f"{item_origin}: name: expected text, received {name!r}; put it in quotes")
         if name and name in [point.name for point in points]:
-            raise UserError(f"{place}: name: {name!r} is the name of another point")
-        points.append(Point(read_settings(place, settings), name))
+            raise UserError(f"{item_origin}: name: {name!r} is already the name of another point")
+        points.append(Point(read_settings(item_origin, settings), name))
     return tuple(points)
 
 
 def read_search(origin: str, tree: Any) -> Search:
-    """Return the space of a search and how it is drawn from."""
+    """Return a search with its space and the method of drawing from it."""
     if not isinstance(tree, dict):
         raise UserError(f"{origin}: expected the keys {', '.join(SEARCH_KEYS)}, received {tree!r}")
     refuse_unknown(origin, tree, SEARCH_KEYS)
@@ -150,12 +150,12 @@ def read_search(origin: str, tree: Any) -> Search:
     if not isinstance(space, dict) or not space:
         raise UserError(f"{origin}: space: expected keys with their ranges or values, received {space!r}")
     read_settings(f"{origin}: space", dict.fromkeys(space))
-    dimensions = {key: _dimension(f"{origin}: space: {key}", value) for key, value in space.items()}
+    dimensions = {key: _read_dimension(f"{origin}: space: {key}", value) for key, value in space.items()}
     return Search(tree["method"], tree["trials"], tree.get("seed", 0), dimensions)
 
 
 def read_baseline(origin: str, value: Any, points: tuple[Point, ...]) -> Point:
-    """Return the first point with the given name or values, or the first of all where nothing is given."""
+    """Return the first point with the name or values of `value`, or the first of all if it is None."""
     if value is None:
         return points[0]
     if isinstance(value, str):
@@ -165,35 +165,39 @@ def read_baseline(origin: str, value: Any, points: tuple[Point, ...]) -> Point:
         return names[value]
     wanted = read_settings(origin, value)
     for point in points:
-        if all(key in point.settings and point.settings[key] == one for key, one in wanted.items()):
+        if all(key in point.settings and point.settings[key] == setting for key, setting in wanted.items()):
             return point
-    raise UserError(f"{origin}: expected the name or values of a point, received {value!r}, which none of them has")
+    raise UserError(f"{origin}: expected the name or values of a point, received {value!r}, which matches none of them")
 
 
 def read_first_trial(origin: str, value: Any, search: Search) -> Point | None:
-    """Return the point that a search begins with and is tested against, or None where it is drawn."""
+    """Return the first point of a search, its baseline, or None where that is drawn too."""
     if value is None:
         return None
     settings = read_settings(origin, value)
     if set(settings) != set(search.space):
         raise UserError(f"{origin}: expected a value for each key of search.space, received {value!r}")
-    for key, one in settings.items():
-        within = search.space[key]
-        inside = one in within if isinstance(within, tuple) else _is_number(one) and within.low <= one <= within.high
-        if not inside:
-            raise UserError(f"{origin}: {key}: expected a value that search.space holds, received {one!r}")
+    for key, value in settings.items():
+        if not _contains(search.space[key], value):
+            raise UserError(f"{origin}: {key}: expected a value within search.space, received {value!r}")
     return Point({key: settings[key] for key in search.space})
 
 
-def _values(origin: str, value: Any) -> tuple[Any, ...]:
+def _contains(dimension: Dimension, value: Any) -> bool:
+    if isinstance(dimension, tuple):
+        return value in dimension
+    return _is_number(value) and dimension.low <= value <= dimension.high
+
+
+def _read_values(origin: str, value: Any) -> tuple[Any, ...]:
     if not isinstance(value, list) or not value:
         raise UserError(f"{origin}: expected a list of values, e.g. [0.2, 0.4], received {value!r}")
     return tuple(value)
 
 
-def _dimension(origin: str, value: Any) -> Dimension:
+def _read_dimension(origin: str, value: Any) -> Dimension:
     if not isinstance(value, dict):
-        return _values(origin, value)
+        return _read_values(origin, value)
     refuse_unknown(origin, value, ("low", "high", "log"))
     low, high, log = value.get("low"), value.get("high"), value.get("log", False)
     if not _is_number(low) or not _is_number(high) or low >= high:

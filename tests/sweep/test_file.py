@@ -1,4 +1,4 @@
-"""Sweep files: what they mean, and one line that helps for every way they can be wrong."""
+"""Sweep files: how they are read, and one helpful line for each kind of mistake."""
 
 from pathlib import Path
 
@@ -104,12 +104,12 @@ SPACE = "search: {method: random, trials: 2, space: {model.dropout: {low: 0.1, h
             r"set: model.dropot: unknown key 'model.dropot'; did you mean 'model.dropout'",
         ),
         (GRID + "set: {dropout: 1}", r"set: dropout: unknown key 'dropout'; did you mean 'model.dropout'"),
-        (GRID + "set: {model: {dropout: 1}}", r"set: model: expected keys written out, e.g. \{model.dropout: 0.2\}"),
-        (GRID + "set: {name: x}", r"set: name: the experiment's name says where its runs lie"),
+        (GRID + "set: {model: {dropout: 1}}", r"set: model: expected full dotted keys, e.g. \{model.dropout: 0.2\}"),
+        (GRID + "set: {name: x}", r"set: name: the experiment's name is the folder of its runs"),
         (GRID + "set: {tl.epochs.x: 1}", r"set: tl.epochs.x: unknown key"),
         (
             GRID + "baseline: {tl.epochs: 3}",
-            r"baseline: expected the name or values of a point, received .* none of them",
+            r"baseline: expected the name or values of a point, received .* matches none of them",
         ),
         (GRID + "baseline: {model.dropout: 0.3}", r"baseline: expected the name or values of a point"),
         (GRID + "baseline: none", r"study.yaml: baseline: unknown point 'none'"),
@@ -123,7 +123,7 @@ SPACE = "search: {method: random, trials: 2, space: {model.dropout: {low: 0.1, h
         ("points: {}", r"study.yaml: points: expected a list, e.g. \[\{model.dropout: 0.2\}\], received \{\}"),
         ("points: [3]", r"study.yaml: points: 1: expected keys and values.*received 3"),
         ("points: [{name: 3}]", r"points: 1: name: expected text, received 3; put it in quotes"),
-        ("points: [{name: a}, {name: a}]", r"points: 2: name: 'a' is the name of another point"),
+        ("points: [{name: a}, {name: a}]", r"points: 2: name: 'a' is already the name of another point"),
         ("points: [{}, {tl.epoch: 3}]", r"points: 2: tl.epoch: unknown key 'tl.epoch'; did you mean 'tl.epochs'"),
         ("search: 3", r"study.yaml: search: expected the keys method, trials, seed, space, received 3"),
         ("search: {methd: random}", r"search: methd: unknown key 'methd'; did you mean 'method'"),
@@ -143,7 +143,7 @@ SPACE = "search: {method: random, trials: 2, space: {model.dropout: {low: 0.1, h
         (SPACE + "baseline: {}", r"baseline: expected a value for each key of search.space, received \{\}"),
         (
             SPACE + "baseline: {model.dropout: 0.6}",
-            r"baseline: model.dropout: expected a value that search.space holds",
+            r"baseline: model.dropout: expected a value within search.space, received 0.6",
         ),
         ("a: [", r"study.yaml: not valid YAML"),
         ("grid: {model.dropout: [1], model.dropout: [2]}", r"study.yaml: not valid YAML .*duplicate key"),

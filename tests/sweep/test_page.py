@@ -74,15 +74,13 @@ def test_the_verdict_does_not_hide_images_that_val_and_test_share(table):
 
 def test_captions_say_what_was_chosen_tested_and_left_out(table):
     told = captions(table)
-    assert "features that points share count for every one of them" in " ".join(told)
-    assert told[0].startswith("* the best point, chosen on val. No decision used test.")
+    assert "time for features that points share counts for each" in " ".join(told)
+    assert told[0].startswith("* marks the best point, chosen on val. No decision used test.")
     assert told[-1] == "Minority recall: mean recall of the fifth of classes with the fewest training images (a)."
     balanced = tabulate(("l2", "", "made"), POINTS, [run(0, 18, 0.75, (80, 80)), run(0, 18, 0.7, (80, 80), seed=2)], 0)
-    assert captions(balanced)[-1] == (
-        "Minority recall: —, since the classes have equally many training images within 10 %."
-    )
+    assert captions(balanced)[-1] == ("Minority recall: —, since class sizes in train differ by no more than 10 %.")
     assert captions(balanced)[2].startswith(
-        "Figures are means over seeds 0, 2; the paired tests and their differences are of"
+        "Figures are means over seeds 0, 2; the paired tests and their differences use"
     )
 
 
