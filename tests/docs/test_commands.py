@@ -54,7 +54,7 @@ RUN_BY: dict[str, tuple[str, ...]] = {
     "test_the_command_line_parses_and_refuses": ("keras-bench sweep experiments/sweeps/*.yaml",),
     "test_every_ready_sweep_resolves": ("keras-bench sweep dropout-optimizer", "keras-bench sweep imbalance"),
     "test_the_report_needs_no_tensorflow": ("keras-bench report demo",),
-    "test_what_is_asked_for_again_is_measured_again": ("keras-bench report demo --measure",),
+    "test_all_is_measured_again_on_request": ("keras-bench report demo --measure",),
     "test_int8_is_calibrated_on_the_training_images_of_splits_csv": ("keras-bench export",),
     "test_verify_measures_the_accuracy_that_was_recorded": ("keras-bench verify",),
     "test_predict_gives_the_recorded_probabilities": ("keras-bench predict",),
