@@ -81,6 +81,11 @@ class PhaseView:
         return self.best_row["top1"] - self.best_row["val_top1"]
 
 
+def marked(name: str, is_marked_scratch: bool) -> str:
+    """Return the name of a run or model, followed by "(scratch)" where it is to be marked."""
+    return f"{name} (scratch)" if is_marked_scratch else name
+
+
 @dataclass(frozen=True)
 class RunView:
     """One finished run.
@@ -88,7 +93,8 @@ class RunView:
     Attributes:
         model: the backbone's name.
         seed: the run's seed.
-        label: the model's name, with the seed where it is not 0, and "(scratch)" where other runs are transferred.
+        name: the model's name, with the seed where it is not 0.
+        is_marked_scratch: whether it trained from scratch while other runs here did not, so that it is marked.
         final_phase: chosen on val.
         chosen_by: the metric that chose it.
         phases: by name, in order of training.
@@ -106,7 +112,8 @@ class RunView:
 
     model: str
     seed: int
-    label: str
+    name: str
+    is_marked_scratch: bool
     final_phase: Phase
     chosen_by: DecisionMetric
     phases: dict[Phase, PhaseView]
@@ -120,6 +127,11 @@ class RunView:
     environment: dict[str, Any]
     layer_note: str = ""
     shared_with_val: int | None = None
+
+    @property
+    def label(self) -> str:
+        """The run's name on tables and figures, marked where it trained from scratch among transferred runs."""
+        return marked(self.name, self.is_marked_scratch)
 
     @property
     def final(self) -> PhaseView:

@@ -49,7 +49,7 @@ def styles(runs: Sequence[RunView]) -> list[Style]:
     found = []
     for run, (hue, shape) in zip(runs, looks, strict=True):
         color = COLORS[hue % len(COLORS)]
-        fill = "white" if run.label.endswith("(scratch)") else color
+        fill = "white" if run.is_marked_scratch else color
         found.append(Style(color, MARKERS[shape % len(MARKERS)], fill))
     return found
 
@@ -174,7 +174,7 @@ def _join_families(axes: Axes, points: list[tuple[RunView, float, float]]) -> No
     """Join the points of each architecture in the order of their cost; runs from scratch stay by themselves."""
     for number, family in enumerate(families_of([run for run, *_ in points])):
         own = [(run, cost, value) for run, cost, value in points if _family(run) == family]
-        line = sorted((cost, value) for run, cost, value in own if not run.label.endswith("(scratch)"))
+        line = sorted((cost, value) for run, cost, value in own if not run.is_marked_scratch)
         if line:
             color = COLORS[number % len(COLORS)]
             axes.plot(*zip(*line, strict=True), color=color, linewidth=1, alpha=0.5, label=family, zorder=1)

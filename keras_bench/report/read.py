@@ -28,7 +28,7 @@ from keras_bench.export.records import Verification
 from keras_bench.phases import PHASES, Phase
 from keras_bench.reading import read_json, read_record
 from keras_bench.report.claims import check_claims
-from keras_bench.report.comparison import Comparison, Example, PhaseView, RunView, SeedSpread
+from keras_bench.report.comparison import Comparison, Example, PhaseView, RunView, SeedSpread, marked
 from keras_bench.report.explained import explained_images
 from keras_bench.report.study_files import load_study
 from keras_bench.report.verdict import verdict_lines
@@ -57,11 +57,12 @@ def read_comparison(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comp
     """
     refuse_different_tests(runs)
     counts = {split: draw_counts(len(_predictions(runs[0], split).ids)) for split in ("val", "test")}
-    labels, decision = _labels(runs), shared_decision(run.chosen_by() for run in runs)
+    scratch, decision = _marked_scratch(runs), shared_decision(run.chosen_by() for run in runs)
+    labels = {run.root: marked(run.label, run.root in scratch) for run in runs}
     with log.progress("statistics", sum(len(_phases(run)) for run in runs), "phases") as advance:
         views = {
             run.root: replace(
-                _view(run, labels[run.root], counts, decision, advance), shared_with_val=shared_of_run(run, folder)
+                _view(run, run.root in scratch, counts, decision, advance), shared_with_val=shared_of_run(run, folder)
             )
             for run in runs
         }
@@ -144,14 +145,13 @@ def _predictions(run: RunDir, split: str, phase: Phase | None = None) -> Predict
     return Predictions.from_npz(run.predictions(phase or finished_phase(run), split))
 
 
-def _labels(runs: list[RunDir]) -> dict[Path, str]:
-    """Return each run's name for people; where some are transferred, one that trained from scratch says so."""
+def _marked_scratch(runs: list[RunDir]) -> set[Path]:
+    """Return the folders of the runs that trained from scratch, where others did not."""
     scratch = {run.root for run in runs if finished_phase(run) == "scratch"}
-    mixed = 0 < len(scratch) < len(runs)
-    return {run.root: run.label + (" (scratch)" if mixed and run.root in scratch else "") for run in runs}
+    return scratch if len(scratch) < len(runs) else set()
 
 
-def _view(run: RunDir, label: str, counts: Counts, decision: DecisionMetric, advance: Any) -> RunView:
+def _view(run: RunDir, is_marked_scratch: bool, counts: Counts, decision: DecisionMetric, advance: Any) -> RunView:
     phases = {}
     for phase in _phases(run):
         phases[phase] = _phase_view(run, phase, counts, decision)
@@ -163,7 +163,8 @@ def _view(run: RunDir, label: str, counts: Counts, decision: DecisionMetric, adv
     return RunView(
         model=run.model_name,
         seed=run.seed,
-        label=label,
+        name=run.label,
+        is_marked_scratch=is_marked_scratch,
         final_phase=final,
         chosen_by=run.chosen_by(),
         phases=phases,
@@ -283,7 +284,7 @@ def _seed_spreads(ranked: list[RunView], decision: DecisionMetric) -> list[SeedS
         by_model[view.model].append(view)
     return [
         SeedSpread(
-            model + (" (scratch)" if views[0].label.endswith("(scratch)") else ""),
+            marked(model, views[0].is_marked_scratch),
             tuple(view.seed for view in views),
             tuple(view.final.val_score.value for view in views),
             tuple(getattr(view.final.result.metrics["test"], decision) for view in views),

@@ -30,10 +30,9 @@ def verdict_lines(
     test = winner.final.test[decision]
     assert test is not None
     images = winner.final.result.metrics["test"].images
-    name = winner.label.removesuffix(" (scratch)")  # the phase follows
     lines = [
-        f"Best: {name} ({winner.final_phase}), chosen on val with {decision.label} {percent(winner.final.val_score)}. "
-        f"On {images:,} test images {seen_words(shared)}, its {decision.label} is {percent(test)}."
+        f"Best: {winner.name} ({winner.final_phase}), chosen on val with {decision.label} "
+        f"{percent(winner.final.val_score)}. On {images:,} test images {seen_words(shared)}, its {decision.label} is {percent(test)}."
     ]
     lines += _mixed_decisions(runs, decision)
     if different_val:

@@ -149,7 +149,7 @@ def view(label, chosen_by):
     test = {"top1": Interval(0.8, 0.78, 0.82), "balanced_accuracy": Interval(0.6, 0.5, 0.7)}
     metrics = {"test": SimpleNamespace(images=2000)}
     final = SimpleNamespace(test=test, val_score=Interval(0.65, 0.6, 0.7), result=SimpleNamespace(metrics=metrics))
-    return SimpleNamespace(label=label, final=final, final_phase="ft", chosen_by=chosen_by, cost=None)
+    return SimpleNamespace(name=label, label=label, final=final, final_phase="ft", chosen_by=chosen_by, cost=None)
 
 
 def test_the_verdict_says_which_metric_decided_and_where_runs_differ_in_it():

@@ -22,6 +22,7 @@ from keras_bench.report.published import measured, published_text
 from keras_bench.report.read import read_comparison
 from keras_bench.report.study import FIGURES
 from keras_bench.report.tables import comparison_table, results_csv
+from keras_bench.report.verdict import verdict_lines
 from keras_bench.runs.folders import RunDir, experiment_folder
 from tests.made import make_run
 
@@ -195,6 +196,15 @@ def test_runs_from_scratch_among_others_are_hollow_in_the_pictures(mixed):
     assert [text.get_text() for text in legend.get_texts()] == ["ResNet50", "ResNet18 (scratch)"]
 
 
+def test_a_name_that_ends_in_scratch_marks_no_run(mixed):
+    transferred, scratch = mixed.runs
+    misleading = [replace(transferred, name="net (scratch)"), replace(scratch, name="net, from scratch")]
+    assert [style.fill == "white" for style in styles(misleading)] == [False, True]
+    assert [run.label for run in misleading] == ["net (scratch)", "net, from scratch (scratch)"]
+    (best, *_) = verdict_lines(misleading, [], [], mixed.decision)
+    assert best.startswith("Best: net (scratch) (ft), chosen on val")
+
+
 def test_many_models_are_drawn_as_families_whose_labels_do_not_overlap(tmp_path):
     names = ["ResNet18", "ResNet50", "ResNet101", "ResNet152"] + [f"EfficientNetB{k}" for k in range(6)]
     for place, name in enumerate(names):
@@ -206,6 +216,9 @@ def test_many_models_are_drawn_as_families_whose_labels_do_not_overlap(tmp_path)
     assert {looks[name].color for name in names[4:]} == {COLORS[0]}
     assert len({looks[name].marker for name in names[4:]}) == 6
     figure = accuracy_for_cost(runs, pareto_front)
+    misleading = accuracy_for_cost([replace(run, name=f"{run.name} (scratch)") for run in runs], pareto_front)
+    joined = next(line for line in misleading.axes[1].lines if line.get_label() == "ResNet")
+    assert len(joined.get_xdata()) == 3
     for axes in figure.axes:
         assert [text.get_text() for text in axes.get_legend().get_texts()] == ["EfficientNet", "ResNet"]
         joined = next(line for line in axes.lines if line.get_label() == "ResNet")

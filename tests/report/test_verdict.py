@@ -23,7 +23,7 @@ def model(label, multiply_adds=None, chosen_by=DecisionMetric.TOP1):
         result=SimpleNamespace(metrics=metrics),
     )
     cost = SimpleNamespace(multiply_adds=multiply_adds) if multiply_adds else None
-    return SimpleNamespace(label=label, final=final, final_phase="ft", chosen_by=chosen_by, cost=cost)
+    return SimpleNamespace(name=label, label=label, final=final, final_phase="ft", chosen_by=chosen_by, cost=cost)
 
 
 def test(first, second, gap, p):
