@@ -32,7 +32,8 @@ def verdict_lines(
     images = winner.final.result.metrics["test"].images
     lines = [
         f"Best: {winner.name} ({winner.final_phase}), chosen on val with {decision.label} "
-        f"{percent(winner.final.val_score)}. On {images:,} test images {seen_words(shared)}, its {decision.label} is {percent(test)}."
+        f"{percent(winner.final.val_score)}. "
+        f"On {images:,} test images {seen_words(shared)}, its {decision.label} is {percent(test)}."
     ]
     lines += _mixed_decisions(runs, decision)
     if different_val:
