@@ -5,19 +5,32 @@ the pixels it was trained on. Only Pillow and NumPy are used.
 """
 
 import io
+import warnings
 
 import numpy as np
 import PIL
-from PIL import Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile
 
 # Raise it whenever `decode` returns other pixels for some file than before, or accepts or rejects other files: cached
 # images and features of the earlier decoder are then no longer used. Pillow's version is part of the key too.
-DECODER_VERSION = 1
+DECODER_VERSION = 2
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp")
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 MAX_PIXELS = 178_956_970  # 2 × Image.MAX_IMAGE_PIXELS, above which Pillow raises DecompressionBombError
+# What turns an image upright, by its EXIF orientation; 1 is upright.
+TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
+# The line does not say which file it is about, and the pixels are not affected.
+warnings.filterwarnings("ignore", message="Corrupt EXIF data", category=UserWarning, module="PIL")
 
 
 class UnreadableImageError(ValueError):
@@ -34,7 +47,7 @@ def decode(data: bytes) -> np.ndarray:
 
     JPEG, PNG, BMP, WebP and the first frame of a GIF are read. Grayscale, palette, CMYK and 16-bit images become
     RGB; 16-bit values keep their upper 8 bits; transparency is composited over white; the EXIF orientation is
-    applied.
+    applied, and EXIF data that cannot be read is ignored.
 
     Args:
         data: the file's content.
@@ -52,15 +65,14 @@ def decode(data: bytes) -> np.ndarray:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise UnreadableImageError(f"{image.width}×{image.height} pixels are more than {MAX_PIXELS:,}")
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
+            return np.asarray(_to_rgb(_upright(image)), dtype=np.uint8)
     except Image.UnidentifiedImageError as error:
         raise UnreadableImageError("not a JPEG, PNG, BMP, GIF or WebP image") from error
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
-        # Pillow reports damage through any of these, depending on the format.
-        if isinstance(error, UnreadableImageError):
-            raise
+    except (UnreadableImageError, MemoryError):
+        raise
+    except Exception as error:  # Pillow reports damage through nearly any exception, depending on the format
         raise UnreadableImageError(f"damaged or truncated ({error})") from error
 
 
@@ -73,7 +85,9 @@ def read_header(data: bytes) -> tuple[str, str]:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             return str(image.format), image.mode
-    except (Image.UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # as in `decode`
         raise UnreadableImageError("not a JPEG, PNG, BMP, GIF or WebP image") from error
 
 
@@ -87,6 +101,22 @@ def encode_png(image: np.ndarray) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, format="PNG")
     return stream.getvalue()
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return the image turned as its EXIF orientation says; as it is where that is missing or cannot be read.
+
+    Not by Pillow's `ImageOps.exif_transpose`, which also encodes the EXIF data of its result, and raises `struct.error`
+    where one damaged tag, whichever it is, has no place in its type.
+    """
+    image.load()  # before `getexif`: a PNG's EXIF data may come after its pixels
+    try:
+        method = TRANSPOSE.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except MemoryError:
+        raise
+    except Exception:  # damaged EXIF data says nothing about the pixels
+        return image
+    return image if method is None else image.transpose(method)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,10 +1,11 @@
 import io
+import struct
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from keras_bench.images import UnreadableImageError, decode, encode_png
+from keras_bench.images import UnreadableImageError, decode, encode_png, read_header
 
 RGB = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[10, 20, 30], [40, 50, 60], [70, 80, 90]]], np.uint8)
 
@@ -90,6 +91,51 @@ def test_exif_orientation_is_applied(orientation, upright):
     exif = image.getexif()
     exif[0x0112] = orientation
     np.testing.assert_array_equal(decode(encoded(image, "PNG", exif=exif)), upright)
+
+
+# Offset behind "Exif" or "EXIF" in the file below, and what its byte becomes. The first three leave the orientation
+# readable, and Pillow's exif_transpose raises struct.error, TypeError and AttributeError; the last two lose it.
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # pytest resets the filter that the module sets
+@pytest.mark.parametrize(
+    ("kind", "offset", "value", "turned"),
+    [
+        ("JPEG", 17, 0, True),
+        ("JPEG", 17, 26, True),
+        ("JPEG", 41, 13, True),
+        ("JPEG", 10, 255, False),
+        ("WEBP", 8, 0, False),
+    ],
+)
+def test_damaged_exif_data_is_ignored_and_the_pixels_are_kept(kind, offset, value, turned):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A], exif[0x010F] = 6, 72.0, "Maker"
+    plain = encoded(Image.fromarray(RGB), kind)
+    damaged = bytearray(encoded(Image.fromarray(RGB), kind, exif=exif))
+    damaged[damaged.index({"JPEG": b"Exif", "WEBP": b"EXIF"}[kind]) + offset] = value
+    upright = np.rot90(decode(plain), -1) if turned else decode(plain)
+    np.testing.assert_array_equal(decode(bytes(damaged)), upright)
+    assert read_header(bytes(damaged)) == (kind, "RGB")
+
+
+@pytest.mark.parametrize("raised", [struct.error("no"), KeyError(3), ZeroDivisionError(), RecursionError("too deep")])
+def test_whatever_pillow_raises_the_image_is_unreadable(monkeypatch, raised):
+    def refuse(*arguments, **options):
+        raise raised
+
+    monkeypatch.setattr(Image, "open", refuse)
+    for read in (decode, read_header):
+        with pytest.raises(UnreadableImageError):
+            read(b"an image")
+
+
+def test_memory_that_runs_out_is_not_the_images_fault(monkeypatch):
+    def refuse(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", refuse)
+    for read in (decode, read_header):
+        with pytest.raises(MemoryError):
+            read(b"an image")
 
 
 @pytest.mark.parametrize(
