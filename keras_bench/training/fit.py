@@ -22,7 +22,15 @@ from keras_bench.training.losses import build_loss, class_weights
 from keras_bench.training.monitors import build_metrics, mode_of
 from keras_bench.training.optimizers import build_optimizer, build_schedule
 from keras_bench.training.precision import FullPrecisionValidation, training_precision, trains_in_tf32, uses_xla
-from keras_bench.training.resume import SavedState, SaveState, drop_later_rows, drop_state, find_state, restore_best
+from keras_bench.training.resume import (
+    SavedState,
+    SaveState,
+    drop_later_rows,
+    drop_state,
+    find_state,
+    load_state,
+    restore_best,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,14 +129,18 @@ def fit_phase(model: keras.Model, plan: FitPlan, run: RunDir, examples: Examples
         DivergedError: the loss became NaN or infinite.
     """
     state = _state_to_continue(plan, run, log)
+    xla = compile_for_phase(model, plan)
     if state:
-        model = keras.models.load_model(state.model, safe_mode=True)
+        load_state(state, model)
         drop_later_rows(run.history(plan.phase), state.epochs)
         log.line(f"{plan.phase}: continuing after epoch {state.epochs}, where it was interrupted")
-        xla = bool(model.jit_compile)
+        if state.seeds is None:
+            log.warn(
+                f"{plan.phase}: the state was saved by an earlier version, without that of dropout and other random "
+                "layers, so the rest is not exactly what it would have been without the interruption"
+            )
     else:
         run.history(plan.phase).unlink(missing_ok=True)
-        xla = compile_for_phase(model, plan)
         total, trainable = count_parameters(model)
         log.line(f"{plan.phase}: training {trainable:,} of {total:,} parameters, XLA {'on' if xla else 'off'}")
     finished_epochs = state.epochs if state else 0

@@ -1,7 +1,8 @@
-"""Saves between epochs all that a phase needs to go on: weights, optimizer, callback counters, the best weights.
+"""Saves between epochs all that a phase needs to resume: weights, optimizer, random state, counters, the best weights.
 
 Keras's BackupAndRestore keeps neither the counters of EarlyStopping, ReduceLROnPlateau and ModelCheckpoint nor the
-history, so a resumed training would decide differently from an uninterrupted one.
+history, so a resumed training would decide differently from an uninterrupted one. Nor does a .keras file hold the
+state of the seed generators (Keras 3.15): Dropout would draw the masks of the first epoch again.
 """
 
 import csv
@@ -35,6 +36,8 @@ class SavedState:
         inputs: what the phase was started with.
         best: a second name of the weights of the best epoch until then.
         best_sha256: their digest; None in states of earlier versions, which kept no such file.
+        seeds: state of each seed generator of the model, in the order of `seed_generators`; None in states of earlier
+            versions, which did not keep it.
     """
 
     epochs: int
@@ -44,6 +47,7 @@ class SavedState:
     inputs: dict[str, Any]
     best: Path
     best_sha256: str | None
+    seeds: list[list[int]] | None
 
 
 def find_state(folder: Path) -> SavedState | None:
@@ -58,8 +62,37 @@ def find_state(folder: Path) -> SavedState | None:
             tree["inputs"],
             path.with_suffix(BEST),
             tree.get("best_sha256"),
+            tree.get("seeds"),
         )
     return None
+
+
+def load_state(state: SavedState, model: keras.Model) -> None:
+    """Put a compiled model back to where it was when the state was saved: weights, optimizer and random state.
+
+    The model is built as for a new start and only filled from the file: a model that Keras rebuilds from the file can
+    differ, since the configuration of some layers leaves things out (SpatialDropout2D's leaves out its precision).
+
+    Args:
+        state: from `find_state`.
+        model: compiled for the phase, its optimizer's variables built.
+
+    Raises:
+        ValueError: the state is of a model with other layers.
+    """
+    model.load_weights(state.model)
+    if state.seeds is not None:
+        for variable, seed in zip(seed_generators(model), state.seeds, strict=True):
+            variable.assign(seed)
+
+
+def seed_generators(model: keras.Model) -> list[keras.Variable]:
+    """Return the states of a model's seed generators, integers of shape (2,), in the order of its layers.
+
+    Keras counts them among the variables of a layer, but not among its weights, and saves the weights only.
+    """
+    weights = {id(weight) for weight in model.weights}
+    return [variable for variable in model.variables if id(variable) not in weights]
 
 
 def restore_best(state: SavedState, checkpoint: Path, history: Path, monitor: str) -> bool:
@@ -163,6 +196,7 @@ class SaveState(keras.callbacks.Callback):
                 "counters": counters,
                 "inputs": self.inputs,
                 "best_sha256": best_sha256,
+                "seeds": [variable.numpy().tolist() for variable in seed_generators(self.model)],
             },
         )
         for old in self.folder.glob("epoch*"):

@@ -1,0 +1,136 @@
+"""A phase that was interrupted and resumed ends with the bytes of the undisturbed one, on networks that learn.
+
+A network whose features hardly vary, or one without random layers, would end the same with half of its state lost.
+"""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_bench.backbones.table import BACKBONES
+from keras_bench.config import load_experiment, parse_setting
+from keras_bench.console import Log
+from keras_bench.models.auxiliary import with_auxiliary
+from keras_bench.runs.folders import run_folder
+from keras_bench.training.fit import Examples, FitPlan, fit_phase
+from keras_bench.training.resume import seed_generators
+
+RNG = np.random.default_rng(0)
+LABELS = np.eye(3, dtype=np.float32)[RNG.integers(0, 3, 48)]
+IMAGES = RNG.uniform(0, 0.6, (48, 12, 12, 3)).astype(np.float32)
+IMAGES += 0.4 * LABELS[:, None, None, :]  # each class has a colour
+VALIDATION = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(16)
+EPOCHS = 5
+
+
+class InterruptedLog(Log):
+    """Presses Ctrl-C when a certain epoch begins, and remembers warnings."""
+
+    def __init__(self, epoch=None):
+        super().__init__()
+        self.epoch, self.warned = epoch, []
+
+    def progress(self, title, total, unit, done=0):
+        if self.epoch and f"epoch {self.epoch}/" in title:
+            raise KeyboardInterrupt
+        return super().progress(title, total, unit, done)
+
+    def warn(self, text):
+        self.warned.append(text)
+
+
+def network(auxiliary):
+    """Convolution, BatchNorm and three random layers, one of them before the auxiliary classifier's branch."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((12, 12, 3), name="image")
+    x = keras.layers.Conv2D(8, 3, strides=2, padding="same", name="first_conv")(image)
+    x = keras.layers.BatchNormalization(momentum=0.8, name="first_bn")(x)
+    x = keras.layers.SpatialDropout2D(0.3, name="branch")(keras.layers.Activation("relu", name="first_relu")(x))
+    x = keras.layers.Conv2D(8, 3, activation="relu", name="second_conv")(x)
+    x = keras.layers.GaussianNoise(0.1, name="noise")(keras.layers.GlobalAveragePooling2D(name="head_pool")(x))
+    x = keras.layers.Dropout(0.4, name="head_dropout")(x)
+    x = keras.layers.Dense(3, activation="softmax", dtype="float32", name="head_probabilities")(x)
+    model = keras.Model(image, x)
+    return with_auxiliary(model, "branch", 0.4) if auxiliary else model
+
+
+def stream(start):
+    """Endless epochs whose images depend on the epoch, as the pipeline's do."""
+
+    def epoch(number):
+        factor = 1 - tf.cast(number, tf.float32) / 100
+        return tf.data.Dataset.from_tensor_slices((IMAGES * factor, LABELS)).batch(16)
+
+    return tf.data.Dataset.range(start, 99).flat_map(epoch)
+
+
+def plan_of(*settings):
+    texts = [
+        f"scratch.epochs={EPOCHS}", "scratch.learning_rate=0.02", "runtime.tensorboard=false",
+        "runtime.save_state_seconds=0", "training.batch_size=16", *settings,
+    ]  # fmt: skip
+    config = load_experiment("digits").resolve("MobileNet", [parse_setting(text) for text in texts])
+    return FitPlan("scratch", config, BACKBONES["MobileNet"], 3, (16, 16, 16), inputs={})
+
+
+def fit(folder, plan, auxiliary=False, log=None):
+    """Return weights, optimizer variables and random state after the last epoch, and history without its times."""
+    run, model = run_folder(folder, "test", "MobileNet", 0), network(auxiliary)
+    run.phase("scratch").mkdir(parents=True, exist_ok=True)
+    fit_phase(model, plan, run, Examples(None, stream, VALIDATION), log or InterruptedLog())
+    variables = [*model.weights, *model.optimizer.variables, *seed_generators(model)]
+    rows = [line.split(",") for line in run.history("scratch").read_text().splitlines()]
+    figures = [[value for place, value in enumerate(row) if "seconds" not in rows[0][place]] for row in rows]
+    return [np.asarray(variable) for variable in variables], figures
+
+
+CASES = {
+    "adam, plateau": [],
+    "momentum, cosine": ["scratch.optimizer=sgd", "scratch.momentum=0.9", "scratch.learning_rate_schedule=cosine"],
+    "rmsprop, steps": [
+        *("scratch.optimizer=rmsprop", "scratch.learning_rate=0.002"),
+        *("scratch.learning_rate_schedule=step", "scratch.step_epochs=2"),
+    ],
+    "lion, decay": ["scratch.optimizer=lion", "scratch.learning_rate=0.003", "scratch.weight_decay=0.01"],
+    "portions left over": ["training.batch_size=64", "training.accumulation_steps=4"],
+    "float16 and its loss scale": ["training.mixed_precision=float16"],
+    "auxiliary classifier": [],
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("epoch", [2, 4])
+def test_a_resumed_phase_is_the_undisturbed_one_to_the_bit(tmp_path, case, epoch):
+    plan, auxiliary = plan_of(*CASES[case]), case == "auxiliary classifier"
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16" if "float16" in case else "float32")
+    try:
+        expected, figures = fit(tmp_path / "whole", plan, auxiliary)
+        with pytest.raises(KeyboardInterrupt):
+            fit(tmp_path / "cut", plan, auxiliary, InterruptedLog(epoch))
+        resumed, figures_again = fit(tmp_path / "cut", plan, auxiliary)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    column = figures[0].index("val_top1")
+    assert max(float(row[column]) for row in figures[1:]) >= 0.8  # it learns
+    assert len(figures) == 1 + EPOCHS
+    assert figures_again == figures
+    for ours, theirs in zip(resumed, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_state_of_an_earlier_version_is_resumed_with_a_warning(tmp_path):
+    plan = plan_of()
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, plan, log=InterruptedLog(3))
+    (path,) = run_folder(tmp_path, "test", "MobileNet", 0).state("scratch").glob("epoch*.json")
+    tree = json.loads(path.read_text())
+    del tree["seeds"]
+    path.write_text(json.dumps(tree))
+    log = InterruptedLog()
+    fit(tmp_path, plan, log=log)
+    (warning,) = log.warned
+    assert "dropout" in warning
