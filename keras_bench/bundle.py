@@ -283,7 +283,7 @@ def main(words: Sequence[str] | None = None, bundle: Path | None = None, prog: s
         prog: the command's name in its help.
     """
     try:
-        arguments = _parse(words, bundle, prog)
+        arguments = _parse_arguments(words, bundle, prog)
         folder = bundle or arguments.bundle
         file = INT8_MODEL if arguments.int8 else FLOAT_MODEL
         if arguments.verify:
@@ -325,7 +325,7 @@ def _classify_all(arguments: argparse.Namespace, bundle: Bundle) -> int:
     return 1 if unreadable else 0
 
 
-def _parse(words: Sequence[str] | None, bundle: Path | None, prog: str | None) -> argparse.Namespace:
+def _parse_arguments(words: Sequence[str] | None, bundle: Path | None, prog: str | None) -> argparse.Namespace:
     parser = _Parser(prog=prog, description="Classify images. Exit code 1: some files are unreadable. 2: bad input.")
     if bundle is None:
         parser.add_argument("bundle", type=Path, help="folder that keras-bench export wrote")

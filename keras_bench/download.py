@@ -13,7 +13,7 @@ from keras_bench.errors import UserError, one_line
 
 # A dead network should be noticed quickly, but a slow one may take its time between two chunks.
 CONNECT_SECONDS, READ_SECONDS = 10, 60
-CHUNK_BYTES = 1 << 18
+DOWNLOAD_CHUNK_BYTES = 1 << 18
 
 
 class DownloadError(UserError):
@@ -86,7 +86,7 @@ def _fetch_rest(url: str, part: Path, log: Log) -> None:
             part.open("ab" if have else "wb") as stream,
             log.progress(f"downloading {url.rsplit('/', 1)[-1]}", total, "bytes", done=have) as advance,
         ):
-            for chunk in response.iter_content(CHUNK_BYTES):
+            for chunk in response.iter_content(DOWNLOAD_CHUNK_BYTES):
                 stream.write(chunk)
                 advance(len(chunk))
     if total and part.stat().st_size < total:

@@ -10,7 +10,7 @@ from keras_bench.config import Config, to_yaml
 from keras_bench.cost.records import Cost, Latency, latencies_to_json
 from keras_bench.evaluation.metrics import compute_metrics
 from keras_bench.evaluation.predictions import Predictions
-from keras_bench.explain.records import METHODS, RANDOM, ExplanationChecks, Explanations, MethodScores
+from keras_bench.explain.records import EXPLANATION_METHODS, RANDOM, ExplanationChecks, Explanations, MethodScores
 from keras_bench.files import write_bytes, write_json, write_text
 from keras_bench.report.read import shown_positions
 from keras_bench.runs.folders import run_folder
@@ -109,10 +109,12 @@ def _make_post_stage(run, final, test):
     generator = np.random.default_rng(0)
     explained = 12
     pictures = generator.integers(0, 255, (explained, 32, 32, 3)).astype(np.uint8)
-    maps = {method: generator.integers(0, 255, (explained, 16, 16)).astype(np.uint8) for method in METHODS}
+    maps = {method: generator.integers(0, 255, (explained, 16, 16)).astype(np.uint8) for method in EXPLANATION_METHODS}
     shown = Explanations(test.ids[:explained], pictures, maps, test.predicted[:explained])
     write_bytes(run.explanations, shown.to_npz())
-    scores = {method: _scores(explained, gain) for method, gain in zip(METHODS, (0.0, 0.1, 0.3, 0.3), strict=True)}
+    scores = {
+        method: _scores(explained, gain) for method, gain in zip(EXPLANATION_METHODS, (0.0, 0.1, 0.3, 0.3), strict=True)
+    }
     checks = ExplanationChecks(
         final,
         "layer",

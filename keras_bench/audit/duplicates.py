@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from keras_bench.audit.likeness import Pair
+from keras_bench.audit.likeness import PositionPair
 
 # Bits of 64 in which perceptual hashes of near-duplicates may differ. Measured on 22,000 images of Tiny ImageNet:
 # copies saved again as JPEG of quality 50 differ in at most 4 bits in 99 of 100 cases, halved ones in 2, brightened
@@ -20,7 +20,7 @@ BITS = 64
 def find_duplicates(
     digests: Sequence[bytes],
     hashes: Sequence[int | None],
-    confirm: Callable[[list[Pair]], list[Pair]] | None = None,
+    confirm: Callable[[list[PositionPair]], list[PositionPair]] | None = None,
 ) -> list[tuple[str, list[int]]]:
     """Return groups of duplicates, each ("exact" or "near", positions in ascending order).
 
@@ -51,9 +51,9 @@ def find_duplicates(
     return [("exact" if len({digests[i] for i in members}) == 1 else "near", members) for members in groups.values()]
 
 
-def _near_pairs(places: np.ndarray, hashes: np.ndarray) -> list[Pair]:
+def _near_pairs(places: np.ndarray, hashes: np.ndarray) -> list[PositionPair]:
     """Return the pairs of places whose hashes differ in at most NEAR_DISTANCE bits."""
-    pairs: set[Pair] = set()
+    pairs: set[PositionPair] = set()
     for band in np.array_split(np.arange(BITS), BANDS):
         mask = np.uint64(sum(1 << int(bit) for bit in band))
         keys = hashes & mask

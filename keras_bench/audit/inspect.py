@@ -16,13 +16,13 @@ from keras_bench.audit.leaks import ALIKE_SHARE, find_leaks
 from keras_bench.audit.likeness import HASHED_SIDE, LEAST_LIKENESS, compared_levels, copies, gray_reduction
 from keras_bench.console import Log
 from keras_bench.data.index import ImageIndex, SplitTable
+from keras_bench.data.splits import FEW_IMAGES
 from keras_bench.data.store import ImageStore, decoding_threads
 from keras_bench.images import UnreadableImageError, read_header
 
 FLAT = 3.0  # deviation of gray levels below which an image has no structure to compare
 MANY_TIMES = 3.0  # largest class over smallest, from which imbalance is a problem
-FEW_IMAGES = 10  # training images of a class, below which it is thin
-BLOCK = 64  # images a thread looks at in one go
+IMAGES_PER_BLOCK = 64  # images a thread looks at in one go
 MAX_GROUPS = 200  # groups listed; all are counted
 NAMED = 3  # classes that a problem names at most
 
@@ -30,7 +30,7 @@ _FROM_IMAGENET = ("imagenette", "imagewoof", "imagenet", "stanford_dogs")
 
 
 @dataclass(frozen=True)
-class Facts:
+class ImageFacts:
     """What is kept of one readable image.
 
     Attributes:
@@ -95,11 +95,14 @@ def audit_images(index: ImageIndex, splits: SplitTable, store: ImageStore, finge
     return replace(audit, problems=tuple(_problems(audit)))
 
 
-def _look_at_all(index: ImageIndex, store: ImageStore, log: Log) -> tuple[dict[int, Facts], dict[int, str]]:
+def _look_at_all(index: ImageIndex, store: ImageStore, log: Log) -> tuple[dict[int, ImageFacts], dict[int, str]]:
     """Return the facts of each readable image by position, and why each other one cannot be read."""
-    facts: dict[int, Facts] = {}
+    facts: dict[int, ImageFacts] = {}
     unreadable: dict[int, str] = {}
-    blocks = [range(start, min(start + BLOCK, len(index.ids))) for start in range(0, len(index.ids), BLOCK)]
+    blocks = [
+        range(start, min(start + IMAGES_PER_BLOCK, len(index.ids)))
+        for start in range(0, len(index.ids), IMAGES_PER_BLOCK)
+    ]
     title = "looking for duplicates"
     with log.progress(title, len(index.ids), "images") as advance, ThreadPoolExecutor(decoding_threads(index)) as pool:
         for block, looks in zip(blocks, pool.map(lambda block: _look_at(index, store, block), blocks), strict=True):
@@ -113,7 +116,7 @@ def _look_at_all(index: ImageIndex, store: ImageStore, log: Log) -> tuple[dict[i
 
 
 def _duplicate_groups(
-    index: ImageIndex, store: ImageStore, facts: dict[int, Facts], split_of: dict[int, str]
+    index: ImageIndex, store: ImageStore, facts: dict[int, ImageFacts], split_of: dict[int, str]
 ) -> list[DuplicateGroup]:
     """Return all groups of duplicates, those that reach from training into another split first."""
     readable = sorted(facts)
@@ -137,9 +140,9 @@ def _duplicate_groups(
     )
 
 
-def _look_at(index: ImageIndex, store: ImageStore, positions: Iterable[int]) -> list[Facts | str]:
+def _look_at(index: ImageIndex, store: ImageStore, positions: Iterable[int]) -> list[ImageFacts | str]:
     """Return the facts of each image, or why it cannot be read."""
-    found: list[Facts | str] = []
+    found: list[ImageFacts | str] = []
     for position in positions:
         try:
             found.append(_facts(store.image(position), *read_header(index.read(position))))
@@ -148,16 +151,16 @@ def _look_at(index: ImageIndex, store: ImageStore, positions: Iterable[int]) -> 
     return found
 
 
-def _facts(pixels: np.ndarray, kind: str, mode: str) -> Facts:
+def _facts(pixels: np.ndarray, kind: str, mode: str) -> ImageFacts:
     height, width, _ = pixels.shape
     digest = hashlib.blake2b(pixels.data, digest_size=16, salt=str(width).encode()).digest()
     if min(width, height) < HASHED_SIDE:
-        return Facts(digest, None, (width, height), kind, mode)
+        return ImageFacts(digest, None, (width, height), kind, mode)
     small = gray_reduction(pixels)  # done here, it shows whether the image is flat
     if np.asarray(small).std() < FLAT:
-        return Facts(digest, None, (width, height), kind, mode)
+        return ImageFacts(digest, None, (width, height), kind, mode)
     bits = np.packbits(imagehash.phash(small).hash)
-    return Facts(digest, int.from_bytes(bits.tobytes(), "big"), (width, height), kind, mode)
+    return ImageFacts(digest, int.from_bytes(bits.tobytes(), "big"), (width, height), kind, mode)
 
 
 def _tally(sizes: Counter[tuple[int, int]], axis: int) -> dict[int, int]:

@@ -10,7 +10,7 @@ from keras_bench.data.index import ImageIndex
 # looks alike (X-rays, documents, products on a plain ground) than copies that slipped in.
 ALIKE_SHARE = 0.01
 FEW_COPIES = 2  # so many are taken for copies in any class, however small it is
-EXAMPLES = 3  # pairs kept of such a class
+EXAMPLE_PAIRS = 3  # pairs kept of such a class
 
 
 def find_leaks(
@@ -50,7 +50,9 @@ def _leaks(
                 ids_of_class[name].append(image_id)
     size = Counter(index.class_names[index.labels[i]] for i, place in split_of.items() if place == split)
     alike = tuple(
-        AlikeClass(name, tuple(sorted(ids)), size[name], tuple((one, partner[one]) for one in sorted(ids)[:EXAMPLES]))
+        AlikeClass(
+            name, tuple(sorted(ids)), size[name], tuple((one, partner[one]) for one in sorted(ids)[:EXAMPLE_PAIRS])
+        )
         for name, ids in sorted(ids_of_class.items())
         if len(ids) > max(FEW_COPIES, ALIKE_SHARE * size[name])
     )

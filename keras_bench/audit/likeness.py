@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-Pair = tuple[int, int]
+PositionPair = tuple[int, int]
 
 # imagehash.phash reduces every image to this many pixels a side; smaller ones hold too little to tell two apart.
 HASHED_SIDE = 32
@@ -22,7 +22,7 @@ LEAST_LIKENESS = 0.99
 DARK, BRIGHT = 16.0, 239.0
 FEWEST = 16  # gray levels between them that a fit needs, of 256
 KEPT_REDUCTIONS = 1 << 16  # of candidates only, 1 KB each; what is dropped is made again when needed
-BLOCK = 512  # pairs compared in one go, 60 µs each
+PAIRS_PER_BLOCK = 512  # pairs compared in one go, 60 µs each
 
 
 def gray_reduction(pixels: np.ndarray) -> Image.Image:
@@ -48,7 +48,7 @@ def compared_levels(pixels: np.ndarray) -> np.ndarray:
     return gray.reshape(COMPARED_SIDE, step, COMPARED_SIDE, step).mean(axis=(1, 3)).ravel()
 
 
-def copies(pairs: Sequence[Pair], levels: Callable[[int], np.ndarray]) -> list[Pair]:
+def copies(pairs: Sequence[PositionPair], levels: Callable[[int], np.ndarray]) -> list[PositionPair]:
     """Return those of the candidates that are copies of one picture, in their order.
 
     Args:
@@ -56,9 +56,9 @@ def copies(pairs: Sequence[Pair], levels: Callable[[int], np.ndarray]) -> list[P
         levels: returns the `compared_levels` of the image at a place; asked for candidates only.
     """
     remembered = lru_cache(KEPT_REDUCTIONS)(levels)
-    confirmed: list[Pair] = []
-    for start in range(0, len(pairs), BLOCK):
-        block = pairs[start : start + BLOCK]
+    confirmed: list[PositionPair] = []
+    for start in range(0, len(pairs), PAIRS_PER_BLOCK):
+        block = pairs[start : start + PAIRS_PER_BLOCK]
         first, second = (np.stack([remembered(pair[side]) for pair in block]) for side in (0, 1))
         alike = likeness(first, second) >= LEAST_LIKENESS
         confirmed += [pair for pair, same in zip(block, alike, strict=True) if same]

@@ -3,7 +3,7 @@
 Both lie beside this module as CSV, one row per backbone:
 
 published.csv: top-1 and top-5 in percent on ImageNet's validation images, digit by digit as the row's source
-    states them (`SOURCES`). https://github.com/keras-team/keras/pull/16421 gives those of ConvNeXt to more digits.
+    states them (`FACT_SOURCES`). https://github.com/keras-team/keras/pull/16421 gives those of ConvNeXt to more digits.
 counted.csv: written by `python -m benchmarks.count_backbones`, with the versions it counted with.
 """
 
@@ -18,7 +18,7 @@ Number = TypeVar("Number", int, float)
 
 COUNTED = Path(__file__).parent / "counted.csv"
 PUBLISHED = Path(__file__).parent / "published.csv"
-SOURCES = {
+FACT_SOURCES = {
     "keras.io": "the table of https://keras.io/api/applications/",
     "keras.io 21k": (
         "the table of https://keras.io/api/applications/; these weights saw ImageNet-21k before ImageNet "
@@ -32,13 +32,13 @@ SOURCES = {
 
 
 @dataclass(frozen=True)
-class Facts:
+class BackboneFacts:
     """Figures of one backbone at its default size and alpha 1; None where there is none.
 
     Attributes:
         top1: published share of ImageNet's validation images whose first prediction is correct, percent.
         top5: the same for the first five predictions.
-        source: key of `SOURCES`; "" where no accuracy was found.
+        source: key of `FACT_SOURCES`; "" where no accuracy was found.
         parameters: counted, of the network without top.
         multiply_adds: counted, of one forward pass of one image through it (`keras_bench.cost.count.multiply_adds`).
         flops: floating-point operations of the same pass as TensorFlow's profiler counts them, about twice as many.
@@ -52,16 +52,16 @@ class Facts:
     flops: int | None
 
 
-def facts_of(model: str) -> Facts:
+def facts_of(model: str) -> BackboneFacts:
     """Return what is known of a backbone; every field is empty where nothing is."""
     published, counted = _read(PUBLISHED).get(model, {}), _read(COUNTED).get(model, {})
-    return Facts(
-        top1=_number(published, "top1", float),
-        top5=_number(published, "top5", float),
+    return BackboneFacts(
+        top1=_figure_of(published, "top1", float),
+        top5=_figure_of(published, "top5", float),
         source=published.get("source", ""),
-        parameters=_number(counted, "parameters", int),
-        multiply_adds=_number(counted, "multiply_adds", int),
-        flops=_number(counted, "flops", int),
+        parameters=_figure_of(counted, "parameters", int),
+        multiply_adds=_figure_of(counted, "multiply_adds", int),
+        flops=_figure_of(counted, "flops", int),
     )
 
 
@@ -71,6 +71,6 @@ def _read(path: Path) -> dict[str, dict[str, str]]:
         return {row["model"]: row for row in csv.DictReader(stream)}
 
 
-def _number(row: dict[str, str], name: str, kind: Callable[[str], Number]) -> Number | None:
+def _figure_of(row: dict[str, str], name: str, kind: Callable[[str], Number]) -> Number | None:
     text = row.get(name)
     return kind(text) if text else None

@@ -14,12 +14,12 @@ from keras_bench.download import cache_folder
 from keras_bench.locks import remove_if_unlocked
 from keras_bench.training.feature_store import Entry, entries, evict
 
-PARTS = ("downloads", "extracted", "tfds", "decoded", "features")  # what we put into the cache
+CACHE_PARTS = ("downloads", "extracted", "tfds", "decoded", "features")  # what we put into the cache
 
 
 def show_cache(log: Log) -> None:
     """Print the cached features, last used first, and the size of everything else."""
-    rows = [row for entry in entries() if (row := _row(entry)) is not None]
+    rows = [row for entry in entries() if (row := _entry_row(entry)) is not None]
     if rows:
         table = Table(title="cached features, last used first")
         for column in ("backbone", "pixels", "precision", "view", "images", "MB", "took", "last used"):
@@ -38,7 +38,7 @@ def limit_features(megabytes: int, log: Log) -> None:
     log.line(f"removed {evict(megabytes << 20)} arrays of features; {len(entries())} are left")
 
 
-def _row(entry: Entry) -> tuple[object, ...] | None:
+def _entry_row(entry: Entry) -> tuple[object, ...] | None:
     """Return what the table says of an array, "?" for what its version did not note; None where it is gone by now."""
     try:
         facts, used = entry.read_facts(), entry.facts.stat().st_mtime
@@ -78,15 +78,15 @@ def _clear(folder: Path) -> int:
         guarded = lock.stem.removeprefix(".")
         with remove_if_unlocked(lock) as is_free:
             if is_free:
-                _remove(path for path in listed if guarded in path.name and path != lock)
+                _remove_paths(path for path in listed if guarded in path.name and path != lock)
         busy += [] if is_free else [guarded]
-    _remove(path for path in listed if path not in locks and not any(name in path.name for name in busy))
+    _remove_paths(path for path in listed if path not in locks and not any(name in path.name for name in busy))
     with suppress(OSError):  # not empty
         folder.rmdir()
     return len(busy)
 
 
-def _remove(paths: Iterable[Path]) -> None:
+def _remove_paths(paths: Iterable[Path]) -> None:
     for path in paths:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -96,7 +96,7 @@ def _remove(paths: Iterable[Path]) -> None:
 
 def cached_parts() -> list[Path]:
     """Return the folders of ours that lie in the cache."""
-    return [path for name in PARTS if (path := cache_folder() / name).is_dir()]
+    return [path for name in CACHE_PARTS if (path := cache_folder() / name).is_dir()]
 
 
 def folder_size(folder: Path) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from keras_bench.backbones.facts import SOURCES, Facts, facts_of
+from keras_bench.backbones.facts import FACT_SOURCES, BackboneFacts, facts_of
 from keras_bench.backbones.table import BACKBONES, Backbone
 from keras_bench.console import Log
 from keras_bench.errors import UserError, nearest, unknown_name
@@ -36,7 +36,7 @@ class Row:
     """
 
     backbone: Backbone
-    facts: Facts
+    facts: BackboneFacts
     weights: str
 
     def text(self, field: str) -> str:
@@ -84,13 +84,13 @@ def print_models(filters: Sequence[str], sort: str | None, log: Log) -> None:
     Raises:
         UserError: a filter or the field cannot be read, or nothing passes.
     """
-    rows = [_row(backbone) for backbone in BACKBONES.values()]
+    rows = [_backbone_row(backbone) for backbone in BACKBONES.values()]
     found = [row for row in rows if all(passes(row, text) for text in filters)]
     if not found:
         raise UserError(_why_none(rows, filters))
     if sort is not None:
         found = sort_rows(found, sort)
-    log.table(_table(found))
+    log.table(_backbone_table(found))
     for line in _notes(found):
         log.line(line)
     scratch = " --phase scratch" if found[0].weights == "none" else ""
@@ -162,7 +162,7 @@ def _why_none(rows: Sequence[Row], filters: Sequence[str]) -> str:
     return f"--filter {first}: no backbone of {len(rows)} passes{hint}"
 
 
-def _row(backbone: Backbone) -> Row:
+def _backbone_row(backbone: Backbone) -> Row:
     facts, source = facts_of(backbone.name), backbone.weights_source()
     if source is None:
         return Row(backbone, facts, "none")
@@ -173,7 +173,7 @@ def _is_here(name: str) -> bool:
     return (keras_home() / "models" / name).is_file()
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def _backbone_table(rows: Sequence[Row]) -> Table:
     table = Table(title=f"{len(rows)} of {len(BACKBONES)} backbones")
     table.add_column("name")
     table.add_column("family")
@@ -190,20 +190,20 @@ def _table(rows: Sequence[Row]) -> Table:
 
 def _notes(rows: Sequence[Row]) -> list[str]:
     """Return what a reader must know of the columns, and of few backbones which file holds their weights."""
-    sources = [name for name in SOURCES if any(row.facts.source == name for row in rows)]
+    sources = [name for name in FACT_SOURCES if any(row.facts.source == name for row in rows)]
     lines = [
         "params: published, with the 1000-class top; backbone: counted without it, since a run puts its own head there",
         "mult-adds: counted, for one image of that size, without top; FLOPs: all operations, two for a mult-add",
         "top-1, top-5: published, on ImageNet's validation images at alpha 1; — where the source states none",
-        *(f"  {name}: {SOURCES[name]}" for name in sources),
+        *(f"  {name}: {FACT_SOURCES[name]}" for name in sources),
         f"weights: ImageNet's for that size at alpha 1, kept in {keras_home() / 'models'}; none: train from scratch",
     ]
     if len(rows) <= NAMED_FILES:
-        lines += [line for row in rows for line in _files(row.backbone)]
+        lines += [line for row in rows for line in _weight_files(row.backbone)]
     return lines
 
 
-def _files(backbone: Backbone) -> list[str]:
+def _weight_files(backbone: Backbone) -> list[str]:
     """Return which file holds a backbone's weights, and of those for other input sizes which are here."""
     source = backbone.weights_source()
     if source is None:

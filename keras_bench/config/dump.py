@@ -20,15 +20,15 @@ def describe(config: Config) -> str:
     for name, field in Config.model_fields.items():
         value = getattr(config, name)
         if not isinstance(value, BaseModel):
-            lines.append(f"{_pair(name, value)}  # {field.description}")
+            lines.append(f"{_setting_line(name, value)}  # {field.description}")
             continue
         lines += ["", f"{name}:  # {(type(value).__doc__ or '').splitlines()[0]}"]
         for key, inner in type(value).model_fields.items():
-            lines.append(f"  {_pair(key, value.model_dump(mode='json')[key])}  # {inner.description}")
+            lines.append(f"  {_setting_line(key, value.model_dump(mode='json')[key])}  # {inner.description}")
     return "\n".join(lines) + "\n"
 
 
-def _pair(key: str, value: Any) -> str:
+def _setting_line(key: str, value: Any) -> str:
     return _dump({key: value}).rstrip("\n")
 
 

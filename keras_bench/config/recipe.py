@@ -15,7 +15,7 @@ from keras_bench.config.decision import DecisionMetric, decision_of
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 # YAML has no tuples: a two-element list is accepted for a range, everything else is strict.
-Range = Annotated[tuple[float, float], Strict(False)]
+FloatRange = Annotated[tuple[float, float], Strict(False)]
 Monitor = Literal["auto", "val_cross_entropy", "val_top1", "val_balanced_cross_entropy", "val_balanced_accuracy"]
 Factors = Annotated[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], Strict(False)]
 
@@ -73,10 +73,10 @@ class AugmentationConfig(Section):
     horizontal_flip: bool = Field(True, description="mirror left and right with probability 0.5")
     vertical_flip: bool = Field(False, description="mirror top and bottom with probability 0.5")
     rotation_degrees: float = Field(10.0, ge=0, le=180, description="rotate by up to ± this angle")
-    zoom: Range = Field((-0.1, 0.1), description="range of the relative zoom; negative zooms in (ours)")
+    zoom: FloatRange = Field((-0.1, 0.1), description="range of the relative zoom; negative zooms in (ours)")
     translation: Fraction = Field(0.1, description="shift by up to ± this share of height and width (ours)")
     contrast: Fraction = Field(0.0, description="scale contrast by 1 ± this")
-    brightness: Range = Field((0.0, 0.0), description="add a share of the value range drawn from this range")
+    brightness: FloatRange = Field((0.0, 0.0), description="add a share of the value range drawn from this range")
     brightness_factor: Factors = Field((1.0, 1.0), description="multiply all values by a factor drawn from this range")
     crop: float = Field(1.0, gt=0, le=1, description="cut a random window of this share of the side; 1: off")
 

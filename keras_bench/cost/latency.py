@@ -42,7 +42,7 @@ class Round:
 
 
 @dataclass
-class Subject:
+class MeasuredRun:
     """A finished run and its latencies.
 
     Attributes:
@@ -148,7 +148,7 @@ def latency_finished(runs: list[RunDir], settings: LatencyConfig, accelerators: 
     return not _missing_rounds(subjects, _rounds(subjects, settings, accelerators))
 
 
-def _files(run: RunDir, phase: Phase) -> dict[str, Path]:
+def _model_files(run: RunDir, phase: Phase) -> dict[str, Path]:
     """Return the model file of each way of calling a run's model."""
     model = run.model(phase)
     files = {"predict": model, "compiled": model}
@@ -157,11 +157,11 @@ def _files(run: RunDir, phase: Phase) -> dict[str, Path]:
     return {**files, "onnxruntime": onnx} if onnx is not None and onnx.is_file() else files
 
 
-def _subject(run: RunDir, settings: LatencyConfig) -> Subject:
+def _subject(run: RunDir, settings: LatencyConfig) -> MeasuredRun:
     """Return a run with the latencies it has already, if they were measured with the same settings."""
     identity = model_identity(run)
     effort = {"calls": settings.calls, "seconds": settings.seconds, "warm_up": settings.warm_up}
-    subject = Subject(run, _files(run, finished_phase(run)), {**identity, **effort}, {}, {})
+    subject = MeasuredRun(run, _model_files(run, finished_phase(run)), {**identity, **effort}, {}, {})
     if run.latency.is_file():
         content = read_json(run.latency)
         if content.get("settings") == subject.settings:
@@ -173,7 +173,7 @@ def _subject(run: RunDir, settings: LatencyConfig) -> Subject:
     return subject
 
 
-def _rounds(subjects: list[Subject], settings: LatencyConfig, accelerators: bool) -> list[Round]:
+def _rounds(subjects: list[MeasuredRun], settings: LatencyConfig, accelerators: bool) -> list[Round]:
     calls = [call for call in CALLS if any(call in subject.files for subject in subjects)]
     devices = ("cpu", "gpu") if accelerators else ("cpu",)
     # We depend on ONNX Runtime's package for the CPU.
@@ -181,7 +181,7 @@ def _rounds(subjects: list[Subject], settings: LatencyConfig, accelerators: bool
     return [Round(call, device, size) for call, device in kinds for size in settings.batch_sizes]
 
 
-def _missing_rounds(subjects: list[Subject], rounds: list[Round]) -> list[Round]:
+def _missing_rounds(subjects: list[MeasuredRun], rounds: list[Round]) -> list[Round]:
     """Return the rounds that some run lacks; all of them if the existing latencies come from several sessions."""
     if len({latency.session for subject in subjects for latency in subject.latencies.values()}) > 1:
         return rounds
@@ -197,7 +197,7 @@ def _same_machine(before: dict[str, Any], now: dict[str, Any]) -> bool:
 
 
 def _measure_rounds(
-    subjects: list[Subject], todo: list[Round], settings: LatencyConfig, session: str, log: Log, start: Start
+    subjects: list[MeasuredRun], todo: list[Round], settings: LatencyConfig, session: str, log: Log, start: Start
 ) -> None:
     """Measure each round for all runs before the next, and write latency.json of all runs after each round."""
     count = sum(figure.call in subject.files for figure in todo for subject in subjects)
@@ -212,7 +212,7 @@ def _measure_rounds(
         for figure in todo:
             for subject in [subject for subject in subjects if figure.call in subject.files]:
                 try:
-                    subject.latencies[figure] = _measure(subject, figure, settings, session, start)
+                    subject.latencies[figure] = _measure_latency(subject, figure, settings, session, start)
                 except RunError as error:
                     subject.latencies.pop(figure, None)
                     failed.append(f"{subject.run.label} {figure}")
@@ -224,7 +224,9 @@ def _measure_rounds(
         log.warn(f"latency is missing for {'; '.join(failed)}; the same command tries again")
 
 
-def _measure(subject: Subject, figure: Round, settings: LatencyConfig, session: str, start: Start) -> Latency:
+def _measure_latency(
+    subject: MeasuredRun, figure: Round, settings: LatencyConfig, session: str, start: Start
+) -> Latency:
     measurement = start(subject.files[figure.call], figure, settings)
     hardware = measurement.pop("accelerator") or subject.environment["cpu"]
     return Latency(**measurement, hardware=hardware, session=session)

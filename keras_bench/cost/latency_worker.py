@@ -207,7 +207,7 @@ def _start_onnxruntime(arguments: argparse.Namespace) -> Started:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Measure one way of calling a model and print the result as one line of JSON; returns the exit code."""
-    arguments = _parse(words)
+    arguments = _parse_options(words)
     # Only the result goes to standard output: file descriptor 1 now leads to standard error, also for C++ code.
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -222,7 +222,7 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parse(words: Sequence[str] | None) -> argparse.Namespace:
+def _parse_options(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m keras_bench.cost.latency_worker", description=main.__doc__)
     parser.add_argument("model", type=Path, help="a .keras file, or an .onnx file that keras-bench exported")
     parser.add_argument("--call", choices=CALLS, required=True, help="how the model is called")

@@ -13,8 +13,8 @@ from keras_bench.console import Log
 from keras_bench.download import cache_folder, digest_file
 from keras_bench.errors import UserError
 
-SPARE_BYTES = 1 << 30  # left free on the disk for the run itself
-CHUNK_BYTES = 1 << 20
+SPARE_DISK_BYTES = 1 << 30  # left free on the disk for the run itself
+EXTRACT_CHUNK_BYTES = 1 << 20
 
 
 def extracted(archive: Path, log: Log) -> Path:
@@ -32,12 +32,12 @@ def extracted(archive: Path, log: Log) -> Path:
         if not folder.is_dir():
             unfinished = folder.with_name(folder.name + ".part")
             shutil.rmtree(unfinished, ignore_errors=True)
-            extract(archive, unfinished, log)
+            extract_archive(archive, unfinished, log)
             os.replace(unfinished, folder)
     return folder
 
 
-def extract(archive: Path, folder: Path, log: Log) -> None:
+def extract_archive(archive: Path, folder: Path, log: Log) -> None:
     """Extract a zip archive into a new folder.
 
     Every entry is checked before the first byte is written, and no entry may exceed its declared size.
@@ -66,7 +66,7 @@ def _check_entries(archive: Path, entries: list[zipfile.ZipInfo], folder: Path) 
             raise UserError(f"{archive}: refused, its entry {entry.filename!r} would leave the folder")
     needed = sum(entry.file_size for entry in entries)
     existing = next(parent for parent in [folder, *folder.resolve().parents] if parent.exists())
-    free = shutil.disk_usage(existing).free - SPARE_BYTES
+    free = shutil.disk_usage(existing).free - SPARE_DISK_BYTES
     if needed > free:
         raise UserError(
             f"{archive}: refused, it holds {needed / 1e9:.1f} GB but only {max(0, free) / 1e9:.1f} GB may be used in "
@@ -78,7 +78,7 @@ def _write_entry(content: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path)
     target.parent.mkdir(parents=True, exist_ok=True)
     written = 0
     with content.open(entry) as source, target.open("wb") as sink:
-        while chunk := source.read(CHUNK_BYTES):
+        while chunk := source.read(EXTRACT_CHUNK_BYTES):
             written += len(chunk)
             if written > entry.file_size:
                 raise zipfile.BadZipFile(f"{entry.filename!r} is larger than the archive says")

@@ -10,7 +10,7 @@ from keras_bench.config import AugmentationConfig
 from keras_bench.data.layers import PerImage, RandomAffine, RandomBrightnessFactor
 from keras_bench.data.seeding import PositionSeed
 
-VERSION = 4  # part of the key of cached features: raise it when the same settings produce other images
+AUGMENTATION_VERSION = 4  # part of the key of cached features: raise it when the same settings produce other images
 
 
 def build_augmentation(

@@ -21,7 +21,7 @@ from keras_bench.errors import UserError, nearest, unknown_name
 from keras_bench.images import EXTENSIONS
 
 REQUIRED = ("path", "label")
-COLUMNS = (*REQUIRED, "split", "group")
+CSV_COLUMNS = (*REQUIRED, "split", "group")
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "": ""}
 _MOST_EXAMPLES = 3  # in a message
 _HEADER_BYTES = 4096  # read of the first line; four columns need less
@@ -162,21 +162,21 @@ def _read_cells(table: Path, name: str) -> tuple[dict[str, int], list[tuple[int,
     if not rows:
         raise UserError(f"{name}: the table is empty; expected the columns path,label[,split][,group]")
     header_line, header = rows[0]
-    return _columns([cell.strip() for cell in header], f"{name}, line {header_line}"), rows[1:]
+    return _column_places([cell.strip() for cell in header], f"{name}, line {header_line}"), rows[1:]
 
 
-def _columns(header: list[str], where: str) -> dict[str, int]:
+def _column_places(header: list[str], where: str) -> dict[str, int]:
     for column in REQUIRED:
         if column not in header:
-            similar = nearest(column, [name for name in header if name not in COLUMNS])
+            similar = nearest(column, [name for name in header if name not in CSV_COLUMNS])
             hint = f"; did you mean {similar[0]!r}?" if similar else "."
             raise UserError(
                 f"{where}: no column {column!r}{hint} Expected path,label[,split][,group] with commas, received "
                 f"{','.join(header)}"
             )
     for column in header:
-        if column not in COLUMNS:
-            raise UserError(f"{where}: {unknown_name('column', column, COLUMNS)}")
+        if column not in CSV_COLUMNS:
+            raise UserError(f"{where}: {unknown_name('column', column, CSV_COLUMNS)}")
         if header.count(column) > 1:
             raise UserError(f"{where}: column {column!r} occurs {header.count(column)} times, expected once")
     return {column: k for k, column in enumerate(header)}

@@ -81,7 +81,7 @@ def open_folder(path: Path | None, log: Log) -> ImageIndex:
             f"{path}: {len(listing.skipped):,} files in class folders have no image extension or are broken links, "
             f"and are not used, e.g. {listing.skipped[0]!r}"
         )
-    titles = _read_titles(root, class_names, listing)
+    titles = _read_labels_json(root, class_names, listing)
     return _build_index(str(path), class_names, titles, listing)
 
 
@@ -134,7 +134,7 @@ def _warn_of_unlabelled(root: Path, split_folders: list[Path], listing: _Listing
     for folder in _subfolders(root):
         if folder not in split_folders and (count := _count_images(folder)):
             listing.warnings.append(
-                f"{_printable(folder)}: neither train, val nor test: its {count:,} images are taken as unlabelled and "
+                f"{_valid_text(folder)}: neither train, val nor test: its {count:,} images are taken as unlabelled and "
                 "are not used"
             )
     stray = [entry for entry in sorted(root.iterdir()) if _is_image(entry)]
@@ -148,7 +148,7 @@ def _list_classes(root: Path, split: str, split_root: Path, listing: _Listing) -
     stray = [entry for entry in sorted(split_root.iterdir()) if _is_image(entry)]
     if stray and not folders and split not in ("val", "test"):
         raise UserError(
-            f"{_printable(split_root)}: {len(stray):,} images without a class, e.g. {_printable(stray[0].name)!r}; "
+            f"{_valid_text(split_root)}: {len(stray):,} images without a class, e.g. {_valid_text(stray[0].name)!r}; "
             "expected one folder per class"
         )
     if stray:
@@ -156,10 +156,10 @@ def _list_classes(root: Path, split: str, split_root: Path, listing: _Listing) -
     if folders:
         listing.splits.add(split)
     for folder in folders:
-        name = _printable(folder.name)
+        name = _valid_text(folder.name)
         listing.class_names.add(name)
         for file in _files_below(folder):
-            image_id = _printable(file.relative_to(root).as_posix())
+            image_id = _valid_text(file.relative_to(root).as_posix())
             if is_image_name(file.name) and file.is_file():
                 listing.entries.append((name, image_id, split, file))
             elif file.name.lower() not in _IGNORED_FILES:
@@ -168,8 +168,8 @@ def _list_classes(root: Path, split: str, split_root: Path, listing: _Listing) -
 
 def _stray_warning(folder: Path, stray: list[Path]) -> str:
     return (
-        f"{_printable(folder)}: {len(stray):,} images lie outside any class folder and are not used, "
-        f"e.g. {_printable(stray[0].name)!r}"
+        f"{_valid_text(folder)}: {len(stray):,} images lie outside any class folder and are not used, "
+        f"e.g. {_valid_text(stray[0].name)!r}"
     )
 
 
@@ -186,7 +186,7 @@ def _check_split_classes(path: Path, listing: _Listing, class_names: list[str]) 
             raise UserError(f"{path}: {split}/ has no images of class {names}{more}; add them, or remove the class")
 
 
-def _read_titles(root: Path, class_names: list[str], listing: _Listing) -> list[str]:
+def _read_labels_json(root: Path, class_names: list[str], listing: _Listing) -> list[str]:
     """Return display names from Labels.json if the folder has one, else the class names."""
     file = root / TITLES_FILE
     if not file.is_file():
@@ -194,7 +194,7 @@ def _read_titles(root: Path, class_names: list[str], listing: _Listing) -> list[
     try:
         titles = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        listing.warnings.append(f"{_printable(file)}: not JSON, so classes keep their folder names ({error})")
+        listing.warnings.append(f"{_valid_text(file)}: not JSON, so classes keep their folder names ({error})")
         return class_names
     title_by_name = titles if isinstance(titles, dict) else {}
     return [str(title_by_name.get(name) or name) for name in class_names]
@@ -225,6 +225,6 @@ def _is_image(path: Path) -> bool:
     return is_image_name(path.name) and path.is_file()
 
 
-def _printable(name: str | Path) -> str:
+def _valid_text(name: str | Path) -> str:
     """Return a file name as valid text: bytes that are not UTF-8 become e.g. \\xe9."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_bench.data.affine import transform
 from keras_bench.data.seeding import PositionSeed
 
-Range = tuple[float, float]
+DrawRange = tuple[float, float]
 Draws = dict[str, tf.Tensor]  # float32, (batch,) each
 
 
@@ -92,7 +92,7 @@ class RandomAffine(RandomImageLayer):
         horizontal_flip: bool = False,
         vertical_flip: bool = False,
         rotation_degrees: float = 0.0,
-        zoom: Range = (0.0, 0.0),
+        zoom: DrawRange = (0.0, 0.0),
         translation: float = 0.0,
         seed: int | None = None,
         **kwargs: Any,
@@ -158,7 +158,7 @@ class RandomBrightnessFactor(RandomImageLayer):
     """
 
     def __init__(
-        self, factor: Range, value_range: Range = (0.0, 255.0), seed: int | None = None, **kwargs: Any
+        self, factor: DrawRange, value_range: DrawRange = (0.0, 255.0), seed: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(seed, **kwargs)
         self.factor = tuple(factor)  # JSON has lists only

@@ -45,7 +45,7 @@ def open_tfds(name: str | None, data_dir: Path | None, log: Log) -> ImageIndex:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
-            _export(builder, folder, name, log)
+            _export_images(builder, folder, name, log)
     listing = json.loads((folder / "listing.json").read_text())
     files = [folder / entry[0] for entry in listing["images"]]
     return ImageIndex(
@@ -76,7 +76,7 @@ def _digest(builder: Any) -> str:
     return hashlib.sha256(str(builder.data_dir).encode()).hexdigest()[:8]
 
 
-def _export(builder: Any, folder: Path, name: str, log: Log) -> None:
+def _export_images(builder: Any, folder: Path, name: str, log: Log) -> None:
     from tensorflow_datasets.core.decode import SkipDecoding
     from tensorflow_datasets.core.download import download_manager, util
 

@@ -50,7 +50,7 @@ def open_tiny_imagenet(path: Path | None, log: Log) -> ImageIndex:
         source="tiny-imagenet",
         location=str(location),
         class_names=tuple(class_names),
-        class_titles=tuple(_read_titles(root, class_names)),
+        class_titles=tuple(_read_words(root, class_names)),
         ids=tuple(entry[0] for entry in entries),
         labels=np.array([entry[1] for entry in entries], dtype=np.int64),
         official=tuple(entry[2] for entry in entries),
@@ -147,7 +147,7 @@ def _parse_box(fields: list[str]) -> tuple[float, ...]:
     return left, top, right + 1, bottom + 1
 
 
-def _read_titles(root: Path, class_names: list[str]) -> list[str]:
+def _read_words(root: Path, class_names: list[str]) -> list[str]:
     words = root / "words.txt"
     if not words.is_file():
         return class_names

@@ -15,7 +15,7 @@ from keras_bench.ensemble.average import average, fit_weights
 from keras_bench.ensemble.card import ensemble_card
 from keras_bench.environment import describe_environment
 from keras_bench.errors import UserError
-from keras_bench.evaluation.decisions import compare, score, score_interval
+from keras_bench.evaluation.decisions import compare_pairs, score, score_interval
 from keras_bench.evaluation.intervals import PairedTest
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.evaluation.statistics import draw_counts
@@ -72,12 +72,12 @@ def run_ensemble(jobs: Sequence[Job], name: str, fit: bool, export: bool, log: L
     weights = fit_weights([one.val for one in members], decision) if fit else [1 / len(members)] * len(members)
     val, test = (average([getattr(one, split) for one in members], weights) for split in ("val", "test"))
     best = max(members, key=lambda one: score(one.val.correct, one.val.labels, decision))
-    paired = compare([("ensemble", test, best.label, best.test)], draw_counts(len(test.ids)), decision)[0]
-    log.table(_table(members, weights, val, test, decision))
+    paired = compare_pairs([("ensemble", test, best.label, best.test)], draw_counts(len(test.ids)), decision)[0]
+    log.table(_member_table(members, weights, val, test, decision))
     verdict = _verdict(paired, best, len(test.ids), decision)
     log.line(verdict)
     if export:
-        _export(members, weights, name, val, test, verdict, log)
+        _export_mean(members, weights, name, val, test, verdict, log)
 
 
 def _members(jobs: Sequence[Job]) -> list[Member]:
@@ -108,7 +108,7 @@ def _refuse_differences(first: Member, job: Job, val: Predictions, test: Predict
                 )
 
 
-def _table(
+def _member_table(
     members: list[Member], weights: list[float], val: Predictions, test: Predictions, decision: DecisionMetric
 ) -> Table:
     table = Table(title="ensemble")
@@ -134,7 +134,7 @@ def _verdict(paired: PairedTest, best: Member, images: int, decision: DecisionMe
     )
 
 
-def _export(
+def _export_mean(
     members: list[Member],
     weights: list[float],
     name: str,

@@ -4,7 +4,7 @@ import numpy as np
 from scipy import optimize, special
 
 from keras_bench.evaluation.intervals import Calibration, Reliability
-from keras_bench.evaluation.metrics import SMALLEST
+from keras_bench.evaluation.metrics import SMALLEST_PROBABILITY
 from keras_bench.evaluation.predictions import Predictions
 
 BINS = 15  # as in Guo et al. 2017
@@ -19,15 +19,15 @@ def calibrate(val: Predictions, test: Predictions) -> Calibration:
     coverage, accuracy = coverage_curve(test.correct, test.confidence)
     return Calibration(
         temperature=temperature,
-        before=reliability(test.correct, test.confidence),
-        after=reliability(test.correct, scaled.max(axis=1)),
+        before=reliability_bins(test.correct, test.confidence),
+        after=reliability_bins(test.correct, scaled.max(axis=1)),
         cross_entropy_after=cross_entropy(test.labels, scaled),
         coverage=coverage,
         covered_accuracy=accuracy,
     )
 
 
-def reliability(correct: np.ndarray, confidence: np.ndarray, bins: int = BINS) -> Reliability:
+def reliability_bins(correct: np.ndarray, confidence: np.ndarray, bins: int = BINS) -> Reliability:
     """Return confidence and accuracy in bins of equally many images, and the expected calibration error.
 
     Bins hold equally many images, not equally wide ranges, because most predictions of a trained network are confident
@@ -65,7 +65,7 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Return softmax(logits / temperature), float64, (N, K); the predictions stay the same."""
-    logits = np.log(np.maximum(probabilities.astype(np.float64), SMALLEST))
+    logits = np.log(np.maximum(probabilities.astype(np.float64), SMALLEST_PROBABILITY))
     return np.asarray(special.softmax(logits / temperature, axis=1))
 
 
@@ -78,7 +78,7 @@ def cross_entropy(labels: np.ndarray, probabilities: np.ndarray, weights: np.nda
         weights: how much each image counts, float, (N,); None: all alike.
     """
     of_true = probabilities[np.arange(len(labels)), labels]
-    return float(np.average(-np.log(np.maximum(of_true, SMALLEST)), weights=weights))
+    return float(np.average(-np.log(np.maximum(of_true, SMALLEST_PROBABILITY)), weights=weights))
 
 
 def coverage_curve(correct: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ DRAWS = 10_000
 DRAWS_PER_TEST = 100  # for each test of a table, so that a p-value times their number can still lie below 0.05
 MANY_COINS = 512
 
-Pair = tuple[str, Predictions, str, Predictions]
+LabelledPair = tuple[str, Predictions, str, Predictions]
 
 
 def score(correct: np.ndarray, labels: np.ndarray, decision: DecisionMetric) -> float:
@@ -53,7 +53,7 @@ def score_interval(correct: np.ndarray, labels: np.ndarray, counts: np.ndarray, 
     return recall_interval(correct, labels, np.unique(labels).tolist(), counts)
 
 
-def compare(pairs: Sequence[Pair], counts: np.ndarray, decision: DecisionMetric) -> list[PairedTest]:
+def compare_pairs(pairs: Sequence[LabelledPair], counts: np.ndarray, decision: DecisionMetric) -> list[PairedTest]:
     """Test every pair on the same images in the metric that decides, with Holm's correction over all of them.
 
     Args:
@@ -62,13 +62,13 @@ def compare(pairs: Sequence[Pair], counts: np.ndarray, decision: DecisionMetric)
         decision: which metric.
     """
     tests = [
-        paired_test((name, one.correct), (other_name, other.correct), one.labels, counts, decision, len(pairs))
+        paired_decision_test((name, one.correct), (other_name, other.correct), one.labels, counts, decision, len(pairs))
         for name, one, other_name, other in pairs
     ]
     return holm_corrected(tests)
 
 
-def paired_test(
+def paired_decision_test(
     first: tuple[str, np.ndarray],
     second: tuple[str, np.ndarray],
     labels: np.ndarray,
@@ -87,7 +87,7 @@ def paired_test(
         tests: how many tests the table has.
     """
     (name, correct), (other_name, other_correct) = first, second
-    test = statistics.paired_test(name, correct, other_name, other_correct, counts)
+    test = statistics.paired_top1_test(name, correct, other_name, other_correct, counts)
     if decision is DecisionMetric.TOP1:
         return test
     difference = correct.astype(np.float64) - other_correct

@@ -16,7 +16,7 @@ from keras_bench.evaluation.predictions import Predictions
 from keras_bench.reading import record_of
 
 # float32 cannot tell smaller probabilities of a softmax from 0, whose logarithm would make the mean infinite.
-SMALLEST = float(np.finfo(np.float32).tiny)
+SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def in_top_k(labels: np.ndarray, probabilities: np.ndarray, k: int) -> np.ndarra
 def negative_log_probabilities(predictions: Predictions) -> np.ndarray:
     """Return the negative log probability of each image's class, in nats, float64, (N,), without any penalty."""
     of_true = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
-    return np.asarray(-np.log(np.maximum(of_true.astype(np.float64), SMALLEST)))
+    return np.asarray(-np.log(np.maximum(of_true.astype(np.float64), SMALLEST_PROBABILITY)))
 
 
 def squared_errors(predictions: Predictions) -> np.ndarray:

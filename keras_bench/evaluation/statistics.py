@@ -51,7 +51,7 @@ def proportion_interval(correct: np.ndarray) -> Interval:
     return share_interval(int(np.count_nonzero(correct)), len(correct))
 
 
-def interval(value: float, distribution: np.ndarray) -> Interval:
+def percentile_interval(value: float, distribution: np.ndarray) -> Interval:
     """Return the estimate with the percentile interval of its bootstrap distribution, (resamples,).
 
     The interval is not defined where the resamples do not differ.
@@ -66,7 +66,7 @@ def interval(value: float, distribution: np.ndarray) -> Interval:
 def mean_interval(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
     """Return the mean of per-image values other than correct and wrong, float, (N,), with its bootstrap interval."""
     counts = draw_counts(len(values), resamples, seed)
-    return interval(float(values.mean()), counts @ values.astype(np.float64) / len(values))
+    return percentile_interval(float(values.mean()), counts @ values.astype(np.float64) / len(values))
 
 
 def metric_intervals(predictions: Predictions, counts: np.ndarray) -> dict[str, Interval | None]:
@@ -86,7 +86,7 @@ def _metric_interval(estimator: Estimator, predictions: Predictions, counts: np.
         hits = estimator.hits(predictions)
         return None if hits is None else proportion_interval(hits)
     value = estimator.value(predictions)
-    return None if value is None else interval(value, estimator.distribution(predictions, counts))
+    return None if value is None else percentile_interval(value, estimator.distribution(predictions, counts))
 
 
 def top1_interval(correct: np.ndarray, counts: np.ndarray) -> Interval:
@@ -99,7 +99,7 @@ def top1_interval(correct: np.ndarray, counts: np.ndarray) -> Interval:
     """
     if correct.dtype == np.bool_:
         return proportion_interval(correct)
-    return interval(float(correct.mean()), counts @ correct.astype(np.float64) / len(correct))
+    return percentile_interval(float(correct.mean()), counts @ correct.astype(np.float64) / len(correct))
 
 
 def recall_interval(correct: np.ndarray, labels: np.ndarray, classes: Sequence[int], counts: np.ndarray) -> Interval:
@@ -116,7 +116,7 @@ def recall_interval(correct: np.ndarray, labels: np.ndarray, classes: Sequence[i
     if len(classes) == 1 and correct.dtype == np.bool_:
         return proportion_interval(correct[labels == classes[0]])
     value = float(np.mean([correct[labels == k].mean() for k in classes]))
-    return interval(value, recall_distribution(correct, labels, classes, counts))
+    return percentile_interval(value, recall_distribution(correct, labels, classes, counts))
 
 
 def holm_corrected(tests: Sequence[PairedTest]) -> list[PairedTest]:
@@ -125,7 +125,7 @@ def holm_corrected(tests: Sequence[PairedTest]) -> list[PairedTest]:
     return [replace(test, p_holm=p) for test, p in zip(tests, corrected, strict=True)]
 
 
-def paired_test(
+def paired_top1_test(
     name: str, correct: np.ndarray, other_name: str, other_correct: np.ndarray, counts: np.ndarray
 ) -> PairedTest:
     """Test two models on the same images, without a correction.
@@ -140,7 +140,7 @@ def paired_test(
     difference = correct.astype(np.float32) - other_correct.astype(np.float32)
     only_first, only_second = int((correct & ~other_correct).sum()), int((other_correct & ~correct).sum())
     p_value = mcnemar(only_first, only_second)
-    spread = interval(float(difference.mean()), counts @ difference / len(difference))
+    spread = percentile_interval(float(difference.mean()), counts @ difference / len(difference))
     return PairedTest(name, other_name, only_first, only_second, spread, p_value, p_value)
 
 

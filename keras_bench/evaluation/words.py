@@ -13,7 +13,7 @@ def oriented(pair: PairedTest, first: str) -> PairedTest:
     return PairedTest(pair.second, pair.first, pair.only_second, pair.only_first, flipped, pair.p_value, pair.p_holm)
 
 
-def percent(interval: Interval) -> str:
+def share_words(interval: Interval) -> str:
     """Return "72.7 % (70.8 to 74.6)", or "72.7 % (interval not defined)"."""
     return f"{interval.value * 100:.1f} % ({'' if interval.ends else 'interval '}{interval.ends_text()})"
 
@@ -31,7 +31,7 @@ def seen_words(shared: int | None) -> str:
     """
     if shared is None:
         return "(it is unknown whether decisions used some of them)"
-    return f"that share {_images(shared)} with val ({SHARED_KINDS})" if shared else "that no decision has used"
+    return f"that share {_count_of_images(shared)} with val ({SHARED_KINDS})" if shared else "that no decision has used"
 
 
 def decisions_words(shared: int | None) -> str:
@@ -40,10 +40,10 @@ def decisions_words(shared: int | None) -> str:
         return "It is unknown whether decisions used some of the test images."
     if not shared:
         return "No decision used test."
-    return f"Decisions used val, which shares {_images(shared)} with test ({SHARED_KINDS})."
+    return f"Decisions used val, which shares {_count_of_images(shared)} with test ({SHARED_KINDS})."
 
 
-def _images(count: int) -> str:
+def _count_of_images(count: int) -> str:
     return f"{count:,} {'image' if count == 1 else 'images'}"
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_bench.evaluation.intervals import Interval, MethodVerdict
 from keras_bench.evaluation.statistics import mean_interval, proportion_interval
-from keras_bench.explain.records import METHODS, RANDOM, ExplanationChecks, MethodScores
+from keras_bench.explain.records import EXPLANATION_METHODS, RANDOM, ExplanationChecks, MethodScores
 
 # SmoothGrad of ten samples resembles itself under other noise with a rank correlation of 0.88 (MobileNet 0.75 on 40
 # classes of Tiny ImageNet, 24 images): what stays below 0.8 differs by more than a method's own noise.
@@ -13,21 +13,23 @@ CHANGED_BELOW = 0.8
 
 def judge_methods(checks: ExplanationChecks) -> list[MethodVerdict]:
     """Return a verdict on each method: does it beat a random map, and does it depend on the weights."""
-    return [_judge(checks, method) for method in METHODS if method in checks.scores]
+    return [_judge(checks, method) for method in EXPLANATION_METHODS if method in checks.scores]
 
 
 def _judge(checks: ExplanationChecks, method: str) -> MethodVerdict:
     scores, random = checks.scores[method], checks.scores[RANDOM]
-    gain = mean_interval(_known(_gap(scores) - _gap(random)))
+    gain = mean_interval(_finite(_gap(scores) - _gap(random)))
     correct = np.array(checks.correct, dtype=bool)
     boxes = _numbers(checks.box_share)
     where = correct & np.isfinite(boxes)
     hits = _numbers(scores.pointing)
-    head, backbone = (_mean(_numbers(values)) for values in (scores.similarity_head, scores.similarity_backbone))
+    head, backbone = (
+        _mean_of_finite(_numbers(values)) for values in (scores.similarity_head, scores.similarity_backbone)
+    )
     return MethodVerdict(
         method=method,
-        deletion=mean_interval(_known(_numbers(scores.deletion))),
-        insertion=mean_interval(_known(_numbers(scores.insertion))),
+        deletion=mean_interval(_finite(_numbers(scores.deletion))),
+        insertion=mean_interval(_finite(_numbers(scores.insertion))),
         gain=gain,
         hits=proportion_interval(hits[where] > 0) if where.any() else None,
         pointing=mean_interval((hits - boxes)[where]) if where.any() else None,
@@ -53,10 +55,10 @@ def _gap(scores: MethodScores) -> np.ndarray:
     return _numbers(scores.insertion) - _numbers(scores.deletion)
 
 
-def _known(values: np.ndarray) -> np.ndarray:
+def _finite(values: np.ndarray) -> np.ndarray:
     return values[np.isfinite(values)]
 
 
-def _mean(values: np.ndarray) -> Interval | None:
-    known = _known(values)
+def _mean_of_finite(values: np.ndarray) -> Interval | None:
+    known = _finite(values)
     return mean_interval(known) if len(known) else None

@@ -15,7 +15,7 @@ from tf_keras_vis.utils.scores import CategoricalScore
 
 from keras_bench.config.schema import ExplainConfig
 
-BATCH = 8  # bounds memory: SmoothGrad holds every noisy copy of a batch at once
+MAP_BATCH = 8  # bounds memory: SmoothGrad holds every noisy copy of a batch at once
 
 
 def linear_view(model: keras.Model) -> keras.Model:
@@ -60,7 +60,7 @@ def compute_maps(
         view: from `linear_view`, float32.
         images: float32, (N, side, side, 3), RGB in [0, 255].
         classes: int64, (N,), the class explained for each.
-        method: one of `METHODS`.
+        method: one of `EXPLANATION_METHODS`.
         cam_layer: the layer (or arithmetic between layers) whose activations the last two use.
         settings: SmoothGrad's samples and noise, and the seed of that noise.
         advance: told how many images were just finished.
@@ -72,11 +72,11 @@ def compute_maps(
     explain = _explainer(view, method, cam_layer, settings)
     maps = []
     with _seeded_noise(settings.seed):
-        for start in range(0, len(images), BATCH):
+        for start in range(0, len(images), MAP_BATCH):
             # The last batch is filled up: another size would be traced anew.
-            rows = np.minimum(np.arange(start, start + BATCH), len(images) - 1)
+            rows = np.minimum(np.arange(start, start + MAP_BATCH), len(images) - 1)
             score = CategoricalScore([int(k) for k in classes[rows]])
-            count = min(BATCH, len(images) - start)
+            count = min(MAP_BATCH, len(images) - start)
             maps.append(np.asarray(explain(score, images[rows]), dtype=np.float32)[:count])
             advance(count)
     # Grad-CAM++ divides by a sum that is 0 where nothing is active.

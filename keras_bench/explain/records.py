@@ -12,7 +12,7 @@ from keras_bench.reading import arrays_of, record_of
 
 # What people call each method.
 METHOD_TITLES = {"saliency": "Saliency", "smoothgrad": "SmoothGrad", "gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++"}
-METHODS = tuple(METHOD_TITLES)
+EXPLANATION_METHODS = tuple(METHOD_TITLES)
 RANDOM = "random"  # the map every method has to beat: the cells in random order
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from keras_bench.config.schema import ExplainConfig
 from keras_bench.console import Log
 from keras_bench.evaluation.predictions import Predictions
-from keras_bench.explain.records import METHODS, RANDOM, ExplanationChecks, Explanations, MethodScores
+from keras_bench.explain.records import EXPLANATION_METHODS, RANDOM, ExplanationChecks, Explanations, MethodScores
 from keras_bench.files import write_bytes, write_json
 from keras_bench.reading import read_json, read_record
 from keras_bench.runs.data import Data, positions_of
@@ -24,7 +24,7 @@ SALIENCY_TOP = 99  # percentile that is shown brightest: one pixel must not blac
 
 
 @dataclass(frozen=True)
-class Subject:
+class ExplainedBatch:
     """What is explained.
 
     Attributes:
@@ -69,10 +69,10 @@ def explain_run(run: Run) -> None:
     positions = positions_of(data, "test")[rows]
     boxes = _boxes(data, positions)
     cam = choose_cam_layer(model, job.backbone)
-    subject = Subject(_pixels(run, positions), test.predicted[rows], boxes, drawn, cam.name, cells)
+    subject = ExplainedBatch(_pixels(run, positions), test.predicted[rows], boxes, drawn, cam.name, cells)
     log.line(
-        f"explanations of {phase}: {len(METHODS)} methods on {len(rows)} test images, then deletion, insertion "
-        f"and randomised weights"
+        f"explanations of {phase}: {len(EXPLANATION_METHODS)} methods on {len(rows)} test images, then deletion, "
+        f"insertion and randomised weights"
     )
     if cam.note:
         log.line(cam.note)
@@ -82,7 +82,8 @@ def explain_run(run: Run) -> None:
     curves = _curves(job, model, subject, maps, log)
     similarities = _similarities(run, model, view, subject, maps)
     scores = {
-        method: _scores(subject, own[method], maps[method], curves[method], similarities[method]) for method in METHODS
+        method: _scores(subject, own[method], maps[method], curves[method], similarities[method])
+        for method in EXPLANATION_METHODS
     }
     scores[RANDOM] = _random_scores(curves[RANDOM], drawn)
     shares = (boxes[:drawn, 2] - boxes[:drawn, 0]) * (boxes[:drawn, 3] - boxes[:drawn, 1])
@@ -167,12 +168,12 @@ def _boxes(data: Data, positions: np.ndarray) -> np.ndarray:
     return np.asarray(data.index.boxes[positions] / sizes)
 
 
-def _maps(job: Job, view: Any, subject: Subject, log: Log) -> dict[str, np.ndarray]:
+def _maps(job: Job, view: Any, subject: ExplainedBatch, log: Log) -> dict[str, np.ndarray]:
     from keras_bench.explain.maps import compute_maps
 
     maps = {}
-    with log.progress("explanation maps", len(METHODS) * len(subject.images), "maps") as advance:
-        for method in METHODS:
+    with log.progress("explanation maps", len(EXPLANATION_METHODS) * len(subject.images), "maps") as advance:
+        for method in EXPLANATION_METHODS:
             maps[method] = compute_maps(
                 view, subject.images, subject.predicted, method, subject.layer, job.config.explain, advance
             )
@@ -180,7 +181,7 @@ def _maps(job: Job, view: Any, subject: Subject, log: Log) -> dict[str, np.ndarr
 
 
 def _curves(
-    job: Job, model: Any, subject: Subject, maps: dict[str, np.ndarray], log: Log
+    job: Job, model: Any, subject: ExplainedBatch, maps: dict[str, np.ndarray], log: Log
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the deletion and insertion areas of each method and of the random map, on the first images drawn."""
     from keras_bench.explain.checks import blurred, deletion_and_insertion, evidence_order, random_order
@@ -189,7 +190,7 @@ def _curves(
     count = min(settings.curve_images, subject.drawn)
     images, classes = subject.images[:count], subject.predicted[:count]
     background = blurred(images)
-    orders = {method: evidence_order(maps[method][:count], subject.cells) for method in METHODS}
+    orders = {method: evidence_order(maps[method][:count], subject.cells) for method in EXPLANATION_METHODS}
     orders[RANDOM] = random_order(count, subject.cells, settings.seed)
 
     def predict(batch: np.ndarray) -> np.ndarray:
@@ -203,7 +204,7 @@ def _curves(
 
 
 def _similarities(
-    run: Run, model: Any, view: Any, subject: Subject, maps: dict[str, np.ndarray]
+    run: Run, model: Any, view: Any, subject: ExplainedBatch, maps: dict[str, np.ndarray]
 ) -> dict[str, list[np.ndarray]]:
     """Return for each method the similarity of its maps after the head, then also the backbone, was randomised."""
     import keras
@@ -217,12 +218,12 @@ def _similarities(
     # Not the run's own seed: a backbone that began at random would get the very weights it has.
     keras.utils.set_random_seed(job.request.seed + settings.seed + 1)
     fresh = build_model(run.model_spec)
-    found: dict[str, list[np.ndarray]] = {method: [] for method in METHODS}
-    with log.progress("randomised weights", 2 * len(METHODS) * count, "maps") as advance:
+    found: dict[str, list[np.ndarray]] = {method: [] for method in EXPLANATION_METHODS}
+    with log.progress("randomised weights", 2 * len(EXPLANATION_METHODS) * count, "maps") as advance:
         for with_backbone in (False, True):
             with randomized(model, fresh, HEAD, with_backbone):
                 refresh_view(view, model)
-                for method in METHODS:
+                for method in EXPLANATION_METHODS:
                     images, classes = subject.images[:count], subject.predicted[:count]
                     changed = compute_maps(view, images, classes, method, subject.layer, settings, advance)
                     changed = enlarge(changed, job.image_size)
@@ -231,7 +232,7 @@ def _similarities(
 
 
 def _scores(
-    subject: Subject,
+    subject: ExplainedBatch,
     own: np.ndarray,
     maps: np.ndarray,
     curves: tuple[np.ndarray, np.ndarray],

@@ -7,10 +7,10 @@ from keras_bench.export.records import Agreement
 
 MAX_DIFFERENCE = 1e-3  # of any probability
 TIE = 1e-4  # between Keras's two best predictions, below which either is accepted
-EXAMPLES = 10
+EXAMPLE_IDS = 10
 
 
-def compare(
+def compare_probabilities(
     keras: np.ndarray, onnx: np.ndarray, ids: np.ndarray, keras_top1: Interval, onnx_top1: Interval
 ) -> Agreement:
     """Return how far two models' predictions on the same images are apart.
@@ -34,7 +34,7 @@ def compare(
         mean_difference=float(gaps.mean()),
         keras_top1=keras_top1,
         onnx_top1=onnx_top1,
-        examples=tuple(map(str, ids[differing & ~ties][:EXAMPLES])),
+        examples=tuple(map(str, ids[differing & ~ties][:EXAMPLE_IDS])),
     )
 
 

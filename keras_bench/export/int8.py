@@ -34,9 +34,9 @@ def quantize_bundle(
     """
     from keras_bench.export.quantize import PLANS, quantize
 
-    val = val.rows(_draw(len(val.ids), settings.int8_val_images))
+    val = val.rows(_drawn_positions(len(val.ids), settings.int8_val_images))
     train = positions_of(data, "train")
-    calibration = train[_draw(len(train), settings.calibration_images)]
+    calibration = train[_drawn_positions(len(train), settings.calibration_images)]
     attempts: list[dict[str, Any]] = []
 
     def outcome(kept: bool, reason: str, **found: Any) -> Int8:
@@ -68,7 +68,7 @@ def _fall(drop: float) -> str:
     return f"val top-1 {'rises' if drop < -0.05 else 'falls'} by {abs(drop):.1f} points"
 
 
-def _draw(count: int, most: int) -> np.ndarray:
+def _drawn_positions(count: int, most: int) -> np.ndarray:
     return np.sort(np.random.default_rng(0).permutation(count)[:most])
 
 

@@ -24,7 +24,7 @@ from keras_bench.export.records import Agreement, Int8, Verification
 from keras_bench.files import write_json
 from keras_bench.runs.data import Data
 
-SAMPLES = 3
+SAMPLE_IMAGES = 3
 LICENSE_NOTE = (
     "The pretrained weights this model started from come under their own licence, and the training images under "
     "theirs; keras-bench adds none of its own to the model."
@@ -68,9 +68,9 @@ def make_bundle(plan: BundlePlan, log: Log) -> Verification:
     """
     with _building(plan.place) as folder:
         log.line(f"{plan.title}: converting to ONNX")
-        _convert(plan, folder)
+        _write_float_model(plan, folder)
         test = _verified_images(plan)
-        agreement = _check(plan, folder, test, log)
+        agreement = _verify_against_keras(plan, folder, test, log)
         log.line(
             f"{plan.title}: same predictions as Keras on {agreement.images:,} test images "
             f"({agreement.ties} near ties), largest difference of a probability {agreement.max_difference:.1e}"
@@ -79,7 +79,7 @@ def make_bundle(plan: BundlePlan, log: Log) -> Verification:
         if plan.config.export.int8:
             int8 = quantize_bundle(plan.title, plan.config.export, plan.data, folder, plan.val, test, log)
         _write_samples(plan, folder, test, int8)
-        verification = _finish(plan, folder, agreement, int8, log)
+        verification = _write_verification(plan, folder, agreement, int8, log)
     log.line(f"bundle:  {plan.place}")
     return verification
 
@@ -101,7 +101,7 @@ def _building(place: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _convert(plan: BundlePlan, folder: Path) -> None:
+def _write_float_model(plan: BundlePlan, folder: Path) -> None:
     """Write model.onnx and labels.json."""
     from keras_bench.export.files import write_labels, write_sums
     from keras_bench.models.onnx import save, to_onnx
@@ -134,18 +134,18 @@ def _verified_images(plan: BundlePlan) -> Predictions:
     return plan.test.rows(np.sort(np.random.default_rng(0).permutation(count)[:limit]))
 
 
-def _check(plan: BundlePlan, folder: Path, test: Predictions, log: Log) -> Agreement:
+def _verify_against_keras(plan: BundlePlan, folder: Path, test: Predictions, log: Log) -> Agreement:
     """Return the agreement with Keras.
 
     Raises:
         ExportError: it is not close enough to hand the model on.
     """
-    from keras_bench.export.agreement import compare, refusal
+    from keras_bench.export.agreement import compare_probabilities, refusal
 
     positions = positions_by_id(plan.data.index, test.ids)
     onnx = run_bundle(Bundle(folder, threads=1), plan.data.store, positions, f"{plan.title}: checking", log)
     onnx_correct = onnx.argmax(axis=1) == test.labels
-    agreement = compare(
+    agreement = compare_probabilities(
         test.probabilities, onnx, test.ids, proportion_interval(test.correct), proportion_interval(onnx_correct)
     )
     same = agreement.images - (agreement.differing - agreement.ties)
@@ -162,7 +162,7 @@ def _write_samples(plan: BundlePlan, folder: Path, test: Predictions, int8: Int8
 
     order = np.random.default_rng(0).permutation(len(test.ids))
     _, first = np.unique(test.labels[order], return_index=True)
-    rows = order[np.sort(first)[:SAMPLES]]
+    rows = order[np.sort(first)[:SAMPLE_IMAGES]]
     positions = positions_by_id(plan.data.index, test.ids[rows])
     images = [plan.data.store.image(int(position)) for position in positions]
     files = [FLOAT_MODEL, *([INT8_MODEL] if int8.kept else [])]
@@ -171,7 +171,7 @@ def _write_samples(plan: BundlePlan, folder: Path, test: Predictions, int8: Int8
     write_samples(folder, images, expected, [str(test.class_names[k]) for k in test.labels[rows]])
 
 
-def _finish(plan: BundlePlan, folder: Path, agreement: Agreement, int8: Int8, log: Log) -> Verification:
+def _write_verification(plan: BundlePlan, folder: Path, agreement: Agreement, int8: Int8, log: Log) -> Verification:
     """Write verification, model card, runner and sums."""
     from keras_bench.export.agreement import MAX_DIFFERENCE, TIE
     from keras_bench.export.files import CARD, VERIFICATION, write_runner, write_sums

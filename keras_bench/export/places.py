@@ -18,7 +18,7 @@ from keras_bench.reading import read_record
 from keras_bench.runs.fingerprint import changed_settings
 from keras_bench.runs.job import Job
 
-BATCH = 32
+BUNDLE_BATCH = 32
 
 
 def bundle_name(job: Job, phase: Phase) -> str:
@@ -50,8 +50,8 @@ def run_bundle(
     pixels ran at 68 images/s so, and at 56 with two threads on one batch.
     """
     batches = (
-        [store.image(int(position)) for position in positions[start : start + BATCH]]
-        for start in range(0, len(positions), BATCH)
+        [store.image(int(position)) for position in positions[start : start + BUNDLE_BATCH]]
+        for start in range(0, len(positions), BUNDLE_BATCH)
     )
     parts = []
     with log.progress(title, len(positions), "images") as advance:

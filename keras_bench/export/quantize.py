@@ -21,7 +21,7 @@ ACTIVATIONS = ("Relu", "Clip")
 
 
 @dataclass(frozen=True)
-class Plan:
+class QuantizationPlan:
     """How a graph is quantised.
 
     Attributes:
@@ -40,13 +40,13 @@ class Plan:
 # is no plan: where both neighbours are quantised, onnxruntime 1.31 quantises their weights all the same, with one scale
 # for all channels (MobileNet 0.75 without its depthwise layers: 24 % top-1 instead of 71 %).
 PLANS = (
-    Plan("all layers", False, 0.0),
-    Plan("all layers, unsigned weights", True, 0.0),
-    Plan("the second half of the layers, unsigned weights", True, 0.5),
+    QuantizationPlan("all layers", False, 0.0),
+    QuantizationPlan("all layers, unsigned weights", True, 0.0),
+    QuantizationPlan("the second half of the layers, unsigned weights", True, 0.5),
 )
 
 
-def quantize(source: Path, target: Path, batches: Iterable[np.ndarray], plan: Plan) -> int:
+def quantize(source: Path, target: Path, batches: Iterable[np.ndarray], plan: QuantizationPlan) -> int:
     """Write an 8-bit version of a graph: QDQ, uint8 activations, weights with a scale for each channel.
 
     Args:
@@ -80,7 +80,7 @@ def quantize(source: Path, target: Path, batches: Iterable[np.ndarray], plan: Pl
     return sum(node.op_type in OPERATORS for node in nodes) - sum(node.op_type in OPERATORS for node in excluded)
 
 
-def _excluded(nodes: list[onnx.NodeProto], plan: Plan) -> list[onnx.NodeProto]:
+def _excluded(nodes: list[onnx.NodeProto], plan: QuantizationPlan) -> list[onnx.NodeProto]:
     """Return the layers that stay float32, each with its activation, which would be lost without its layer."""
     heavy = [node for node in nodes if node.op_type in OPERATORS]
     found = heavy[: int(plan.kept * len(heavy))]

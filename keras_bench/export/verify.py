@@ -12,7 +12,7 @@ from keras_bench.data.splits import split_images
 from keras_bench.data.store import ImageStore
 from keras_bench.errors import RunError, UserError
 from keras_bench.evaluation.statistics import proportion_interval
-from keras_bench.evaluation.words import percent
+from keras_bench.evaluation.words import share_words
 from keras_bench.export.places import run_bundle
 from keras_bench.reading import read_json, read_record
 
@@ -41,14 +41,14 @@ def verify_bundle(folder: Path, data: Path | None, limit: int | None, log: Log) 
     except BundleError as error:
         raise RunError(f"not verified: {error}") from error
     if data is not None or SOURCES[_recorded(folder).source].bundled_with:
-        _measure(bundles, folder, data, limit, log)
+        _measure_accuracy(bundles, folder, data, limit, log)
 
 
 def _recorded(folder: Path) -> DatasetConfig:
     return read_record(folder / "verification.json", lambda content: DatasetConfig(**content["data"]["dataset"]))
 
 
-def _measure(bundles: dict[str, Bundle], folder: Path, data: Path | None, limit: int | None, log: Log) -> None:
+def _measure_accuracy(bundles: dict[str, Bundle], folder: Path, data: Path | None, limit: int | None, log: Log) -> None:
     """Print the accuracy of each model on the test split that the run's own settings cut from the data."""
     verification, config = read_json(folder / "verification.json"), _recorded(folder)
     index = open_source(config, data, log)
@@ -70,7 +70,7 @@ def _measure(bundles: dict[str, Bundle], folder: Path, data: Path | None, limit:
     for file, bundle in bundles.items():
         correct = run_bundle(bundle, store, positions, file, log).argmax(axis=1) == labels
         recorded = _recorded_top1(verification, file) if same and limit is None else None
-        log.line(f"{file}: top-1 {percent(proportion_interval(correct))} on {len(positions):,} test images")
+        log.line(f"{file}: top-1 {share_words(proportion_interval(correct))} on {len(positions):,} test images")
         if recorded is not None and abs(recorded - correct.mean()) * len(positions) > 0.5 and file == FLOAT_MODEL:
             raise RunError(
                 f"not verified: top-1 was {recorded:.4f} when the bundle was made, is {correct.mean():.4f} here"

@@ -44,7 +44,7 @@ def find_rate(job: Job, span: RateRange, log: Log) -> None:
         UserError: bad input, found before training.
         RunError: the loss never fell, or was not finite from the start.
     """
-    _check(span)
+    _refuse_bad_range(span)
     phase = job.phases[-1]
     weights = find_weights(job, log)
     index, store, fingerprint = open_data(job, log)
@@ -66,11 +66,11 @@ def find_rate(job: Job, span: RateRange, log: Log) -> None:
         "inputs": inputs[phase],
         "environment": {**describe_environment(devices), "tf32": describe_tf32(job.config.training)},
     }
-    _write(folder, job, search, about)
+    _write_search(folder, job, search, about)
     _tell(job, search, folder, log)
 
 
-def _check(span: RateRange) -> None:
+def _refuse_bad_range(span: RateRange) -> None:
     if not 0 < span.low < span.high <= HIGHEST_RATE:
         raise UserError(
             f"--low, --high: expected rates with 0 < low < high <= {HIGHEST_RATE:g}, "
@@ -109,7 +109,7 @@ def _train(run: Run, span: RateRange, continued: Path | None) -> RateSearch:
     return search_rate(starting_model(run, continued), plan, span.low, span.high, span.steps, batches, run.log)
 
 
-def _write(folder: RateSearchDir, job: Job, search: RateSearch, about: dict[str, Any]) -> None:
+def _write_search(folder: RateSearchDir, job: Job, search: RateSearch, about: dict[str, Any]) -> None:
     """Write points and figure, which replace those of an earlier search, and search.json last."""
     from keras_bench.lr_find.figure import rate_curve
 

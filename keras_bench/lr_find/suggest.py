@@ -13,7 +13,7 @@ from keras_bench.lr_find.records import RateSuggestion
 
 DIVERGED = 4.0  # times the lowest smoothed loss; as in fastai
 WIDTH = 0.05  # of all steps: deviation of the smoothing's weights (ours)
-SMALLEST = 1e-12  # of a loss whose logarithm is taken
+SMALLEST_LOSS = 1e-12  # of a loss whose logarithm is taken
 ROUNDING = 1e-6  # of a loss: a fall that float32 makes by itself
 CLEAR = 3.0  # standard errors that a fall must exceed to be more than scatter
 
@@ -50,7 +50,7 @@ def last_average(losses: np.ndarray, steps: int) -> float:
 
 
 def _log(losses: np.ndarray) -> np.ndarray:
-    return np.asarray(np.log(np.maximum(losses, SMALLEST)))
+    return np.asarray(np.log(np.maximum(losses, SMALLEST_LOSS)))
 
 
 def _kernel(steps: int) -> np.ndarray:

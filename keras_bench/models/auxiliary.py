@@ -75,8 +75,8 @@ def with_auxiliary(model: keras.Model, layer: str, weight: float, momentum: floa
     """
     features = _output_of(model, layer)
     x = keras.layers.AveragePooling2D(WINDOW, strides=3, padding=_padding(features), name=f"{PREFIX}pool")(features)
-    x = _convolution(x, 128, 1, 0.1, momentum, f"{PREFIX}1")
-    x = _convolution(x, 768, WINDOW, 0.01, momentum, f"{PREFIX}2")
+    x = _convolution_norm_relu(x, 128, 1, 0.1, momentum, f"{PREFIX}1")
+    x = _convolution_norm_relu(x, 768, WINDOW, 0.01, momentum, f"{PREFIX}2")
     x = keras.layers.GlobalAveragePooling2D(name=f"{PREFIX}global_pool")(x)
     second = keras.layers.Dense(
         model.output_shape[-1],
@@ -101,7 +101,7 @@ def _output_of(model: keras.Model, layer: str) -> keras.KerasTensor:
     return next(node.outputs[0] for node in nodes if node.operation.name == layer)
 
 
-def _convolution(
+def _convolution_norm_relu(
     x: keras.KerasTensor, filters: int, kernel: int, deviation: float, momentum: float | None, name: str
 ) -> keras.KerasTensor:
     """Return convolution, BatchNorm and ReLU; no bias, since BatchNorm adds one."""

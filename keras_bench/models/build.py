@@ -11,7 +11,7 @@ from keras_bench.models.resnet import RESNET_BUILDERS
 
 HEAD = "head_"  # every layer of the head is named so; all others belong to the backbone
 POOL = f"{HEAD}pool"
-FEATURES = "features"
+FEATURES_LAYER = "features"
 POOLED_NORM = "features_norm"
 
 
@@ -55,8 +55,8 @@ def build_backbone(spec: ModelSpec) -> keras.Model:
     norm = features._keras_history.operation if row.family.pooled_norm else None
     if norm is not None:
         features = norm.input
-    if row.cam_layer == FEATURES:
-        features = keras.layers.Activation("linear", name=FEATURES)(features)
+    if row.cam_layer == FEATURES_LAYER:
+        features = keras.layers.Activation("linear", name=FEATURES_LAYER)(features)
     if norm is not None:
         features = keras.layers.GlobalAveragePooling2D(name=POOL)(features)
         features = keras.layers.LayerNormalization(epsilon=norm.epsilon, name=POOLED_NORM)(features)

@@ -19,8 +19,8 @@ def keras_forward(network: keras.Model) -> Forward:
 def onnx_forward(model: bytes) -> Forward:
     """Return a function from a batch of images to features, computed by ONNX Runtime on the calling thread alone.
 
-    `extract` calls it from as many threads as there are cores. Threads that share one batch wait for each other
-    after every operation, and for the cores that meanwhile read the next images: on two cores 0.71 of the
+    `load_or_compute_features` calls it from as many threads as there are cores. Threads that share one batch wait for
+    each other after every operation, and for the cores that meanwhile read the next images: on two cores 0.71 of the
     network's own rate was left (MobileNet, 128 pixels), and a batch per thread reaches it.
 
     Args:

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from keras_bench.bundle import IMAGE, PROBABILITIES
 
-FEATURES = "features"
+FEATURES_OUTPUT = "features"
 OPSET = 18
 MAX_BYTES = 2_000_000_000  # of one protobuf message, which an .onnx file is
 
@@ -48,7 +48,9 @@ def to_onnx(members: Sequence[tuple[keras.Model, float]], metadata: dict[str, An
         return {PROBABILITIES: tf.add_n([weight * part for (_, weight), part in zip(members, parts, strict=True)])}
 
     # Height and width stay open: static ones may give float scales that are off by one pixel.
-    graph = _convert(forward, tf.TensorSpec((None, None, None, 3), tf.uint8, name=IMAGE), [one for one, _ in members])
+    graph = _convert_function(
+        forward, tf.TensorSpec((None, None, None, 3), tf.uint8, name=IMAGE), [one for one, _ in members]
+    )
     _name_dimensions(graph)
     for key, value in metadata.items():
         graph.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
@@ -62,9 +64,9 @@ def network_to_onnx(model: keras.Model) -> onnx.ModelProto:
     """Return a part of a model as it is: `image`, float32 of the model's input shape, to `features`, its output."""
 
     def forward(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {FEATURES: model(image, training=False)}
+        return {FEATURES_OUTPUT: model(image, training=False)}
 
-    return _convert(forward, tf.TensorSpec(model.input_shape, tf.float32, name=IMAGE), [model])
+    return _convert_function(forward, tf.TensorSpec(model.input_shape, tf.float32, name=IMAGE), [model])
 
 
 def save(graph: onnx.ModelProto, path: Path) -> None:
@@ -72,7 +74,7 @@ def save(graph: onnx.ModelProto, path: Path) -> None:
     onnx.save(graph, path)
 
 
-def _convert(
+def _convert_function(
     forward: Callable[[tf.Tensor], dict[str, tf.Tensor]], image: tf.TensorSpec, models: Sequence[keras.Model]
 ) -> onnx.ModelProto:
     """Convert a function of images that calls some models."""

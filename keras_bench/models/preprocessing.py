@@ -12,7 +12,9 @@ from keras_bench.backbones.table import BACKBONES, Backbone
 from keras_bench.models.normalization import fix_efficientnet_normalization, normalize
 from keras_bench.models.resnet import RESNET_BUILDERS
 
-TOLERANCE = 1e-4  # a grey level is 0.0078 in the narrowest of these ranges, [-1, 1]; float32 rounds to 2e-5 at 150
+PIXEL_TOLERANCE = (
+    1e-4  # a grey level is 0.0078 in the narrowest of these ranges, [-1, 1]; float32 rounds to 2e-5 at 150
+)
 
 
 def differing_backbones() -> dict[str, float]:
@@ -21,7 +23,7 @@ def differing_backbones() -> dict[str, float]:
     differences = {
         row.name: float(np.abs(_ours(row, image) - _reference(row, image)).max()) for row in BACKBONES.values()
     }
-    return {name: difference for name, difference in differences.items() if not difference <= TOLERANCE}
+    return {name: difference for name, difference in differences.items() if not difference <= PIXEL_TOLERANCE}
 
 
 def keras_settings() -> tuple[str, str]:

@@ -11,7 +11,7 @@ import keras
 from keras import layers
 
 
-def _convolution(x: keras.KerasTensor, filters: int, kernel: int, stride: int, name: str) -> keras.KerasTensor:
+def _padded_convolution(x: keras.KerasTensor, filters: int, kernel: int, stride: int, name: str) -> keras.KerasTensor:
     """Pad by hand: "same" would pad unevenly at stride 2, unlike the reference."""
     if kernel > 1:
         x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
@@ -24,17 +24,17 @@ def _convolution(x: keras.KerasTensor, filters: int, kernel: int, stride: int, n
 def _basic_block(x: keras.KerasTensor, filters: int, stride: int, name: str) -> keras.KerasTensor:
     shortcut = x
     if stride > 1 or x.shape[-1] != filters:
-        shortcut = _convolution(x, filters, 1, stride, f"{name}_0")
-    x = _convolution(x, filters, 3, stride, f"{name}_1")
+        shortcut = _padded_convolution(x, filters, 1, stride, f"{name}_0")
+    x = _padded_convolution(x, filters, 3, stride, f"{name}_1")
     x = layers.Activation("relu", name=f"{name}_1_relu")(x)
-    x = _convolution(x, filters, 3, 1, f"{name}_2")
+    x = _padded_convolution(x, filters, 3, 1, f"{name}_2")
     x = layers.Add(name=f"{name}_add")([shortcut, x])
     return layers.Activation("relu", name=f"{name}_out")(x)
 
 
 def _resnet(pixels: keras.KerasTensor, depths: tuple[int, int, int, int]) -> keras.KerasTensor:
     """Return the last feature map, (batch, height / 32, width / 32, 512), of normalised pixels."""
-    x = _convolution(pixels, 64, 7, 2, "conv1")
+    x = _padded_convolution(pixels, 64, 7, 2, "conv1")
     x = layers.Activation("relu", name="conv1_relu")(x)
     x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
     x = layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)

@@ -26,7 +26,7 @@ def environment() -> Environment:
     )
     jinja.filters |= {
         "percent": percent,
-        "interval": interval,
+        "interval": interval_html,
         "points": points,
         "number": number,
         "p": lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}",
@@ -60,7 +60,7 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "—" if share is None else f"{100 * share:.{digits}f} %"
 
 
-def interval(estimate: Interval | None, scale: float = 100, digits: int = 1) -> str:
+def interval_html(estimate: Interval | None, scale: float = 100, digits: int = 1) -> str:
     """Return a value with its interval below it, in percent by default, or "—" for None."""
     if estimate is None:
         return "—"

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_bench.config.decision import DecisionMetric
-from keras_bench.evaluation.decisions import compare
+from keras_bench.evaluation.decisions import compare_pairs
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.evaluation.statistics import draw_counts
 from keras_bench.explain.records import Explanations
@@ -15,10 +15,10 @@ from keras_bench.runs.weights import finished_phase
 
 OTHER_DATA = "other data, not comparable"
 
-Runs = dict[str, tuple[RunDir, RunView]]
+RunsByModel = dict[str, tuple[RunDir, RunView]]
 
 
-def check_claims(study: Study | None, runs: Runs) -> list[ClaimCheck]:
+def check_claims(study: Study | None, runs: RunsByModel) -> list[ClaimCheck]:
     """Return each claim of a study with the figures of the two models it compares.
 
     A difference in top-1 or Grad-CAM counts only where it exceeds chance over the images; the other figures are one
@@ -31,7 +31,7 @@ def check_claims(study: Study | None, runs: Runs) -> list[ClaimCheck]:
     return [_check_claim(claim, study.comparable, runs) for claim in study.claims] if study else []
 
 
-def _check_claim(claim: Claim, comparable: bool, runs: Runs) -> ClaimCheck:
+def _check_claim(claim: Claim, comparable: bool, runs: RunsByModel) -> ClaimCheck:
     missing = [model for model in (claim.more, claim.less) if model not in runs]
     if missing:
         return ClaimCheck(claim, None, None, f"not measured here: no finished run of {' and '.join(missing)}")
@@ -69,11 +69,11 @@ def _exceeds_chance(name: str, first: RunDir, second: RunDir) -> bool:
         return differ(np.array([first_areas[id_] for id_ in shared]), np.array([second_areas[id_] for id_ in shared]))
     if name not in ("val_top1", "test_top1"):
         return True
-    predictions, others = (_predictions(run, name.removesuffix("_top1")) for run in (first, second))
+    predictions, others = (_final_predictions(run, name.removesuffix("_top1")) for run in (first, second))
     if not np.array_equal(predictions.ids, others.ids):
         return True
     pair = (first.label, predictions, second.label, others)
-    test = compare([pair], draw_counts(len(predictions.ids)), DecisionMetric.TOP1)[0]
+    test = compare_pairs([pair], draw_counts(len(predictions.ids)), DecisionMetric.TOP1)[0]
     return test.words() != "no difference shown"
 
 
@@ -85,5 +85,5 @@ def _gradcam_areas(run: RunDir) -> dict[str, float]:
     return dict(zip(map(str, explanations.ids), half_areas(explanations.maps["gradcam"]).tolist(), strict=True))
 
 
-def _predictions(run: RunDir, split: str) -> Predictions:
+def _final_predictions(run: RunDir, split: str) -> Predictions:
     return Predictions.from_npz(run.predictions(finished_phase(run), split))

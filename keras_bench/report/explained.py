@@ -29,7 +29,8 @@ def explained_images(runs: list[RunDir], labels: list[str]) -> list[ExplainedIma
     places = [{str(name): i for i, name in enumerate(test.ids)} for test in tests]
     shared = [str(name) for name in found[0].ids if all(str(name) in set(one.ids.tolist()) for one in found[1:])]
     kinds = {
-        name: _kind([test.correct[place[name]] for test, place in zip(tests, places, strict=True)]) for name in shared
+        name: _agreement_kind([test.correct[place[name]] for test, place in zip(tests, places, strict=True)])
+        for name in shared
     }
     images = []
     for name in _choose(kinds):
@@ -45,7 +46,7 @@ def explained_images(runs: list[RunDir], labels: list[str]) -> list[ExplainedIma
     return images
 
 
-def _kind(correct: list[bool]) -> str:
+def _agreement_kind(correct: list[bool]) -> str:
     if all(correct):
         return "all correct"
     return "they disagree" if any(correct) else "all wrong"

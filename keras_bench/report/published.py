@@ -45,7 +45,7 @@ def beside(comparison: Comparison, row: Published, name: str) -> str:
     runs = [run for run in comparison.runs if run.model == row.model and row.phase in run.phases]
     here = measured(runs[0], row.phase, name) if runs else None
     dagger = "" if comparison.study and comparison.study.comparable else " †"
-    return f"{_shown(row.figures[name], FIGURES[name])}{dagger} | {_shown(here, FIGURES[name])}"
+    return f"{_figure_text(row.figures[name], FIGURES[name])}{dagger} | {_figure_text(here, FIGURES[name])}"
 
 
 def measured(run: RunView, phase: Phase, name: str) -> float | None:
@@ -100,14 +100,14 @@ def _claims(comparison: Comparison) -> list[str]:
     for check in comparison.claims:
         form = CLAIMED[check.claim.figure]
         sides = [
-            f"{model} {_shown(value, form)}"
+            f"{model} {_figure_text(value, form)}"
             for model, value in ((check.claim.more, check.more), (check.claim.less, check.less))
         ]
         lines.append(f"- {check.claim.text}: {check.words} ({form[0]}: {', '.join(sides)})")
     return lines
 
 
-def _shown(value: float | None, form: tuple[str, float, int]) -> str:
+def _figure_text(value: float | None, form: tuple[str, float, int]) -> str:
     """Return a figure as its entry of FIGURES or CLAIMED says, or "—" where there is none."""
     _, scale, digits = form
     return "—" if value is None else f"{value * scale:,.{digits}f}"

@@ -17,7 +17,7 @@ from keras_bench.cost.records import latencies_from_json
 from keras_bench.errors import UserError
 from keras_bench.evaluation.calibration import calibrate
 from keras_bench.evaluation.classes import class_scores, confusion_counts, most_confident_mistakes, most_confused
-from keras_bench.evaluation.decisions import compare, score_interval
+from keras_bench.evaluation.decisions import compare_pairs, score_interval
 from keras_bench.evaluation.intervals import PairedTest
 from keras_bench.evaluation.metrics import complete_metrics
 from keras_bench.evaluation.predictions import Predictions
@@ -39,9 +39,9 @@ from keras_bench.runs.weights import finished_phase
 
 MISTAKES = 24  # most confident wrong predictions shown of each run
 PAIRS = 12  # most confused pairs shown of each run
-EXAMPLES = 2  # images of each such pair
+EXAMPLES_PER_PAIR = 2  # images of each such pair
 
-Counts = dict[str, np.ndarray]
+ResampleCounts = dict[str, np.ndarray]
 
 
 def read_comparison(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comparison:
@@ -56,7 +56,7 @@ def read_comparison(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comp
         UserError: the runs were tested on different images.
     """
     refuse_different_tests(runs)
-    counts = {split: draw_counts(len(_predictions(runs[0], split).ids)) for split in ("val", "test")}
+    counts = {split: draw_counts(len(_phase_predictions(runs[0], split).ids)) for split in ("val", "test")}
     scratch, decision = _marked_scratch(runs), shared_decision(run.chosen_by() for run in runs)
     labels = {run.root: marked(run.label, run.root in scratch) for run in runs}
     with log.progress("statistics", sum(len(_phases(run)) for run in runs), "phases") as advance:
@@ -70,8 +70,8 @@ def read_comparison(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comp
     runs = sorted(runs, key=lambda run: order[run.root])
     ranked = [views[run.root] for run in runs]
     chosen = _one_a_model(runs)
-    couples = [_pair(one, other, "test", labels) for one, other in combinations(chosen, 2)]
-    pairs, val_pairs = compare(couples, counts["test"], decision), _val_pairs(chosen, labels, decision)
+    couples = [_labelled_pair(one, other, "test", labels) for one, other in combinations(chosen, 2)]
+    pairs, val_pairs = compare_pairs(couples, counts["test"], decision), _val_pairs(chosen, labels, decision)
     dataset = read_json(runs[0].dataset)
     study = load_study(folder.root.name.partition("@")[0], dataset)
     return Comparison(
@@ -83,7 +83,7 @@ def read_comparison(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comp
         decision=decision,
         pairs=pairs,
         val_pairs=val_pairs,
-        fine_tuning=compare(_tuning_pairs(runs, labels), counts["test"], decision),
+        fine_tuning=compare_pairs(_tuning_pairs(runs, labels), counts["test"], decision),
         seeds=_seed_spreads(ranked, decision),
         study=study,
         claims=check_claims(study, {run.model_name: (run, views[run.root]) for run in chosen}),
@@ -94,7 +94,7 @@ def read_comparison(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comp
             val_pairs,
             decision,
             most_shared(view.shared_with_val for view in ranked),
-            len({_predictions(run, "val").ids.tobytes() for run in runs}) > 1,
+            len({_phase_predictions(run, "val").ids.tobytes() for run in runs}) > 1,
         ),
     )
 
@@ -103,14 +103,14 @@ def refuse_different_tests(runs: list[RunDir]) -> None:
     """Stop where runs were not tested on the same images with the same labels, and name them."""
     groups: dict[tuple[bytes, bytes, bytes], list[RunDir]] = defaultdict(list)
     for run in runs:
-        test = _predictions(run, "test")
+        test = _phase_predictions(run, "test")
         key = (test.ids.tobytes(), test.labels.tobytes(), test.class_names.tobytes())
         groups[key].append(run)
     if len(groups) < 2:
         return
-    tests = [_predictions(group[0], "test") for group in groups.values()]
+    tests = [_phase_predictions(group[0], "test") for group in groups.values()]
     told = " | ".join(
-        f"{', '.join(_name(run) for run in group)} ({len(test.ids):,} images)"
+        f"{', '.join(_run_name(run) for run in group)} ({len(test.ids):,} images)"
         for group, test in zip(groups.values(), tests, strict=True)
     )
     raise UserError(
@@ -129,7 +129,7 @@ def _first_difference(one: Predictions, other: Predictions) -> str:
     return f"{what} {len(apart):,} of the images, e.g. {apart[0]}" if apart else "their images come in another order"
 
 
-def _name(run: RunDir) -> str:
+def _run_name(run: RunDir) -> str:
     return f"{run.model_name}/seed{run.seed}"
 
 
@@ -141,7 +141,7 @@ def _phases(run: RunDir) -> list[Phase]:
     return [phase for phase in PHASES if run.result(phase).is_file()]
 
 
-def _predictions(run: RunDir, split: str, phase: Phase | None = None) -> Predictions:
+def _phase_predictions(run: RunDir, split: str, phase: Phase | None = None) -> Predictions:
     return Predictions.from_npz(run.predictions(phase or finished_phase(run), split))
 
 
@@ -151,13 +151,15 @@ def _marked_scratch(runs: list[RunDir]) -> set[Path]:
     return scratch if len(scratch) < len(runs) else set()
 
 
-def _view(run: RunDir, is_marked_scratch: bool, counts: Counts, decision: DecisionMetric, advance: Any) -> RunView:
+def _view(
+    run: RunDir, is_marked_scratch: bool, counts: ResampleCounts, decision: DecisionMetric, advance: Any
+) -> RunView:
     phases = {}
     for phase in _phases(run):
         phases[phase] = _phase_view(run, phase, counts, decision)
         advance(1)
     final = finished_phase(run)
-    test = _predictions(run, "test")
+    test = _phase_predictions(run, "test")
     checks = _checks(run, final)
     pairs = [(pair.true, pair.predicted) for pair in phases[final].confused]
     return RunView(
@@ -172,7 +174,7 @@ def _view(run: RunDir, is_marked_scratch: bool, counts: Counts, decision: Decisi
         latencies=read_record(run.latency, latencies_from_json) if run.latency.is_file() else [],
         mistakes=[_example(run, test, int(i)) for i in most_confident_mistakes(test, MISTAKES)],
         confused_examples={
-            pair: [_example(run, test, i) for i in pair_positions(test, *pair)[:EXAMPLES]] for pair in pairs
+            pair: [_example(run, test, i) for i in pair_positions(test, *pair)[:EXAMPLES_PER_PAIR]] for pair in pairs
         },
         explanations=judge_methods(checks) if checks else [],
         exports={phase: one for phase in phases if (one := read_verification(run, phase)) is not None},
@@ -190,10 +192,10 @@ def read_verification(run: RunDir, phase: Phase) -> Verification | None:
     return read_record(path, lambda content: Verification.from_json(content["verification"]))
 
 
-def _phase_view(run: RunDir, phase: Phase, counts: Counts, decision: DecisionMetric) -> PhaseView:
+def _phase_view(run: RunDir, phase: Phase, counts: ResampleCounts, decision: DecisionMetric) -> PhaseView:
     result = run.read_result(phase)
     assert result is not None
-    val, test = _predictions(run, "val", phase), _predictions(run, "test", phase)
+    val, test = _phase_predictions(run, "val", phase), _phase_predictions(run, "test", phase)
     confusion = confusion_counts(test)
     val_counts = counts["val"] if len(val.ids) == counts["val"].shape[1] else draw_counts(len(val.ids))
     metrics = {split: complete_metrics(result.metrics[split], saved) for split, saved in (("val", val), ("test", test))}
@@ -212,7 +214,7 @@ def _phase_view(run: RunDir, phase: Phase, counts: Counts, decision: DecisionMet
 def shown_positions(test: Predictions) -> list[int]:
     """Return the positions whose thumbnails the report shows: worst mistakes, and examples of confused pairs."""
     pairs = most_confused(confusion_counts(test), PAIRS)
-    examples = [i for pair in pairs for i in pair_positions(test, pair.true, pair.predicted)[:EXAMPLES]]
+    examples = [i for pair in pairs for i in pair_positions(test, pair.true, pair.predicted)[:EXAMPLES_PER_PAIR]]
     return sorted({*most_confident_mistakes(test, MISTAKES).tolist(), *examples})
 
 
@@ -257,8 +259,10 @@ def _one_a_model(runs: list[RunDir]) -> list[RunDir]:
     return [found[min(shared or found)] for found in seeds.values()]
 
 
-def _pair(one: RunDir, other: RunDir, split: str, labels: dict[Path, str]) -> tuple[str, Predictions, str, Predictions]:
-    return labels[one.root], _predictions(one, split), labels[other.root], _predictions(other, split)
+def _labelled_pair(
+    one: RunDir, other: RunDir, split: str, labels: dict[Path, str]
+) -> tuple[str, Predictions, str, Predictions]:
+    return labels[one.root], _phase_predictions(one, split), labels[other.root], _phase_predictions(other, split)
 
 
 def _tuning_pairs(runs: list[RunDir], labels: dict[Path, str]) -> list[tuple[str, Predictions, str, Predictions]]:
@@ -266,16 +270,16 @@ def _tuning_pairs(runs: list[RunDir], labels: dict[Path, str]) -> list[tuple[str
 
 
 def _tuning_pair(run: RunDir, label: str) -> tuple[str, Predictions, str, Predictions]:
-    test = {phase: _predictions(run, "test", phase) for phase in ("ft", "tl")}
+    test = {phase: _phase_predictions(run, "test", phase) for phase in ("ft", "tl")}
     return f"{label} ft", test["ft"], f"{label} tl", test["tl"]
 
 
 def _val_pairs(chosen: list[RunDir], labels: dict[Path, str], decision: DecisionMetric) -> list[PairedTest]:
     """Compare the winner with every other model on val, where their val images are the same."""
-    winner = _predictions(chosen[0], "val")
-    others = [run for run in chosen[1:] if np.array_equal(_predictions(run, "val").ids, winner.ids)]
-    couples = [_pair(chosen[0], other, "val", labels) for other in others]
-    return compare(couples, draw_counts(len(winner.ids)), decision)
+    winner = _phase_predictions(chosen[0], "val")
+    others = [run for run in chosen[1:] if np.array_equal(_phase_predictions(run, "val").ids, winner.ids)]
+    couples = [_labelled_pair(chosen[0], other, "val", labels) for other in others]
+    return compare_pairs(couples, draw_counts(len(winner.ids)), decision)
 
 
 def _seed_spreads(ranked: list[RunView], decision: DecisionMetric) -> list[SeedSpread]:

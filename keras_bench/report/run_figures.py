@@ -9,7 +9,7 @@ from keras_bench.evaluation.predictions import Predictions
 from keras_bench.pages.text import plain, shorten
 from keras_bench.phases import Phase
 
-History = list[dict[str, float]]
+HistoryRows = list[dict[str, float]]
 
 # Okabe and Ito's palette, readable with the common colour-vision deficiencies.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -17,7 +17,7 @@ NUMBERED_CLASSES = 20  # up to so many, each cell of a confusion matrix carries 
 INCHES_A_CLASS = 0.14  # beyond that, room for a label of 7 points
 
 
-def learning_curves(phases: dict[Phase, History], title: str) -> Figure:
+def learning_curves(phases: dict[Phase, HistoryRows], title: str) -> Figure:
     """Draw cross-entropy and top-1 over epochs, phases one after another with a line between them.
 
     Args:

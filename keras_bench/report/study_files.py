@@ -48,7 +48,7 @@ def read_study(path: Path, dataset: dict[str, Any]) -> Study:
         data=tree["data"],
         comparable=not difference,
         difference=difference,
-        rows=[_row(row) for row in rows],
+        rows=[_published_row(row) for row in rows],
         claims=[Claim(claim["claim"], claim["figure"], claim["more"], claim["less"]) for claim in claims],
         notes=list(tree.get("notes", [])),
     )
@@ -64,7 +64,7 @@ def _difference(match: dict[str, Any], dataset: dict[str, Any]) -> str:
     return ""
 
 
-def _row(row: dict[str, Any]) -> Published:
+def _published_row(row: dict[str, Any]) -> Published:
     figures = {name: float(value) for name, value in row.items() if name not in ("model", "phase")}
     return Published(row["model"], row["phase"], figures)
 

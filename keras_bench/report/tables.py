@@ -17,7 +17,7 @@ from keras_bench.phases import Phase
 from keras_bench.report.comparison import Comparison, PhaseView, RunView
 
 TERMINAL_METRICS = {name: metric for name, metric in BY_COLUMN.items() if metric.terminal}
-COLUMNS = (
+TERMINAL_COLUMNS = (
     *(metric.heading for metric in TERMINAL_METRICS.values()),
     *("ECE", "params", "mult-adds", "ms", "s/epoch", "training", "memory"),
 )
@@ -28,14 +28,14 @@ def comparison_table(comparison: Comparison) -> Table:
 
     Columns without any value are left out.
     """
-    decision, columns = comparison.decision, _columns(comparison.decision)
+    decision, columns = comparison.decision, _headings(comparison.decision)
     caption = (
         f"* final phase, chosen on val{decision.clause}. {decisions_words(comparison.shared_with_val)} "
         "[low, high]: 95 % interval over test images."
     )
     table = Table(title=Text(comparison.name), caption=Text(caption))
     rows = [
-        (run, phase, _cells(run, phase, view, decision))
+        (run, phase, _phase_cells(run, phase, view, decision))
         for run in comparison.runs
         for phase, view in run.phases.items()
     ]
@@ -47,17 +47,23 @@ def comparison_table(comparison: Comparison) -> Table:
     return table
 
 
-def _columns(decision: DecisionMetric) -> list[str]:
+def _headings(decision: DecisionMetric) -> list[str]:
     """Return the headings of the table: those of what decides, then COLUMNS."""
-    return ["model", "phase", f"val {decision.label}", *(f"test {one.label}" for one in _shown(decision)), *COLUMNS]
+    return [
+        "model",
+        "phase",
+        f"val {decision.label}",
+        *(f"test {one.label}" for one in _shown_metrics(decision)),
+        *TERMINAL_COLUMNS,
+    ]
 
 
-def _shown(decision: DecisionMetric) -> list[DecisionMetric]:
+def _shown_metrics(decision: DecisionMetric) -> list[DecisionMetric]:
     """Return what the table shows of test with its interval: what decides, and top-1 in any case."""
     return list(dict.fromkeys([decision, DecisionMetric.TOP1]))
 
 
-def _cells(run: RunView, phase: Phase, view: PhaseView, decision: DecisionMetric) -> list[str | Text]:
+def _phase_cells(run: RunView, phase: Phase, view: PhaseView, decision: DecisionMetric) -> list[str | Text]:
     result, test = view.result, view.test
     latency = run.latency("compiled", 1)
     is_final = phase == run.final_phase
@@ -65,7 +71,7 @@ def _cells(run: RunView, phase: Phase, view: PhaseView, decision: DecisionMetric
         Text(run.label),
         phase + (" *" if is_final else ""),
         _value(view.val_score, PERCENT),
-        *(_with_ends(test[metric]) for metric in _shown(decision)),
+        *(_with_ends(test[metric]) for metric in _shown_metrics(decision)),
         *(_value(test[name], metric.terminal) for name, metric in TERMINAL_METRICS.items()),
         f"{view.calibration.before.error:.1%}",
         f"{result.parameters / 1e6:.2f} M",
@@ -96,7 +102,9 @@ def classes_csv(scores: Iterable[ClassScores], titles: list[str]) -> str:
 def results_csv(comparison: Comparison) -> str:
     """Return results.csv: every figure of every phase, unrounded, with versions, device, commit and fingerprints."""
     ranked_by = {"ranked_by": f"val {comparison.decision}"}
-    return _csv([_flat(run, phase, view) | ranked_by for run in comparison.runs for phase, view in run.phases.items()])
+    return _csv(
+        [_result_row(run, phase, view) | ranked_by for run in comparison.runs for phase, view in run.phases.items()]
+    )
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:
@@ -108,7 +116,7 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     return stream.getvalue()
 
 
-def _flat(run: RunView, phase: Phase, view: PhaseView) -> dict[str, Any]:
+def _result_row(run: RunView, phase: Phase, view: PhaseView) -> dict[str, Any]:
     result = view.result
     line: dict[str, Any] = {"model": run.model, "seed": run.seed, "phase": phase, "final": phase == run.final_phase}
     line["chosen_by"] = f"val {run.chosen_by}"

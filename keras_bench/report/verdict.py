@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.evaluation.intervals import PairedTest
-from keras_bench.evaluation.words import interval_words, oriented, p_words, percent, seen_words
+from keras_bench.evaluation.words import interval_words, oriented, p_words, seen_words, share_words
 from keras_bench.report.comparison import RunView
 
 
@@ -32,8 +32,8 @@ def verdict_lines(
     images = winner.final.result.metrics["test"].images
     lines = [
         f"Best: {winner.name} ({winner.final_phase}), chosen on val with {decision.label} "
-        f"{percent(winner.final.val_score)}. "
-        f"On {images:,} test images {seen_words(shared)}, its {decision.label} is {percent(test)}."
+        f"{share_words(winner.final.val_score)}. "
+        f"On {images:,} test images {seen_words(shared)}, its {decision.label} is {share_words(test)}."
     ]
     lines += _mixed_decisions(runs, decision)
     if different_val:

@@ -97,11 +97,11 @@ def load_data(job: Job, index: ImageIndex, store: ImageStore, fingerprint: str, 
     splits = split_images(index, job.config.dataset, store.readable)
     for warning in splits.warnings:
         log.warn(warning)
-    _check_portions(job, len(splits.positions["train"]))
+    _refuse_portions_beyond_epoch(job, len(splits.positions["train"]))
     return Data(index, store, splits, fingerprint)
 
 
-def _check_portions(job: Job, images: int) -> None:
+def _refuse_portions_beyond_epoch(job: Job, images: int) -> None:
     """Refuse gradients that are averaged over more portions than an epoch has."""
     training = job.config.training
     portions = -(-images // training.portion_size)

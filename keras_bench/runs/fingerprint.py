@@ -79,7 +79,7 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any], defaults
         defaults: what a key stands for where `before` lacks it; other keys then count as changed.
     """
     return [
-        f"{key} was {_shown(key, before, defaults)}, is now {now.get(key, 'not set')}"
+        f"{key} was {_former_value(key, before, defaults)}, is now {now.get(key, 'not set')}"
         for key in {**before, **now}
         if key not in now or before.get(key, defaults.get(key, _MISSING)) != now[key]
     ]
@@ -88,7 +88,7 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any], defaults
 _MISSING = object()  # equals no value, not even None
 
 
-def _shown(key: str, before: Mapping[str, Any], defaults: Mapping[str, Any]) -> Any:
+def _former_value(key: str, before: Mapping[str, Any], defaults: Mapping[str, Any]) -> Any:
     return before[key] if key in before else f"{defaults.get(key, 'not set')} (not a setting then)"
 
 

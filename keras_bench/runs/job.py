@@ -115,7 +115,7 @@ def resolve(request: Request, experiment: Experiment | None = None) -> Job:
         image_size=config.dataset.image_size or backbone.image_size,
         exports=exports_folder(request.out, request.exports) / folder.root.name,
     )
-    _check(job)
+    _refuse_conflicting_settings(job)
     return job
 
 
@@ -172,7 +172,7 @@ def _without_weights(config: Config, request: Request) -> Config:
     return config.model_copy(update={"model": config.model.model_copy(update={"weights": "none"})})
 
 
-def _check_portions(training: TrainingConfig) -> None:
+def _refuse_uneven_portions(training: TrainingConfig) -> None:
     if training.batch_size % training.accumulation_steps:
         raise UserError(
             f"training.accumulation_steps: a batch of {training.batch_size} images is computed in equal portions; "
@@ -180,11 +180,11 @@ def _check_portions(training: TrainingConfig) -> None:
         )
 
 
-def _check(job: Job) -> None:
+def _refuse_conflicting_settings(job: Job) -> None:
     """Refuse combinations of valid keys that cannot work together."""
     family, model, ft = job.backbone.family, job.config.model, job.config.ft
     name = job.backbone.name
-    _check_portions(job.config.training)
+    _refuse_uneven_portions(job.config.training)
     if ft.features == "cached" and ft.unfreeze == "all":
         raise UserError(
             "ft.features: cached needs blocks that stay frozen, but ft.unfreeze is all; "

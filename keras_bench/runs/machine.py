@@ -19,7 +19,7 @@ from keras_bench.errors import one_line
 from keras_bench.runs.weights import keras_home
 
 DISTRIBUTION = "keras-bench"
-SPARE_BYTES = 1 << 30  # free memory and free disk below this are a problem
+LEAST_FREE_BYTES = 1 << 30  # free memory and free disk below this are a problem
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def check_memory() -> Check:
     """Check that memory is left."""
     total, free = memory()
     text = "not known on this system" if total is None else f"{total / 1e9:.1f} GB, {_free_text(free)} free"
-    scarce = free is not None and free < SPARE_BYTES
+    scarce = free is not None and free < LEAST_FREE_BYTES
     return Check("memory", text, "end other programs, or expect a smaller training.batch_size" if scarce else "")
 
 
@@ -110,7 +110,7 @@ def check_folder(subject: str, folder: Path) -> Check:
     if not os.access(place, os.W_OK | os.X_OK):
         return Check(subject, f"{place} cannot be written to", "change its permissions, or name another folder")
     free = shutil.disk_usage(place).free
-    remedy = "make room, e.g. with `keras-bench cache --features-mb 1000`" if free < SPARE_BYTES else ""
+    remedy = "make room, e.g. with `keras-bench cache --features-mb 1000`" if free < LEAST_FREE_BYTES else ""
     return Check(subject, f"{folder}, {free / 1e9:.1f} GB free", remedy)
 
 

@@ -39,16 +39,16 @@ def factor_figure(factor: Factor, title: str, decision: DecisionMetric = Decisio
     unjoined = are_single if len(factor.lines) > 1 else not factor.is_numeric
     for number, line in enumerate(factor.lines):
         if unjoined:
-            _draw(axes, positions, line.values, "o", COLORS[0], None)
+            _draw_factor(axes, positions, line.values, "o", COLORS[0], None)
         elif factor.mean:
             _draw_faint(axes, positions, line, number)
         else:
             label = plain(line.label) if line.label and number < NAMED_LINES else None
             style = MARKERS[number % len(MARKERS)] + "-"
-            _draw(axes, positions, line.values, style, COLORS[number % len(COLORS)], label)
+            _draw_factor(axes, positions, line.values, style, COLORS[number % len(COLORS)], label)
     if factor.mean:
         complete = sum(None not in line.values for line in factor.lines)
-        _draw(axes, positions, factor.mean, "o-", "black", f"mean of {complete}")
+        _draw_factor(axes, positions, factor.mean, "o-", "black", f"mean of {complete}")
     axes.set_xlabel(plain(factor.key))
     axes.set_ylabel(f"test {decision.label}, %, with 95 % interval")
     axes.set_title(plain(title), fontsize=10)
@@ -85,7 +85,7 @@ def _measured(positions: Sequence[float], values: Sequence[Interval | None]) -> 
     return [(position, value) for position, value in zip(positions, values, strict=True) if value is not None]
 
 
-def _draw(
+def _draw_factor(
     axes: Axes,
     positions: Sequence[float],
     values: Sequence[Interval | None],

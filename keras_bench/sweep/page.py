@@ -41,11 +41,11 @@ def sweep_table(table: SweepTable) -> Table:
     terminal.add_column("verdict on test")
     for number, row in enumerate(table.rows, start=1):
         is_last = number == len(table.rows) or table.rows[number].model != row.model
-        terminal.add_row(*([row.model] if several else []), *_cells(row, table.decision), end_section=is_last)
+        terminal.add_row(*([row.model] if several else []), *_point_cells(row, table.decision), end_section=is_last)
     return terminal
 
 
-def _cells(row: SweepRow, decision: DecisionMetric) -> list[str | Text]:
+def _point_cells(row: SweepRow, decision: DecisionMetric) -> list[str | Text]:
     gap, balanced = difference(row.paired), row.balanced_accuracy
     return [
         Text(row.point.label + (" *" if row.is_best else "") + (" (baseline)" if row.is_baseline else "")),
@@ -106,7 +106,7 @@ def captions(table: SweepTable) -> list[str]:
 def sweep_csv(table: SweepTable) -> str:
     """Return results.csv: every figure of every point, unrounded, with a column for each key that is set."""
     keys = list(dict.fromkeys(key for row in table.rows for key in row.point.settings))
-    lines = [_flat(row, keys, table) for row in table.rows]
+    lines = [_point_row(row, keys, table) for row in table.rows]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(lines[0]), lineterminator="\n")
     writer.writeheader()
@@ -114,7 +114,7 @@ def sweep_csv(table: SweepTable) -> str:
     return stream.getvalue()
 
 
-def _flat(row: SweepRow, keys: list[str], table: SweepTable) -> dict[str, Any]:
+def _point_row(row: SweepRow, keys: list[str], table: SweepTable) -> dict[str, Any]:
     line: dict[str, Any] = {"model": row.model, "point": row.point.label}
     line |= {key: _plain_value(row.point.settings[key]) if key in row.point.settings else None for key in keys}
     line |= {"baseline": row.is_baseline, "best_on_val": row.is_best, f"val_{table.decision}": row.val_score}

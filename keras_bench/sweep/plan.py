@@ -16,7 +16,7 @@ from keras_bench.runs.folders import variant_name
 from keras_bench.runs.job import Job, Request, resolve
 from keras_bench.runs.weights import weights_name
 from keras_bench.sweep.file import Sweep, load_sweep
-from keras_bench.sweep.points import Point, Range
+from keras_bench.sweep.points import Point, SearchRange
 from keras_bench.sweep.records import SweepPoint, settings_text, short_keys
 
 DECIDING = ("training.imbalance", "training.checkpoint_monitor")  # these select the metric that decides on val
@@ -69,7 +69,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """A sweep with everything that its points share.
 
     Attributes:
@@ -127,7 +127,7 @@ class Plan:
         return {key: values[key] for key in {*point.settings, *changed}}
 
 
-def plan_sweep(request: SweepRequest) -> Plan:
+def plan_sweep(request: SweepRequest) -> SweepPlan:
     """Read the sweep and check every point.
 
     Raises:
@@ -136,7 +136,7 @@ def plan_sweep(request: SweepRequest) -> Plan:
     sweep = load_sweep(request.sweep)
     name, origin = request.experiment or sweep.experiment, f"{sweep.path}: experiment"
     experiment = load_experiment(name, "--experiment" if request.experiment else origin)
-    plan = Plan(
+    plan = SweepPlan(
         sweep=sweep,
         experiment=experiment,
         request=Request(
@@ -167,14 +167,14 @@ def describe_points(points: Sequence[Point]) -> list[SweepPoint]:
     ]
 
 
-def corner(plan: Plan) -> Point:
+def corner(plan: SweepPlan) -> Point:
     """Return one point of a search space: the lower end of every range, the first value of every list."""
     assert plan.sweep.search is not None
     space = plan.sweep.search.space
-    return Point({key: values.low if isinstance(values, Range) else values[0] for key, values in space.items()})
+    return Point({key: values.low if isinstance(values, SearchRange) else values[0] for key, values in space.items()})
 
 
-def _corners(plan: Plan) -> list[Point]:
+def _corners(plan: SweepPlan) -> list[Point]:
     """Return points of a search space with every combination of the values that select the metric that decides."""
     assert plan.sweep.search is not None
     first, space = corner(plan), plan.sweep.search.space
@@ -189,7 +189,7 @@ def _task_name(label: str, model: str, seed: int) -> str:
     return f"{label}, {model}" + (f" seed {seed}" if seed else "")
 
 
-def _refuse_settings_that_vary(plan: Plan) -> None:
+def _refuse_settings_that_vary(plan: SweepPlan) -> None:
     sweep, request = plan.sweep, plan.request
     varying = {key for point in sweep.points for key in point.settings}
     varying |= set(sweep.search.space if sweep.search else ())
@@ -201,7 +201,7 @@ def _refuse_settings_that_vary(plan: Plan) -> None:
         raise UserError(f"--weights {request.weights}: {sweep.path} varies model.weights; leave the option out")
 
 
-def _refuse_equal_points(plan: Plan, points: Sequence[Point]) -> None:
+def _refuse_equal_points(plan: SweepPlan, points: Sequence[Point]) -> None:
     """Refuse two points that would train the same: a repeated value, or a key of a phase that is not trained."""
     labels = [point.label for point in describe_points(points)]
     for model in plan.models:
@@ -217,7 +217,7 @@ def _refuse_equal_points(plan: Plan, points: Sequence[Point]) -> None:
             seen.append((inputs_of(job), label))
 
 
-def _check_space(plan: Plan) -> None:
+def _check_space(plan: SweepPlan) -> None:
     """Check that both ends of every range and all values of every list are valid, and that each key has an effect."""
     search = plan.sweep.search
     assert search is not None
@@ -227,7 +227,7 @@ def _check_space(plan: Plan) -> None:
         )
     first = corner(plan)
     for key, values in search.space.items():
-        others = (values.high,) if isinstance(values, Range) else values[1:]
+        others = (values.high,) if isinstance(values, SearchRange) else values[1:]
         _refuse_equal_points(plan, [first, *(Point({**first.settings, key: value}) for value in others)])
 
 

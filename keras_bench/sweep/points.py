@@ -11,7 +11,7 @@ from keras_bench.config.load import Tree
 from keras_bench.config.schema import Config
 from keras_bench.errors import UserError, unknown_name
 
-METHODS = ("random", "bayesian")
+SEARCH_METHODS = ("random", "bayesian")
 SEARCH_KEYS = ("method", "trials", "seed", "space")
 
 
@@ -29,7 +29,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Range:
+class SearchRange:
     """A range of numbers, including both ends.
 
     Attributes:
@@ -43,7 +43,7 @@ class Range:
     log: bool = False
 
 
-Dimension = Range | tuple[Any, ...]
+Dimension = SearchRange | tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def read_search(origin: str, tree: Any) -> Search:
     if not isinstance(tree, dict):
         raise UserError(f"{origin}: expected the keys {', '.join(SEARCH_KEYS)}, received {tree!r}")
     refuse_unknown(origin, tree, SEARCH_KEYS)
-    if tree.get("method") not in METHODS:
+    if tree.get("method") not in SEARCH_METHODS:
         raise UserError(f"{origin}: method: expected random or bayesian, received {tree.get('method')!r}")
     for key, least, default in (("trials", 1, None), ("seed", 0, 0)):
         number = tree.get(key, default)
@@ -206,7 +206,7 @@ def _read_dimension(origin: str, value: Any) -> Dimension:
         raise UserError(f"{origin}: log: expected true or false, received {log!r}")
     if log and low <= 0:
         raise UserError(f"{origin}: low: expected more than 0 where log is true, received {low!r}")
-    return Range(low, high, log)
+    return SearchRange(low, high, log)
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

@@ -15,14 +15,14 @@ from keras_bench.runs.job import Job
 from keras_bench.runs.results import best_phase
 from keras_bench.sweep.figures import factor_figure
 from keras_bench.sweep.page import captions, sweep_csv, sweep_page, sweep_table
-from keras_bench.sweep.plan import Plan, Task, describe_points
+from keras_bench.sweep.plan import SweepPlan, Task, describe_points
 from keras_bench.sweep.points import Point
 from keras_bench.sweep.records import PointRun, SweepTable, value_text
 from keras_bench.sweep.tabulate import tabulate
 from keras_bench.sweep.tasks import is_finished
 
 
-def write_results(plan: Plan, points: Sequence[Point], tasks: Sequence[Task], log: Log) -> None:
+def write_results(plan: SweepPlan, points: Sequence[Point], tasks: Sequence[Task], log: Log) -> None:
     """Write and print the table of all finished runs; without one, say so."""
     decision = plan.decision()
     folder = sweep_folder(plan.request.out, plan.sweep.name)
@@ -35,7 +35,7 @@ def write_results(plan: Plan, points: Sequence[Point], tasks: Sequence[Task], lo
         baseline = next((number for number, point in enumerate(points) if point == plan.sweep.baseline), 0)
         heading = (plan.sweep.name, plan.sweep.title, tasks[0].job.config.name)
         table = tabulate(heading, described, runs, baseline, decision)
-        _write(plan, table, folder)
+        _write_results(plan, table, folder)
     log.table(sweep_table(table))
     for line in [*captions(table), *table.notes, *table.verdict]:
         log.line(line)
@@ -43,7 +43,7 @@ def write_results(plan: Plan, points: Sequence[Point], tasks: Sequence[Task], lo
     log.line(f"page:    {folder.page}")
 
 
-def _write(plan: Plan, table: SweepTable, folder: SweepDir) -> None:
+def _write_results(plan: SweepPlan, table: SweepTable, folder: SweepDir) -> None:
     write_text(folder.results, sweep_csv(table))
     figures = {
         factor.key: factor_figure(factor, f"{table.name}, test of {table.experiment}", table.decision)

@@ -9,15 +9,15 @@ from keras_bench.console import Log
 from keras_bench.errors import UserError
 from keras_bench.runs.data import require_data
 from keras_bench.runs.weights import weights_name
-from keras_bench.sweep.plan import Plan, SweepRequest, Task, corner, plan_sweep
-from keras_bench.sweep.points import Dimension, Range
+from keras_bench.sweep.plan import SweepPlan, SweepRequest, Task, corner, plan_sweep
+from keras_bench.sweep.points import Dimension, SearchRange
 from keras_bench.sweep.records import value_text
 from keras_bench.sweep.tasks import is_finished, run_tasks
-from keras_bench.workflow.launch import Run, find_all_weights, run_alone
+from keras_bench.workflow.launch import JobRunner, find_all_weights, run_alone
 from keras_bench.workflow.parts import time_models
 
 
-def run_sweep(request: SweepRequest, dry_run: bool, log: Log, run: Run = run_alone) -> int:
+def run_sweep(request: SweepRequest, dry_run: bool, log: Log, run: JobRunner = run_alone) -> int:
     """Run what is missing of a sweep and write its table; returns 0, or 1 when a run failed.
 
     A run that fails does not keep the others from running; finished runs find that out by their own fingerprint.
@@ -55,7 +55,7 @@ def run_sweep(request: SweepRequest, dry_run: bool, log: Log, run: Run = run_alo
     return 1 if failed else 0
 
 
-def checked_plan(request: SweepRequest) -> Plan:
+def checked_plan(request: SweepRequest) -> SweepPlan:
     """Return the plan of a sweep whose file, points and tools are all there.
 
     Raises:
@@ -69,7 +69,7 @@ def checked_plan(request: SweepRequest) -> Plan:
     return plan
 
 
-def _find_weights(plan: Plan, log: Log) -> None:
+def _find_weights(plan: SweepPlan, log: Log) -> None:
     """Refuse a sweep whose images or weights are missing, before its first run."""
     points = plan.sweep.points or (corner(plan),)
     jobs = [plan.job(point, model, plan.seeds[0]) for model in plan.models for point in points]
@@ -78,7 +78,7 @@ def _find_weights(plan: Plan, log: Log) -> None:
     find_all_weights(list(different.values()), log)
 
 
-def _print_plan(plan: Plan, log: Log) -> int:
+def _print_plan(plan: SweepPlan, log: Log) -> int:
     """Print the points, and what one of those that are not finished would do and take."""
     search = plan.sweep.search
     if search is not None:
@@ -96,7 +96,7 @@ def _print_plan(plan: Plan, log: Log) -> int:
 
 
 def _span(within: Dimension) -> str:
-    if isinstance(within, Range):
+    if isinstance(within, SearchRange):
         return f"{value_text(within.low)} to {value_text(within.high)}" + (" (log)" if within.log else "")
     return f"among {', '.join(map(value_text, within))}"
 

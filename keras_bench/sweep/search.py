@@ -18,11 +18,11 @@ from keras_bench.config.decision import DecisionMetric
 from keras_bench.console import Log
 from keras_bench.errors import UserError
 from keras_bench.runs.folders import sweep_folder
-from keras_bench.sweep.plan import Plan, corner, describe_points, inputs_of
-from keras_bench.sweep.points import Dimension, Point, Range, Search
+from keras_bench.sweep.plan import SweepPlan, corner, describe_points, inputs_of
+from keras_bench.sweep.points import Dimension, Point, Search, SearchRange
 from keras_bench.sweep.results import point_run
 from keras_bench.sweep.tasks import PointRunner, is_finished, tell_rest
-from keras_bench.workflow.launch import Run
+from keras_bench.workflow.launch import JobRunner
 
 DIGITS = 4  # significant digits of a drawn number: fine enough for a setting, and short in a folder's name
 
@@ -96,10 +96,10 @@ class Trials:
         return [trial for trial in self.study.trials if trial.state.name in states and set(trial.params) == wanted]
 
     def _point(self, trial: Any) -> Point:
-        return Point({key: decode(within, trial.params[key]) for key, within in self.search.space.items()})
+        return Point({key: drawn_value(within, trial.params[key]) for key, within in self.search.space.items()})
 
 
-def run_search(plan: Plan, run: Run, log: Log) -> tuple[list[Point], list[str] | None]:
+def run_search(plan: SweepPlan, run: JobRunner, log: Log) -> tuple[list[Point], list[str] | None]:
     """Run what is missing of a search; a trial's value is the mean val score of its final phases over the seeds.
 
     The score is top-1, or balanced accuracy where that decides within any point of the space.
@@ -136,7 +136,7 @@ def run_search(plan: Plan, run: Run, log: Log) -> tuple[list[Point], list[str] |
 
 
 @contextmanager
-def open_trials(plan: Plan) -> Iterator[Trials]:
+def open_trials(plan: SweepPlan) -> Iterator[Trials]:
     """Open, or begin, the trials of exactly this search in the sweep's folder; `trials` may have been raised since."""
     optuna = require_optuna()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -149,7 +149,7 @@ def open_trials(plan: Plan) -> Iterator[Trials]:
     storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs=connect)
     try:
         study = optuna.create_study(
-            storage=storage, study_name=_identity(plan), direction="maximize", load_if_exists=True
+            storage=storage, study_name=_search_digest(plan), direction="maximize", load_if_exists=True
         )
         distributions = {key: _distribution(plan, key, within) for key, within in search.space.items()}
         if plan.sweep.baseline is not None:
@@ -161,7 +161,7 @@ def open_trials(plan: Plan) -> Iterator[Trials]:
         storage.engine.dispose()
 
 
-def _identity(plan: Plan) -> str:
+def _search_digest(plan: SweepPlan) -> str:
     """Return a digest of all that a search depends on but its data and how many trials it has."""
     search = plan.sweep.search
     assert search is not None
@@ -170,7 +170,7 @@ def _identity(plan: Plan) -> str:
         phase: {key: value for key, value in settings.items() if key not in search.space}
         for phase, settings in inputs_of(job).items()
     }
-    space = {key: vars(within) if isinstance(within, Range) else within for key, within in search.space.items()}
+    space = {key: vars(within) if isinstance(within, SearchRange) else within for key, within in search.space.items()}
     first = plan.sweep.baseline.settings if plan.sweep.baseline else None
     whole = [inputs, plan.request.weights, plan.seeds, search.method, search.seed, space, first]
     decision = plan.decision()
@@ -178,9 +178,9 @@ def _identity(plan: Plan) -> str:
     return hashlib.blake2b(json.dumps(whole).encode("utf-8"), digest_size=8).hexdigest()
 
 
-def _distribution(plan: Plan, key: str, within: Dimension) -> Any:
+def _distribution(plan: SweepPlan, key: str, within: Dimension) -> Any:
     distributions = require_optuna().distributions
-    if not isinstance(within, Range):
+    if not isinstance(within, SearchRange):
         return distributions.CategoricalDistribution([json.dumps(value) for value in within])
     section, _, name = key.partition(".")
     value = getattr(getattr(plan.job(corner(plan), plan.models[0], plan.seeds[0]).config, section), name)
@@ -191,12 +191,12 @@ def _distribution(plan: Plan, key: str, within: Dimension) -> Any:
 
 def encode(within: Dimension, value: Any) -> Any:
     """Return a value as Optuna keeps it: numbers of a range as they are, others as JSON, since it takes no lists."""
-    return value if isinstance(within, Range) else json.dumps(value)
+    return value if isinstance(within, SearchRange) else json.dumps(value)
 
 
-def decode(within: Dimension, drawn: Any) -> Any:
+def drawn_value(within: Dimension, drawn: Any) -> Any:
     """Return the value that Optuna drew; numbers that are not whole have four significant digits."""
-    if not isinstance(within, Range):
+    if not isinstance(within, SearchRange):
         return json.loads(drawn)
     if isinstance(drawn, int):
         return drawn

@@ -17,7 +17,7 @@ import numpy as np
 from keras_bench.audit.selection import most_shared
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.errors import RunError
-from keras_bench.evaluation.decisions import paired_test, score, score_interval
+from keras_bench.evaluation.decisions import paired_decision_test, score, score_interval
 from keras_bench.evaluation.intervals import Interval, PairedTest
 from keras_bench.evaluation.statistics import draw_counts, holm_corrected, recall_interval
 from keras_bench.sweep.records import (
@@ -36,8 +36,8 @@ BALANCED = 1.1  # classes count as balanced where the largest has at most 10 % m
 POINT = "point"  # the factor of points that differ in several keys at once
 
 Place = tuple[str, int]  # a model and a point
-Runs = dict[Place, list[PointRun]]
-Counts = Callable[[int], np.ndarray]
+RunsByPlace = dict[Place, list[PointRun]]
+DrawCounts = Callable[[int], np.ndarray]
 
 
 def tabulate(
@@ -60,9 +60,9 @@ def tabulate(
     by_place = _by_place(runs)
     models = list(dict.fromkeys(model for model, _ in by_place))
     minority = _minority(by_place.get((models[0], baseline), list(runs))[0])
-    rows = {place: _row(points[place[1]], found, minority, counts, decision) for place, found in by_place.items()}
+    rows = {place: _sweep_row(points[place[1]], found, minority, counts, decision) for place, found in by_place.items()}
     seeds = _shared_seeds(by_place)
-    tests, notes = _pair(by_place, points, baseline, seeds, counts, decision)
+    tests, notes = _baseline_tests(by_place, points, baseline, seeds, counts, decision)
     for model in models:
         of_model = [place for place in rows if place[0] == model]
         best = max(of_model, key=lambda place: rows[place].val_score)  # the first of equals
@@ -86,10 +86,10 @@ def tabulate(
     )
 
 
-def _by_place(runs: Sequence[PointRun]) -> Runs:
+def _by_place(runs: Sequence[PointRun]) -> RunsByPlace:
     """Return the runs of each point of each model by seed; models in their order, then points."""
     models = list(dict.fromkeys(run.model for run in runs))
-    found: Runs = defaultdict(list)
+    found: RunsByPlace = defaultdict(list)
     for run in sorted(runs, key=lambda run: (models.index(run.model), run.point, run.seed)):
         found[run.model, run.point].append(run)
     for (model, _), group in found.items():
@@ -111,8 +111,8 @@ def _minority(run: PointRun) -> tuple[str, ...]:
     return tuple(name for name, n in run.train_images.items() if n <= largest)
 
 
-def _row(
-    point: SweepPoint, runs: list[PointRun], minority: tuple[str, ...], counts: Counts, decision: DecisionMetric
+def _sweep_row(
+    point: SweepPoint, runs: list[PointRun], minority: tuple[str, ...], counts: DrawCounts, decision: DecisionMetric
 ) -> SweepRow:
     one, correct = runs[0], _mean_correct(runs)
     drawn = counts(len(correct))
@@ -143,7 +143,7 @@ def _mean_correct(runs: Sequence[PointRun]) -> np.ndarray:
     return runs[0].correct if len(runs) == 1 else np.mean([run.correct for run in runs], axis=0)
 
 
-def _shared_seeds(by_place: Runs) -> dict[str, int]:
+def _shared_seeds(by_place: RunsByPlace) -> dict[str, int]:
     """Return for each model the lowest seed that all of its points share, if there is one."""
     seeds: dict[str, list[set[int]]] = defaultdict(list)
     for (model, _), group in by_place.items():
@@ -152,12 +152,12 @@ def _shared_seeds(by_place: Runs) -> dict[str, int]:
     return {model: min(found) for model, found in shared.items() if found}
 
 
-def _pair(
-    by_place: Runs,
+def _baseline_tests(
+    by_place: RunsByPlace,
     points: Sequence[SweepPoint],
     baseline: int,
     seeds: Mapping[str, int],
-    counts: Counts,
+    counts: DrawCounts,
     decision: DecisionMetric,
 ) -> tuple[dict[Place, PairedTest], list[str]]:
     """Test every point against the baseline of its model, with Holm's correction over all of them; and what cannot."""
@@ -174,7 +174,9 @@ def _pair(
             run, label = _of_seed(by_place[place], seeds[model]), points[place[1]].label
             if run.test == base.test:
                 pair = (points[baseline].label, base.correct), (label, run.correct)
-                tests[place] = paired_test(*pair, base.labels, counts(len(base.correct)), decision, len(by_place))
+                tests[place] = paired_decision_test(
+                    *pair, base.labels, counts(len(base.correct)), decision, len(by_place)
+                )
             else:
                 notes.append(f"{model}, {label}: tested on other images than the baseline, so the two are not paired")
     return dict(zip(tests, holm_corrected(list(tests.values())), strict=True)), notes
@@ -186,9 +188,9 @@ def _of_seed(runs: Sequence[PointRun], seed: int) -> PointRun:
 
 def _factors(
     points: Sequence[SweepPoint],
-    by_place: Runs,
+    by_place: RunsByPlace,
     rows: Mapping[Place, SweepRow],
-    counts: Counts,
+    counts: DrawCounts,
     decision: DecisionMetric,
 ) -> tuple[Factor, ...]:
     """Return a factor for each key that varies, or one for the points as such where their keys differ or have names."""
@@ -197,7 +199,7 @@ def _factors(
         found = [_factor(POINT, [{POINT: point.label} for point in points], by_place, rows, counts, decision)]
     else:
         settings = [dict(point.settings) for point in points]
-        varying = [key for key in keys if len({_identity(one[key]) for one in settings}) > 1]
+        varying = [key for key in keys if len({_value_key(one[key]) for one in settings}) > 1]
         found = [_factor(key, settings, by_place, rows, counts, decision) for key in varying]
     return tuple(factor for factor in found if len(factor.values) > 1)
 
@@ -205,19 +207,21 @@ def _factors(
 def _factor(
     key: str,
     settings: list[dict[str, Any]],
-    by_place: Runs,
+    by_place: RunsByPlace,
     rows: Mapping[Place, SweepRow],
-    counts: Counts,
+    counts: DrawCounts,
     decision: DecisionMetric,
 ) -> Factor:
     names = short_keys(settings[0])
     several = len({model for model, _ in by_place}) > 1
     lines: dict[str, dict[str, Place]] = defaultdict(dict)
-    values = {_identity(settings[number][key]): settings[number][key] for _, number in sorted(by_place, key=_number)}
+    values = {
+        _value_key(settings[number][key]): settings[number][key] for _, number in sorted(by_place, key=_point_number)
+    }
     for model, number in by_place:
         others = {name: value for name, value in settings[number].items() if name != key}
         parts = ([model] if several else []) + ([settings_text(others, names)] if others else [])
-        lines[", ".join(parts)][_identity(settings[number][key])] = (model, number)
+        lines[", ".join(parts)][_value_key(settings[number][key])] = (model, number)
     empty = Factor(key, tuple(values.values()), (), None)
     order = sorted(values, key=lambda one: values[one]) if empty.is_numeric else list(values)
     return Factor(
@@ -227,20 +231,22 @@ def _factor(
             FactorLine(label, tuple(rows[found[one]].test_score(decision) if one in found else None for one in order))
             for label, found in lines.items()
         ),
-        _mean([found for found in lines.values() if len(found) == len(order)], order, by_place, counts, decision),
+        _mean_over_lines(
+            [found for found in lines.values() if len(found) == len(order)], order, by_place, counts, decision
+        ),
     )
 
 
-def _number(place: Place) -> int:
+def _point_number(place: Place) -> int:
     return place[1]
 
 
-def _identity(value: Any) -> str:
+def _value_key(value: Any) -> str:
     return json.dumps(value)
 
 
-def _mean(
-    whole: list[dict[str, Place]], order: list[str], by_place: Runs, counts: Counts, decision: DecisionMetric
+def _mean_over_lines(
+    whole: list[dict[str, Place]], order: list[str], by_place: RunsByPlace, counts: DrawCounts, decision: DecisionMetric
 ) -> tuple[Interval, ...] | None:
     """Return the mean over lines that have all values, so that every value is averaged over the same settings."""
     tests = {by_place[place][0].test for line in whole for place in line.values()}

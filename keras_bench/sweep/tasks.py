@@ -12,7 +12,7 @@ from keras_bench.runs.fingerprint import finished_phases, phase_inputs
 from keras_bench.runs.job import Job
 from keras_bench.runs.weights import find_weights
 from keras_bench.sweep.plan import Task
-from keras_bench.workflow.launch import Run, run_each
+from keras_bench.workflow.launch import JobRunner, run_each
 from keras_bench.workflow.parts import missing_parts
 
 
@@ -27,7 +27,7 @@ class PointRunner:
         log: the screen.
     """
 
-    def __init__(self, run: Run, log: Log) -> None:
+    def __init__(self, run: JobRunner, log: Log) -> None:
         self.run = run
         self.log = log
         self.done: list[Job] = []
@@ -42,12 +42,12 @@ class PointRunner:
         code = self.run(job)
         if code == 0:
             self.done.append(job)
-            self.data[_images(job)] = read_json(job.folder.dataset)["fingerprint"]
+            self.data[_image_settings(job)] = read_json(job.folder.dataset)["fingerprint"]
         return code
 
     def _is_current(self, job: Job) -> bool:
         """Return whether nothing is left to do; where a setting changed, the process of the job says which."""
-        data = self.data.get(_images(job))
+        data = self.data.get(_image_settings(job))
         if data is None or not is_finished(job) or missing_parts(job):
             return False
         weights = find_weights(job, self.log).fingerprint
@@ -64,7 +64,7 @@ class PointRunner:
         lenders = [
             one.experiment_folder
             for one in self.done
-            if _images(one) == _images(job) and one.experiment_folder.audit.is_file()
+            if _image_settings(one) == _image_settings(job) and one.experiment_folder.audit.is_file()
         ]
         if lenders and not job.experiment_folder.audit.is_file():
             with job.experiment_folder.lock_audit(self.log):
@@ -72,7 +72,7 @@ class PointRunner:
                     write_bytes(job.experiment_folder.audit, lenders[0].audit.read_bytes())
 
 
-def _images(job: Job) -> DatasetConfig:
+def _image_settings(job: Job) -> DatasetConfig:
     """Return what decides which images a job reads and how they are split."""
     return job.config.dataset.model_copy(update={"image_size": None})
 
@@ -82,7 +82,7 @@ def is_finished(job: Job) -> bool:
     return job.folder.run.is_file() and all(job.folder.result(phase).is_file() for phase in job.phases)
 
 
-def run_tasks(tasks: Sequence[Task], run: Run, log: Log) -> list[str] | None:
+def run_tasks(tasks: Sequence[Task], run: JobRunner, log: Log) -> list[str] | None:
     """Run all tasks; returns what failed, or None where the very first was refused its input."""
     jobs = [task.job for task in tasks]
     before = [is_finished(job) for job in jobs]

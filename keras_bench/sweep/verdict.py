@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.evaluation.intervals import PairedTest
-from keras_bench.evaluation.words import interval_words, oriented, p_words, percent, seen_words
+from keras_bench.evaluation.words import interval_words, oriented, p_words, seen_words, share_words
 from keras_bench.sweep.records import SweepRow
 
 
@@ -20,7 +20,7 @@ def sweep_verdict(rows: Sequence[SweepRow], decision: DecisionMetric = DecisionM
     lines = [
         f"{best.model}: best on val is {best.point.label} (val {decision.label} {100 * best.val_score:.1f} %{seeds}). "
         f"On test images {seen_words(best.shared_with_val)}, its {decision.label} is "
-        f"{percent(best.test_score(decision))}."
+        f"{share_words(best.test_score(decision))}."
     ]
     baseline = next((row for row in rows if row.is_baseline), None)
     if baseline is None:

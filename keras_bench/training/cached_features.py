@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_bench.console import Log, duration
-from keras_bench.data.augmentation import VERSION as AUGMENTATION_VERSION
+from keras_bench.data.augmentation import AUGMENTATION_VERSION
 from keras_bench.environment import usable_cores
 from keras_bench.errors import RunError
 from keras_bench.images import decoder_name
@@ -22,7 +22,13 @@ from keras_bench.phases import Phase
 from keras_bench.runs.data import Data, positions_of, training_rows
 from keras_bench.runs.job import Job
 from keras_bench.training.feature_extraction import feature_stream, ordered_stream
-from keras_bench.training.feature_store import VERSION, entry_for, evict, extract, features_folder
+from keras_bench.training.feature_store import (
+    FEATURES_VERSION,
+    entry_for,
+    evict,
+    features_folder,
+    load_or_compute_features,
+)
 from keras_bench.training.fit import Examples, FitPlan, set_trainable
 
 if TYPE_CHECKING:
@@ -32,7 +38,7 @@ if TYPE_CHECKING:
 # depend on a clock: the two engines differ by rounding errors, and a run must be reproducible to the last digit.
 PIXELS_WORTH_CONVERTING = 50_000_000
 MOST_STEPS = 32  # per execution: a single step of the head takes 5.9 ms, of which 2.5 ms are the return to Python
-TOLERANCE = 1e-3  # between ONNX Runtime and Keras, as a share of the largest feature
+FEATURE_TOLERANCE = 1e-3  # between ONNX Runtime and Keras, as a share of the largest feature
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ def compute_features(run: Run, phase: Phase, frozen: keras.Model) -> CachedFeatu
         for (split, view), entry, values in zip(passes, entries, dependencies, strict=True):
             stream = partial(run.pipeline.views, images[split], job.config.augmentation, view)
             shape = (len(images[split]), *frozen.output_shape[1:])
-            features.append(extract(forward, stream, shape, entry, values, advance, log))
+            features.append(load_or_compute_features(forward, stream, shape, entry, values, advance, log))
     seconds = sum(stored.seconds for stored in features)
     evict(job.config.runtime.features_cache_mb << 20)
     *train, val = (stored.array for stored in features)
@@ -140,7 +146,7 @@ def _load_engine(engine: str, frozen: keras.Model, images: tf.Tensor, log: Log) 
     by_onnx = onnx_forward(network_to_onnx(frozen).SerializeToString())
     expected, received = by_keras(images), by_onnx(images)
     difference = np.abs(received - expected).max() / max(np.abs(expected).max(), 1e-12)
-    if not difference <= TOLERANCE:
+    if not difference <= FEATURE_TOLERANCE:
         log.warn(
             f"ONNX Runtime's features differ from Keras's by up to {difference:.1e} of the largest, so Keras is used"
         )
@@ -161,7 +167,7 @@ def _image_dependencies(run: Run, positions: np.ndarray, view: int) -> dict[str,
     """Return everything the features of one view of some images depend on, except the network and its engine."""
     job = run.job
     dependencies: dict[str, Any] = {
-        "version": VERSION,
+        "version": FEATURES_VERSION,
         "decoder": decoder_name(),
         "backbone": job.backbone.name,
         "alpha": job.config.model.alpha,

@@ -84,7 +84,7 @@ class AtomicCheckpoint(keras.callbacks.ModelCheckpoint):
             os.replace(self.unfinished, self.final)
 
 
-class History(keras.callbacks.Callback):
+class HistoryWriter(keras.callbacks.Callback):
     """Appends a row per epoch to history.csv and prints a line per epoch, with a progress bar during the epoch.
 
     Args:

@@ -25,11 +25,11 @@ from keras_bench.parallel import map_in_order
 
 # Raise it when the same fingerprint would stand for other numbers, for example when images are resized differently or
 # batches are composed differently. Entries of earlier versions are then no longer found.
-VERSION = 2
+FEATURES_VERSION = 2
 PART_AGE = 7 * 24 * 3600.0  # seconds after which an unfinished array counts as abandoned
 SAVE_SECONDS = 10.0  # an interrupted pass loses at most this much
 
-Forward = Callable[[Any], np.ndarray]
+FeatureFunction = Callable[[Any], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -149,8 +149,8 @@ def _open_unfinished(part: Path, shape: tuple[int, ...]) -> Unfinished | None:
     return Unfinished(part, array, int(progress["rows"]), float(progress["seconds"]))
 
 
-def extract(
-    forward: Callable[[], tuple[Forward, int]],
+def load_or_compute_features(
+    forward: Callable[[], tuple[FeatureFunction, int]],
     batches: Callable[[int], Iterable[Any]],
     shape: tuple[int, ...],
     entry: Entry,
@@ -185,7 +185,7 @@ def extract(
 
 
 def _compute(
-    forward: Callable[[], tuple[Forward, int]],
+    forward: Callable[[], tuple[FeatureFunction, int]],
     batches: Callable[[int], Iterable[Any]],
     shape: tuple[int, ...],
     entry: Entry,
@@ -246,14 +246,14 @@ def evict(limit: int) -> int:
             size = entry.array.stat().st_size
         except FileNotFoundError:
             size = 0
-        if kept + size <= limit or not _remove(entry):
+        if kept + size <= limit or not _remove_entry(entry):
             kept += size
         else:
             removed += 1
     return removed
 
 
-def _remove(entry: Entry) -> bool:
+def _remove_entry(entry: Entry) -> bool:
     """Remove a finished array; return False if another process holds it."""
     with remove_if_unlocked(entry.lock_file) as is_free:
         if is_free:

@@ -17,7 +17,7 @@ from keras_bench.phases import Phase
 from keras_bench.runs.folders import RunDir
 from keras_bench.runs.history import best_row, read_history
 from keras_bench.runs.results import FitOutcome
-from keras_bench.training.callbacks import AtomicCheckpoint, History, StopOnNonFinite
+from keras_bench.training.callbacks import AtomicCheckpoint, HistoryWriter, StopOnNonFinite
 from keras_bench.training.losses import build_loss, class_weights
 from keras_bench.training.monitors import build_metrics, mode_of
 from keras_bench.training.optimizers import build_optimizer, build_schedule
@@ -171,7 +171,7 @@ def fit_phase(model: keras.Model, plan: FitPlan, run: RunDir, examples: Examples
         "xla": xla,
         "tf32": tf32,
         "mixed_precision": plan.config.training.mixed_precision,
-        "first_step_seconds": next(each.first_step_seconds for each in callbacks if isinstance(each, History)),
+        "first_step_seconds": next(each.first_step_seconds for each in callbacks if isinstance(each, HistoryWriter)),
         **({"feature_seconds": round(examples.seconds, 1)} if examples.seconds else {}),
     }
     return _report_outcome(plan, rows, resolved, examples.seconds, log)
@@ -202,7 +202,7 @@ def _build_callbacks(plan: FitPlan, run: RunDir, log: Log, state: SavedState | N
         patience=training.early_stopping_patience,
         mode=mode_of(training.watched_by_stopping),
     )
-    history = History(run.history(plan.phase), plan.phase, settings.epochs, plan.steps, log, checkpoint)
+    history = HistoryWriter(run.history(plan.phase), plan.phase, settings.epochs, plan.steps, log, checkpoint)
     schedule = build_schedule(settings, training)
     deciding = [checkpoint, stopping, *([schedule] if schedule else [])]
     seconds = plan.config.runtime.save_state_seconds

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_bench.config import TrainingConfig
 
-SMALLEST = float(np.finfo(np.float32).tiny)  # 1.2e-38, float32's smallest normal number
+SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)  # 1.2e-38, float32's smallest normal number
 
 
 def build_loss(training: TrainingConfig, class_counts: Sequence[int]) -> keras.losses.Loss:
@@ -50,7 +50,7 @@ def log_probabilities(probabilities: tf.Tensor) -> tf.Tensor:
     logits = getattr(probabilities, "_keras_logits", None)
     if logits is not None:
         return keras.ops.log_softmax(logits)
-    return keras.ops.log(keras.ops.maximum(keras.ops.cast(probabilities, "float32"), SMALLEST))
+    return keras.ops.log(keras.ops.maximum(keras.ops.cast(probabilities, "float32"), SMALLEST_NORMAL))
 
 
 @keras.saving.register_keras_serializable(package="keras_bench")
@@ -76,7 +76,7 @@ class FocalCrossentropy(keras.losses.Loss):
         log_p = log_probabilities(y_pred)
         targets = y_true * (1.0 - self.label_smoothing) + self.label_smoothing / y_pred.shape[-1]
         # Never exactly 0, even if p rounds to 1: a power below 1 has no finite gradient at 0.
-        one_minus_p = keras.ops.maximum(-keras.ops.expm1(log_p), SMALLEST)
+        one_minus_p = keras.ops.maximum(-keras.ops.expm1(log_p), SMALLEST_NORMAL)
         return -keras.ops.sum(targets * keras.ops.power(one_minus_p, self.gamma) * log_p, axis=-1)
 
     def get_config(self) -> dict[str, Any]:

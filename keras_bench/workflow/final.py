@@ -14,7 +14,7 @@ from keras_bench.runs.data import positions_of
 from keras_bench.runs.results import best_phase
 from keras_bench.runs.run import Run
 
-SAMPLES = 18  # images in the grid of sample predictions
+GRID_IMAGES = 18  # images in the grid of sample predictions
 THUMBNAIL = 128  # longest side of a thumbnail, pixels
 
 
@@ -56,7 +56,7 @@ def keep_thumbnails(run: Run) -> None:
 def _draw_samples(run: Run, test: Predictions, final: str) -> None:
     """Draw a grid of random test images with the predictions of the final phase."""
     job, data = run.job, run.data
-    count = min(SAMPLES, len(test.ids))
+    count = min(GRID_IMAGES, len(test.ids))
     rows = np.array(sorted(random.Random(job.request.seed).sample(range(len(test.ids)), count)))
     images = [data.store.image(int(position)) for position in positions_of(data, "test")[rows]]
     title = f"{job.backbone.name} {final}, test of {job.config.name}"

@@ -11,11 +11,11 @@ from keras_bench.errors import UserError
 from keras_bench.runs.job import Job
 from keras_bench.runs.weights import OPTIONS, find_weights, missing_weights, offer_of_other_sizes
 
-Run = Callable[[Job], int]
+JobRunner = Callable[[Job], int]
 
 
 def run_each(
-    jobs: Sequence[Job], names: Sequence[str], run: Run, log: Log, after: Callable[[int], None] | None = None
+    jobs: Sequence[Job], names: Sequence[str], run: JobRunner, log: Log, after: Callable[[int], None] | None = None
 ) -> list[int]:
     """Run jobs in turn and return their exit codes; the others still run when one fails.
 

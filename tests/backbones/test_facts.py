@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.count_backbones import count_one
-from keras_bench.backbones.facts import COUNTED, PUBLISHED, SOURCES, facts_of
+from keras_bench.backbones.facts import COUNTED, FACT_SOURCES, PUBLISHED, facts_of
 from keras_bench.backbones.table import BACKBONES
 
 # Giga multiply-adds with top. B0 and B7: Tan & Le 2019, table 2. ResNet: He et al. 2015, table 1; 18 and 34 as
@@ -40,7 +40,7 @@ def test_every_backbone_has_an_accuracy_with_its_source():
     assert list(rows(PUBLISHED)) == list(BACKBONES)
     for name in BACKBONES:
         facts = facts_of(name)
-        assert facts.source in SOURCES
+        assert facts.source in FACT_SOURCES
         assert 65 < facts.top1 < 90, name
         assert facts.top5 is None or facts.top1 < facts.top5 < 98, name
     assert {name for name in BACKBONES if facts_of(name).top5 is None} == {

@@ -4,17 +4,19 @@ import re
 
 import pytest
 
-from keras_bench.backbones.facts import Facts
+from keras_bench.backbones.facts import BackboneFacts
 from keras_bench.backbones.table import BACKBONES
 from keras_bench.cli.main import main
 from keras_bench.cli.models_table import NUMBERS, TEXTS, Row, passes, sort_rows
 from keras_bench.errors import UserError
 
-SMALL = Row(BACKBONES["MobileNetV3Small"], Facts(68.1, None, "docstring", 1_000_000, 60_000_000, 125_000_000), "here")
-LARGE = Row(
-    BACKBONES["ResNet50V2"], Facts(76.0, 93.0, "keras.io", 23_000_000, 3_500_000_000, 7_000_000_000), "download"
+SMALL = Row(
+    BACKBONES["MobileNetV3Small"], BackboneFacts(68.1, None, "docstring", 1_000_000, 60_000_000, 125_000_000), "here"
 )
-BARE = Row(BACKBONES["ResNet18"], Facts(None, None, "", None, None, None), "none")
+LARGE = Row(
+    BACKBONES["ResNet50V2"], BackboneFacts(76.0, 93.0, "keras.io", 23_000_000, 3_500_000_000, 7_000_000_000), "download"
+)
+BARE = Row(BACKBONES["ResNet18"], BackboneFacts(None, None, "", None, None, None), "none")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_bench.backbones.table import BACKBONES
 from keras_bench.config import ModelConfig
 from keras_bench.cost.latency_worker import (
-    _parse,
+    _parse_options,
     accelerator_name,
     measure,
     prepare_call,
@@ -126,7 +126,7 @@ def test_the_timed_call_runs_in_full_float32(saved, kind, emulated_tf32, monkeyp
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # `measure` sets it
     allow(True)  # TensorFlow's default
     words = [str(saved), "--call", kind, "--batch-size", "1", "--calls", "5", "--warm-up", "2"]
-    assert measure(_parse(words))["calls"] == 5
+    assert measure(_parse_options(words))["calls"] == 5
     assert set(emulated_tf32.seen) == {False}
 
 

@@ -10,7 +10,7 @@ from keras_bench.evaluation.calibration import (
     coverage_curve,
     cross_entropy,
     fit_temperature,
-    reliability,
+    reliability_bins,
 )
 from keras_bench.evaluation.predictions import Predictions
 
@@ -19,7 +19,7 @@ def test_calibration_error_by_hand():
     # Bins of two: confidences .5 and .6, one correct; .8 and 1.0, both correct.
     confidence = np.array([0.6, 1.0, 0.5, 0.8])
     correct = np.array([True, True, False, True])
-    found = reliability(correct, confidence, bins=2)
+    found = reliability_bins(correct, confidence, bins=2)
     assert found.confidence == pytest.approx([0.55, 0.9])
     assert found.accuracy == pytest.approx([0.5, 1.0])
     assert found.images.tolist() == [2, 2]
@@ -28,10 +28,10 @@ def test_calibration_error_by_hand():
 
 def test_bins_hold_equally_many_images_and_never_none():
     generator = np.random.default_rng(0)
-    found = reliability(generator.random(100) < 0.5, generator.random(100) ** 8)
+    found = reliability_bins(generator.random(100) < 0.5, generator.random(100) ** 8)
     assert len(found.images) == 15
     assert set(found.images.tolist()) == {6, 7}
-    assert len(reliability(np.array([True]), np.array([0.4])).images) == 1
+    assert len(reliability_bins(np.array([True]), np.array([0.4])).images) == 1
 
 
 def overconfident(images=6000, factor=3.0, seed=0):

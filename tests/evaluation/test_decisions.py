@@ -10,7 +10,14 @@ from sklearn.metrics import balanced_accuracy_score
 
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.evaluation import statistics
-from keras_bench.evaluation.decisions import DRAWS, compare, paired_test, score, score_interval, sign_flip
+from keras_bench.evaluation.decisions import (
+    DRAWS,
+    compare_pairs,
+    paired_decision_test,
+    score,
+    score_interval,
+    sign_flip,
+)
 from keras_bench.evaluation.intervals import Interval, PairedTest
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.evaluation.statistics import draw_counts
@@ -79,9 +86,9 @@ def test_nothing_differs_and_everything_does():
 
 def test_the_paired_test_is_about_the_metric_that_decides():
     counts = draw_counts(120)
-    by_top1 = paired_test(("large", LARGE), ("small", SMALL), LABELS, counts, TOP1)
-    assert by_top1 == statistics.paired_test("large", LARGE, "small", SMALL, counts)
-    balanced = paired_test(("large", LARGE), ("small", SMALL), LABELS, counts, BALANCED)
+    by_top1 = paired_decision_test(("large", LARGE), ("small", SMALL), LABELS, counts, TOP1)
+    assert by_top1 == statistics.paired_top1_test("large", LARGE, "small", SMALL, counts)
+    balanced = paired_decision_test(("large", LARGE), ("small", SMALL), LABELS, counts, BALANCED)
     assert (balanced.only_first, balanced.only_second) == (by_top1.only_first, by_top1.only_second)
     gap = score(LARGE, LABELS, BALANCED) - score(SMALL, LABELS, BALANCED)
     assert balanced.difference.value == pytest.approx(gap)
@@ -100,7 +107,7 @@ def test_where_classes_are_equally_large_both_tests_say_the_same():
     labels = np.arange(120) % 4
     counts = draw_counts(120)
     by_top1, balanced = (
-        paired_test(("a", LARGE), ("b", SMALL), labels, counts, decision) for decision in (TOP1, BALANCED)
+        paired_decision_test(("a", LARGE), ("b", SMALL), labels, counts, decision) for decision in (TOP1, BALANCED)
     )
     assert balanced.difference.value == pytest.approx(by_top1.difference.value)
     assert balanced.p_value == pytest.approx(by_top1.p_value, abs=4 * np.sqrt(by_top1.p_value / DRAWS))
@@ -109,21 +116,21 @@ def test_where_classes_are_equally_large_both_tests_say_the_same():
 def test_holm_runs_over_the_table_and_many_tests_draw_more_often():
     good, poor = predictions(SMALL), predictions(LARGE)
     counts = draw_counts(120, resamples=20)
-    few = compare([("a", good, "b", poor), ("a", good, "twin", good)], counts, BALANCED)
+    few = compare_pairs([("a", good, "b", poor), ("a", good, "twin", good)], counts, BALANCED)
     assert few[0].p_holm == pytest.approx(2 * few[0].p_value)
     assert few[1].p_holm == 1
     everything, nothing = predictions(np.ones(120, bool)), predictions(np.zeros(120, bool))
-    many = compare([("all", everything, "none", nothing)] * 600, counts, BALANCED)
+    many = compare_pairs([("all", everything, "none", nothing)] * 600, counts, BALANCED)
     assert many[0].p_value == pytest.approx(1 / 60_001)
     assert many[0].words() == "worse"  # with 10,000 draws, 600 tests could never show anything
-    by_top1 = compare([("a", good, "b", poor)], counts, TOP1)
-    assert by_top1 == [statistics.paired_test("a", good.correct, "b", poor.correct, counts)]
+    by_top1 = compare_pairs([("a", good, "b", poor)], counts, TOP1)
+    assert by_top1 == [statistics.paired_top1_test("a", good.correct, "b", poor.correct, counts)]
 
 
 def test_models_are_compared_on_the_same_images():
     good, poor = made(skill=2.0), made(skill=0.4, seed=1)
     counts = draw_counts(300)
-    (pair, same) = compare([("good", good, "poor", poor), ("good", good, "twin", good)], counts, TOP1)
+    (pair, same) = compare_pairs([("good", good, "poor", poor), ("good", good, "twin", good)], counts, TOP1)
     assert pair.only_first == int((good.correct & ~poor.correct).sum())
     assert pair.difference.value == pytest.approx(good.correct.mean() - poor.correct.mean())
     differences = good.correct.astype(float) - poor.correct

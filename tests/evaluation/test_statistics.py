@@ -14,11 +14,11 @@ from keras_bench.evaluation.predictions import Predictions
 from keras_bench.evaluation.statistics import (
     draw_counts,
     holm,
-    interval,
     mcnemar,
     mean_interval,
     metric_intervals,
-    paired_test,
+    paired_top1_test,
+    percentile_interval,
     proportion_interval,
     recall_interval,
     share_interval,
@@ -149,7 +149,7 @@ def test_top1_of_several_runs_is_a_mean_and_of_one_a_share():
     correct = np.array([True, False, True, True])
     several, one = (top1_interval(values, draw_counts(4)) for values in ((correct + 1.0) / 2, correct))
     assert one == Interval(0.75, *map(pytest.approx, proportion_confint(3, 4, method="wilson")))
-    assert several == interval(0.875, draw_counts(4) @ (correct + 1.0).astype(np.float32) / 8)
+    assert several == percentile_interval(0.875, draw_counts(4) @ (correct + 1.0).astype(np.float32) / 8)
 
 
 @pytest.mark.parametrize("share", [1 / 3, 2 / 3, 0.7])
@@ -166,7 +166,7 @@ def test_where_no_resample_differs_the_interval_is_not_defined():
     assert found["balanced_accuracy"] == found["macro_f1"] == found["macro_auc"] == Interval(1.0)
     assert found["top1"].ends == pytest.approx(proportion_confint(20, 20, method="wilson"))
     assert found["cross_entropy"] == Interval(pytest.approx(-np.log(0.97)))  # the same of every image
-    same = paired_test("a", perfect.correct, "b", perfect.correct, draw_counts(20))
+    same = paired_top1_test("a", perfect.correct, "b", perfect.correct, draw_counts(20))
     assert (same.difference, same.difference.clear_of_zero, same.words()) == (
         Interval(0.0),
         False,

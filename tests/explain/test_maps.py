@@ -10,7 +10,7 @@ from keras_bench.config import ModelConfig
 from keras_bench.config.schema import ExplainConfig
 from keras_bench.explain.cam import choose_cam_layer
 from keras_bench.explain.maps import compute_maps, enlarge, linear_view
-from keras_bench.explain.records import METHODS
+from keras_bench.explain.records import EXPLANATION_METHODS
 from keras_bench.models.build import ModelSpec, build_model
 
 SETTINGS = ExplainConfig(smooth_samples=2)
@@ -148,7 +148,7 @@ def test_every_family_can_be_explained(name, side, tmp_path):
     layer = choose_cam_layer(model, row).name
     view = linear_view(model)
     images = np.random.default_rng(1).integers(0, 256, (2, side, side, 3)).astype(np.float32)
-    for method in METHODS:
+    for method in EXPLANATION_METHODS:
         maps = compute_maps(view, images, np.array([0, 3]), method, layer, SETTINGS)
         assert maps.ndim == 3
         assert len(maps) == 2

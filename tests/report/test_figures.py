@@ -15,7 +15,7 @@ from keras_bench.evaluation.intervals import Interval
 from keras_bench.evaluation.metrics import METRICS, SplitMetrics
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.explain.records import METHOD_TITLES
-from keras_bench.pages.html import interval, points
+from keras_bench.pages.html import interval_html, points
 from keras_bench.pages.provenance import Provenance
 from keras_bench.pages.svg import inline_svg
 from keras_bench.pages.text import plain, shorten
@@ -177,7 +177,7 @@ def test_a_figure_without_an_interval_is_said_so_everywhere_and_has_no_bar(compa
     card = model_card(changed, bare, Provenance("now", "0"))
     assert "| macro-F1 | 100.0 % | not defined |" in card
     assert "Wilson" in card
-    assert interval(Interval(1.0)) == '100.0 <span class="ends">[not defined]</span>'
+    assert interval_html(Interval(1.0)) == '100.0 <span class="ends">[not defined]</span>'
     assert points(Interval(0.0)) == '+0.0 <span class="ends">[not defined]</span>'
 
 

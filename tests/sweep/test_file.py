@@ -8,7 +8,7 @@ from keras_bench.config import load_experiment
 from keras_bench.config.load import flatten
 from keras_bench.errors import UserError
 from keras_bench.sweep.file import load_sweep
-from keras_bench.sweep.points import Point, Range, nest
+from keras_bench.sweep.points import Point, SearchRange, nest
 from tests.checks import check_head_comment
 
 SWEEPS = Path(__file__).parents[2] / "experiments" / "sweeps"
@@ -57,7 +57,7 @@ def test_a_search_has_ranges_and_choices(tmp_path):
     assert (sweep.models, sweep.phase, sweep.seeds, sweep.points) == (("VGG16", "VGG19"), "tl", (2, 0), ())
     assert (sweep.search.method, sweep.search.trials, sweep.search.seed) == ("random", 5, 3)
     assert sweep.search.space == {
-        "tl.learning_rate": Range(1e-5, 1e-2, True),
+        "tl.learning_rate": SearchRange(1e-5, 1e-2, True),
         "augmentation.zoom": ([0, 0], [-0.1, 0.1]),
     }
     assert list(sweep.baseline.settings) == ["tl.learning_rate", "augmentation.zoom"]

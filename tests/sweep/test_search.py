@@ -9,7 +9,7 @@ import pytest
 from keras_bench.errors import UserError
 from keras_bench.runs.folders import sweep_folder
 from keras_bench.sweep.plan import plan_sweep
-from keras_bench.sweep.points import Range
+from keras_bench.sweep.points import SearchRange
 from tests.made_sweep import FakeRunner, request, sweep
 
 
@@ -166,12 +166,12 @@ def test_whole_numbers_are_drawn_for_keys_that_want_them(search, tmp_path):
 
 
 def test_drawn_numbers_are_short_and_stay_within_their_range(search):
-    assert search.decode(Range(0.0, 1.0), 0.123456) == 0.1235
-    assert search.decode(Range(0.12344, 0.5), 0.123441) == 0.12344
-    assert search.decode(Range(1e-5, 1e-2, True), 3.14159e-4) == 3.142e-4
-    assert search.decode(Range(1, 9), 4) == 4
+    assert search.drawn_value(SearchRange(0.0, 1.0), 0.123456) == 0.1235
+    assert search.drawn_value(SearchRange(0.12344, 0.5), 0.123441) == 0.12344
+    assert search.drawn_value(SearchRange(1e-5, 1e-2, True), 3.14159e-4) == 3.142e-4
+    assert search.drawn_value(SearchRange(1, 9), 4) == 4
     for value in ([-0.1, 0.1], None, True, "adam", 0.5):
-        assert search.decode((value,), search.encode((value,), value)) == value
+        assert search.drawn_value((value,), search.encode((value,), value)) == value
 
 
 def test_a_dry_run_of_a_search_plans_its_first_point(search, tmp_path, monkeypatch):

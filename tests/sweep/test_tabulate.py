@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_bench.errors import RunError
-from keras_bench.evaluation.statistics import draw_counts, interval, share_interval
+from keras_bench.evaluation.statistics import draw_counts, percentile_interval, share_interval
 from keras_bench.sweep.records import PointRun, SweepPoint, settings_text, short_keys, value_text
 from keras_bench.sweep.tabulate import tabulate
 
@@ -175,7 +175,7 @@ def test_a_factor_has_a_line_for_each_setting_of_the_others_and_their_mean():
     assert [one.value for one in dropout.mean] == pytest.approx([(0.95 + 1) / 2, (0.9 + 0.8) / 2])
     # image 0 counts half under 0.2, since one of the two gets it correct
     correct = np.array([0.5] + [1.0] * 19)
-    assert dropout.mean[0] == interval(0.975, draw_counts(20) @ correct / 20)
+    assert dropout.mean[0] == percentile_interval(0.975, draw_counts(20) @ correct / 20)
 
 
 def test_a_mean_is_over_settings_that_have_all_values():

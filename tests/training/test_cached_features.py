@@ -23,7 +23,7 @@ from keras_bench.runs.folders import run_folder
 from keras_bench.runs.job import Request, resolve
 from keras_bench.training import cached_features
 from keras_bench.training.feature_extraction import feature_stream, ordered_stream
-from keras_bench.training.feature_store import entries, entry_for, evict, extract
+from keras_bench.training.feature_store import entries, entry_for, evict, load_or_compute_features
 
 SPEC = ModelSpec(BACKBONES["MobileNet"], 32, 3, ModelConfig(alpha=0.25, hidden_units=8))
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3)).astype(np.float32)
@@ -52,7 +52,7 @@ def nothing(_count):
 
 def test_the_array_equals_the_network_s_output_and_is_not_computed_twice(frozen):
     entry = entry_for({"question": 1})
-    features = extract(
+    features = load_or_compute_features(
         lambda: (keras_forward(frozen), 1), batches, (20, 256), entry, {"question": 1}, nothing, Log()
     ).array
     np.testing.assert_allclose(features, frozen(IMAGES, training=False), atol=1e-5)
@@ -60,7 +60,7 @@ def test_the_array_equals_the_network_s_output_and_is_not_computed_twice(frozen)
     def never(_done):
         raise AssertionError("computed twice")
 
-    again = extract(
+    again = load_or_compute_features(
         lambda: (keras_forward(frozen), 1),
         never,
         (20, 256),
@@ -84,11 +84,11 @@ def test_an_interrupted_pass_resumes_behind_the_rows_on_disk(frozen, monkeypatch
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        extract(lambda: (keras_forward(frozen), 1), stops, (20, 256), entry, {}, nothing, Log())
+        load_or_compute_features(lambda: (keras_forward(frozen), 1), stops, (20, 256), entry, {}, nothing, Log())
     assert entry.open() is None
     with pytest.raises(KeyboardInterrupt):
-        extract(lambda: (keras_forward(frozen), 1), stops, (20, 256), entry, {}, nothing, Log())
-    features = extract(
+        load_or_compute_features(lambda: (keras_forward(frozen), 1), stops, (20, 256), entry, {}, nothing, Log())
+    features = load_or_compute_features(
         lambda: (keras_forward(frozen), 1),
         lambda done: requested.append(done) or batches(done),
         (20, 256),
@@ -158,7 +158,9 @@ def test_an_epoch_holds_every_image_once_in_a_newly_drawn_view():
 def test_the_least_recently_used_goes_first(frozen, monkeypatch):
     for question in (1, 2, 3):
         entry = entry_for({"question": question})
-        extract(lambda: (keras_forward(frozen), 1), batches, (20, 256), entry, {"question": question}, nothing, Log())
+        load_or_compute_features(
+            lambda: (keras_forward(frozen), 1), batches, (20, 256), entry, {"question": question}, nothing, Log()
+        )
         os.utime(entry.facts, (question, question))
     os.utime(entry_for({"question": 1}).facts, (9, 9))
     size = entry.array.stat().st_size
@@ -290,7 +292,9 @@ def test_a_run_on_cached_features_leaves_the_same_files_as_a_streamed_one(tmp_pa
 def test_the_cache_is_shown_limited_and_cleared(frozen, capsys, tmp_path):
     for question in (1, 2):
         about = {"backbone": "MobileNet", "image_size": 32, "view": 0, "positions": list(range(20)), "q": question}
-        extract(lambda: (keras_forward(frozen), 1), batches, (20, 256), entry_for(about), about, nothing, Log())
+        load_or_compute_features(
+            lambda: (keras_forward(frozen), 1), batches, (20, 256), entry_for(about), about, nothing, Log()
+        )
     assert main(["cache"]) == 0
     shown = capsys.readouterr().out
     assert shown.count("MobileNet") == 2

@@ -8,7 +8,7 @@ import pytest
 from keras_bench.cli.main import main
 from keras_bench.console import Log
 from keras_bench.training import feature_store as store
-from keras_bench.training.feature_store import entries, entry_for, evict, extract
+from keras_bench.training.feature_store import entries, entry_for, evict, load_or_compute_features
 from tests.at_once import children
 
 IMAGES = np.arange(64 * 4, dtype=np.float32).reshape(64, 4)
@@ -40,7 +40,7 @@ np.save(sys.argv[1], stored.array)
 
 
 def undisturbed(entry, about=ABOUT):
-    return extract(
+    return load_or_compute_features(
         lambda: (lambda images: 2 * images + 1, 1),
         lambda done: (IMAGES[start : start + 8] for start in range(done, 64, 8)),
         (64, 4),

@@ -62,7 +62,7 @@ def keys(data, monkeypatch):
             requested.append(entry.key)
             return Stored(np.zeros(shape, np.float32), 0.0)
 
-        monkeypatch.setattr(features, "extract", record)
+        monkeypatch.setattr(features, "load_or_compute_features", record)
         cached(data, *settings, **changes)
         assert len(set(requested)) == 3  # two views and val
         return requested
@@ -89,7 +89,7 @@ def test_settings_that_do_not_affect_features_do_not_change_the_keys(keys):
 @pytest.mark.parametrize(
     "name",
     [
-        "keras_bench.training.cached_features.VERSION",
+        "keras_bench.training.cached_features.FEATURES_VERSION",
         "keras_bench.images.DECODER_VERSION",
         "keras_bench.images.PIL.__version__",
         "keras.__version__",

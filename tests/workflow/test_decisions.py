@@ -181,7 +181,7 @@ def test_one_point_with_imbalance_makes_balanced_accuracy_decide_the_whole_sweep
 
 def test_a_search_is_decided_by_balanced_accuracy_where_any_point_of_its_space_is(tmp_path):
     pytest.importorskip("optuna", minversion="4.0", reason="needs Optuna: pip install 'keras-bench[search]'")
-    from keras_bench.sweep.search import _identity, open_trials
+    from keras_bench.sweep.search import _search_digest, open_trials
 
     text = "search: {method: random, trials: 4, space: {model.dropout: [0.2, 0.4]IMBALANCE}}\n"
     plain, mixed = (
@@ -197,7 +197,7 @@ def test_a_search_is_decided_by_balanced_accuracy_where_any_point_of_its_space_i
     # Trials scored by top-1 belong to another search: a different identity keeps them apart.
     by_top1 = replace(plan, request=replace(plan.request, settings=("training.checkpoint_monitor=val_top1",)))
     assert by_top1.decision() is DecisionMetric.TOP1
-    assert _identity(by_top1) != _identity(plan)
+    assert _search_digest(by_top1) != _search_digest(plan)
 
 
 def test_an_ensemble_is_compared_with_the_member_that_is_best_in_the_deciding_metric(tmp_path, capsys):
