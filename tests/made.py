@@ -54,7 +54,7 @@ def history_csv(epochs, skill):
 def make_run(
     out, model, seed=0, *, skills=(("tl", 1.5), ("ft", 2.5)), names=None, titles=None, images=200, label_seed=0
 ):
-    """Write one finished run whose phases have the given skills; everything the post-stage adds is there too."""
+    """Write one finished run whose phases have the given skills; all parts after training are there too."""
     run = run_folder(out, "made", model, seed)
     make_training(run, skills, names, titles, images, label_seed)
     final = skills[-1][0]

@@ -13,7 +13,7 @@ def add_to(verbs: Verbs) -> None:
         verbs,
         "ensemble",
         handle,
-        "average finished runs and hand them on as one bundle",
+        "average finished runs and export them as one bundle",
         "Average the predictions of finished runs on the same images, and test that against the best of them.",
         "Example: keras-bench ensemble runs/demo/EfficientNetB0/seed0 runs/demo/MobileNetV3Small/seed0",
     )

@@ -14,7 +14,7 @@ def add_to(verbs: Verbs) -> None:
         verbs,
         "export",
         handle,
-        "hand a finished run on as a checked ONNX bundle",
+        "export a finished run as a verified ONNX bundle",
         "Convert a finished run to ONNX, check it on the test images, and write the bundle.",
         "Example: keras-bench export runs/demo/EfficientNetB0/seed0 --phase ft",
     )

@@ -44,7 +44,7 @@ class LatencyConfig(Section):
 
 
 class ExportConfig(Section):
-    """What is handed on as an ONNX bundle at the end of a run; no result of training depends on it."""
+    """What is exported as an ONNX bundle at the end of a run; no result of training depends on it."""
 
     enabled: bool = Field(True, description="export every phase the run was asked for")
     verify_images: int | None = Field(

@@ -1,4 +1,4 @@
-"""The verb `ensemble`: averages finished runs, tests the average against its best member, and hands it on."""
+"""The verb `ensemble`: averages finished runs, tests the average against its best member, and exports it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Compares an exported model's probabilities with Keras's, and says whether it may be handed on."""
+"""Compares an exported model's probabilities with Keras's, and says whether it may be exported."""
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def compare_probabilities(
 
 
 def refusal(agreement: Agreement) -> str | None:
-    """Return why the exported model may not be handed on, or None where it agrees."""
+    """Return why the exported model may not be exported, or None where it agrees."""
     if agreement.differing > agreement.ties:
         return (
             f"it predicts differently from Keras on {agreement.differing - agreement.ties} of {agreement.images:,} "

@@ -138,7 +138,7 @@ def _verify_against_keras(plan: BundlePlan, folder: Path, test: Predictions, log
     """Return the agreement with Keras.
 
     Raises:
-        ExportError: it is not close enough to hand the model on.
+        ExportError: it is not close enough to export the model.
     """
     from keras_bench.export.agreement import compare_probabilities, refusal
 
@@ -152,7 +152,7 @@ def _verify_against_keras(plan: BundlePlan, folder: Path, test: Predictions, log
     agreement = replace(agreement, same_answer=share_interval(same, agreement.images))
     why = refusal(agreement)
     if why is not None:
-        raise ExportError(f"{plan.title}: the ONNX model was checked and is not handed on: {why}")
+        raise ExportError(f"{plan.title}: the ONNX model failed its check and is not exported: {why}")
     return agreement
 
 
@@ -172,7 +172,7 @@ def _write_samples(plan: BundlePlan, folder: Path, test: Predictions, int8: Int8
 
 
 def _write_verification(plan: BundlePlan, folder: Path, agreement: Agreement, int8: Int8, log: Log) -> Verification:
-    """Write verification, model card, runner and sums."""
+    """Write verification, model card, runner and checksums."""
     from keras_bench.export.agreement import MAX_DIFFERENCE, TIE
     from keras_bench.export.files import CARD, VERIFICATION, write_runner, write_sums
     from keras_bench.models.onnx import OPSET

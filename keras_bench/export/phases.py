@@ -1,4 +1,4 @@
-"""The verb `export`: hands the phases of a finished run on as checked ONNX bundles."""
+"""The verb `export`: exports the phases of a finished run as verified ONNX bundles."""
 
 import os
 from collections.abc import Callable, Sequence

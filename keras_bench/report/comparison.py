@@ -1,4 +1,4 @@
-"""Everything the report of an experiment shows, gathered from finished run folders."""
+"""Everything the report of an experiment shows, read from finished run folders."""
 
 from dataclasses import dataclass
 from typing import Any

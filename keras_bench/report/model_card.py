@@ -22,7 +22,7 @@ def model_card(
     """Return MODEL_CARD.md of one phase of a run.
 
     Args:
-        comparison: gathered from the run's experiment, for its data and what it was compared with.
+        comparison: read from the run's experiment, for its data and what it was compared with.
         run: the run.
         provenance: of the card.
         phase: which; None: the final one.

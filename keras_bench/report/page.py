@@ -29,7 +29,7 @@ def report_page(comparison: Comparison, figures: Mapping[str, Figure], provenanc
     """Return the whole page.
 
     Args:
-        comparison: everything gathered.
+        comparison: everything the page shows.
         figures: by name, as the templates use them.
         provenance: of the page.
     """

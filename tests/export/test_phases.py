@@ -136,7 +136,7 @@ def test_a_model_that_disagrees_is_not_handed_on(out, bundle, tmp_path, monkeypa
     run = str(out / "digits" / "MobileNet" / "seed1")
     assert main(["export", run, "--phase", "ft", "--exports", str(tmp_path / "exports")]) == 1
     error = capsys.readouterr().err
-    assert "the ONNX model was checked and is not handed on: a probability differs from Keras's" in error
+    assert "the ONNX model failed its check and is not exported: a probability differs from Keras's" in error
     assert list((tmp_path / "exports" / "digits").iterdir()) == []
 
 

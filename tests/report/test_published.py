@@ -44,7 +44,7 @@ def change(run, phase, **values):
     run.result(phase).write_text(json.dumps({**content, **values}))
 
 
-def gathered(folder, models):
+def compared(folder, models):
     return read_comparison(
         experiment_folder(folder.parent, folder.name), [RunDir(folder / m / "seed0") for m in models], Log()
     )
@@ -61,7 +61,7 @@ def test_the_claims_of_the_intel_study_are_confirmed_overturned_or_left_open(tmp
     focused["gradcam"][:, 3, 4] = 255
     write_bytes(better.explanations, Explanations(found.ids, found.images, focused, found.explained).to_npz())
     folder = as_study(tmp_path, "intel")
-    comparison = gathered(folder, ["EfficientNetB0", "ResNet50"])
+    comparison = compared(folder, ["EfficientNetB0", "ResNet50"])
     checks = {check.claim.figure: check for check in comparison.claims}
     assert checks["val_top1"].words == "as published"
     assert checks["val_top1"].more == comparison.runs[0].final.result.metrics["val"].top1
@@ -89,19 +89,19 @@ def test_a_claim_about_a_model_that_did_not_run_is_not_judged_nor_one_on_other_d
     make_run(tmp_path, "EfficientNetB0", names=INTEL)
     make_run(tmp_path, "ResNet50", names=[*INTEL[:5], "lake"])
     folder = as_study(tmp_path, "intel")
-    alone = gathered(folder, ["EfficientNetB0"])
+    alone = compared(folder, ["EfficientNetB0"])
     assert {check.words for check in alone.claims} == {"not measured here: no finished run of ResNet50"}
     (folder / "EfficientNetB0").rename(tmp_path / "away")
     make_run(tmp_path, "EfficientNetB0", names=[*INTEL[:5], "lake"])
     (tmp_path / "made" / "EfficientNetB0").rename(folder / "EfficientNetB0")
-    other = gathered(folder, ["EfficientNetB0", "ResNet50"])
+    other = compared(folder, ["EfficientNetB0", "ResNet50"])
     assert {check.words for check in other.claims} == {"other data, not comparable"}
     assert other.study.difference == "other classes"
 
 
 def test_figures_that_never_compare_are_marked_and_give_the_reason(tmp_path):
     make_run(tmp_path, "ResNet34", skills=(("scratch", 2.0),))
-    comparison = gathered(as_study(tmp_path, "imagenet100"), ["ResNet34"])
+    comparison = compared(as_study(tmp_path, "imagenet100"), ["ResNet34"])
     page = published_part(comparison)
     assert "† Other data here: not comparable</strong> (several lists of 100 classes go by this name" in page
     row = re.search(
@@ -117,7 +117,7 @@ def test_figures_that_never_compare_are_marked_and_give_the_reason(tmp_path):
 
 def test_what_was_published_of_models_that_did_not_run_is_told_in_one_line(tmp_path):
     make_run(tmp_path, "ResNet34", skills=(("scratch", 2.0),))
-    comparison = gathered(as_study(tmp_path, "imagenet100"), ["ResNet34"])
+    comparison = compared(as_study(tmp_path, "imagenet100"), ["ResNet34"])
     line = "Published too, with nothing here to compare, since it was not trained: ResNet50, EfficientNetB0, ResNet18."
     part = published_part(comparison)
     assert f'<p class="note">{line}</p>' in part
@@ -131,13 +131,13 @@ def test_a_study_of_other_models_and_phases_only_is_one_line(tmp_path):
     make_run(tmp_path, "MobileNet", names=[f"n{k}" for k in range(9)], images=90)
     make_run(tmp_path, "VGG16", skills=(("tl", 2.0),), names=[f"n{k}" for k in range(9)], images=90)
     folder = as_study(tmp_path, "tiny-imagenet")
-    alone = gathered(folder, ["MobileNet"])
+    alone = compared(folder, ["MobileNet"])
     told = published_text(alone)
     names = "VGG16, ResNet50, EfficientNetB0"
     assert told[2:] == [f"Published too, with nothing here to compare, since it was not trained: {names}."]
     assert "<table" not in published_part(alone)
     assert "published" not in filled_columns(alone)
-    both = gathered(folder, ["MobileNet", "VGG16"])
+    both = compared(folder, ["MobileNet", "VGG16"])
     assert published_text(both)[-1].endswith("since it was not trained: ResNet50, EfficientNetB0, VGG16 (ft).")
     assert "57.5 † | " in published_part(both)
     assert "published" in filled_columns(both)
@@ -145,7 +145,7 @@ def test_a_study_of_other_models_and_phases_only_is_one_line(tmp_path):
 
 def test_published_megabytes_are_of_two_to_the_twenty_bytes(tmp_path):
     make_run(tmp_path, "ResNet50", skills=(("tl", 2.0),))
-    run = gathered(tmp_path / "made", ["ResNet50"]).runs[0]
+    run = compared(tmp_path / "made", ["ResNet50"]).runs[0]
     # ResNet50 without top, a hidden layer of 256 and 200 classes, by hand.
     parameters = 23_587_712 + (2048 + 1) * 256 + (256 + 1) * 200
     ours = measured(replace(run, cost=replace(run.cost, weight_bytes=4 * parameters)), "tl", "megabytes")
@@ -164,7 +164,7 @@ def mixed(tmp_path_factory):
     out = tmp_path_factory.mktemp("mixed")
     make_run(out, "ResNet18", skills=(("scratch", 1.5),))
     make_run(out, "ResNet50", skills=(("tl", 2.0), ("ft", 4.0)))
-    return gathered(out / "made", ["ResNet18", "ResNet50"])
+    return compared(out / "made", ["ResNet18", "ResNet50"])
 
 
 def test_every_table_says_which_of_mixed_runs_trained_from_scratch(mixed):
@@ -210,7 +210,7 @@ def test_many_models_are_drawn_as_families_whose_labels_do_not_overlap(tmp_path)
     for place, name in enumerate(names):
         final = "scratch" if name == "ResNet18" else "tl"
         make_run(tmp_path, name, skills=((final, 2 + 0.1 * place),), images=80)
-    runs = gathered(tmp_path / "made", names).runs
+    runs = compared(tmp_path / "made", names).runs
     looks = dict(zip((run.model for run in runs), styles(runs), strict=True))
     assert {looks[name].color for name in names[:4]} == {COLORS[1]}
     assert {looks[name].color for name in names[4:]} == {COLORS[0]}
