@@ -1,10 +1,10 @@
-"""Accuracy for cost."""
+"""The Pareto front of accuracy against cost."""
 
 from collections.abc import Sequence
 
 
 def pareto_front(costs: Sequence[float], accuracies: Sequence[float]) -> list[bool]:
-    """Return for each model whether no other is at least as good in both and better in one.
+    """Return for each model whether it is on the front: no other is at least as good in both and better in one.
 
     Args:
         costs: lower is better.

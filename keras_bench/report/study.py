@@ -1,10 +1,10 @@
-"""What was published of a study, and how its claims fare here."""
+"""Records of a published study and of how its claims compare with the runs here."""
 
 from dataclasses import dataclass
 
 from keras_bench.phases import Phase
 
-# Figures a source may state: heading, factor from the file to the page, decimals.
+# Figures that a source may state: heading, factor from the file to the page, decimals.
 FIGURES = {
     "val_loss": ("val loss", 1, 2),
     "val_top1": ("val top-1, %", 100, 1),
@@ -20,7 +20,7 @@ FIGURES = {
     "inference_seconds": ("inference, s", 1, 3),
 }
 
-# What a claim may be about: heading, factor, decimals.
+# Figures that a claim may compare: heading, factor, decimals.
 CLAIMED = {
     "val_top1": ("val top-1, %", 100, 1),
     "test_top1": ("test top-1, %", 100, 1),
@@ -34,12 +34,12 @@ CLAIMED = {
 
 @dataclass(frozen=True)
 class Published:
-    """One published row of the study an experiment reproduces.
+    """One row of published figures.
 
     Attributes:
         model: the backbone's name.
         phase: which.
-        figures: what the source states, by a name of FIGURES, e.g. {"val_top1": 0.57, "parameters_millions": 14.8}.
+        figures: the stated values by name of FIGURES, e.g. {"val_top1": 0.57, "parameters_millions": 14.8}.
     """
 
     model: str
@@ -49,13 +49,13 @@ class Published:
 
 @dataclass(frozen=True)
 class Claim:
-    """One published finding, in a form that runs can confirm or overturn.
+    """One published finding, in a form that runs can confirm or contradict.
 
     Attributes:
         text: the finding in words.
         figure: a name of CLAIMED.
-        more: the model for which it is said to be higher.
-        less: the model for which it is said to be lower.
+        more: the model for which the figure is claimed to be higher.
+        less: the model for which it is claimed to be lower.
     """
 
     text: str
@@ -69,10 +69,10 @@ class ClaimCheck:
     """A claim and what the runs here show.
 
     Attributes:
-        claim: as published.
-        more: the figure of the model said to have more; None where it was not measured.
-        less: the figure of the other model.
-        words: "as published", "the opposite", "no difference shown", or why neither can be said.
+        claim: the published claim.
+        more: our figure of the model claimed to be higher; None where it was not measured.
+        less: our figure of the other model.
+        words: "as published", "the opposite", "no difference shown", or why there is no comparison.
     """
 
     claim: Claim
@@ -83,17 +83,17 @@ class ClaimCheck:
 
 @dataclass(frozen=True)
 class Study:
-    """The published figures an experiment is held against.
+    """The published study that an experiment is compared with.
 
     Attributes:
         source: the publication.
-        hardware: what it ran on; "" where it does not say.
-        data: what the figures were measured on.
+        hardware: the hardware it used; "" where it does not say.
+        data: the data on which the figures were measured.
         comparable: whether our data set and class list are the same.
-        difference: why they are not; "" where they are.
+        difference: why not; "" where they are.
         rows: its figures.
         claims: its findings.
-        notes: what a reader should know of them.
+        notes: what a reader should know about them.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""Reads experiments/published/<name>.yaml: the published figures and claims that a study is held against."""
+"""Reads experiments/published/<name>.yaml: the published figures and claims that an experiment is compared with."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,17 +12,17 @@ _KEYS = ("source", "hardware", "data", "match", "not_comparable", "rows", "claim
 
 
 def load_study(experiment: str, dataset: dict[str, Any]) -> Study | None:
-    """Return what was published of an experiment, or None where nothing was.
+    """Return the published study that an experiment reproduces, or None where there is none.
 
-    Figures compare only where the data set and its class list are the published ones: everything under `match` must
-    be as in `dataset`. A file that gives a reason under `not_comparable` instead never compares.
+    Figures are comparable only on the published data set and class list: everything under `match` must be the same in
+    `dataset`. A file with a reason under `not_comparable` instead is never comparable.
 
     Args:
         experiment: the experiment's name.
         dataset: dataset.json of its runs.
 
     Raises:
-        UserError: the file has a key, a figure or a claim of an unknown name.
+        UserError: the file has an unknown key or figure.
     """
     for folder in experiment_folders():
         path = folder / "published" / f"{experiment}.yaml"
@@ -32,7 +32,7 @@ def load_study(experiment: str, dataset: dict[str, Any]) -> Study | None:
 
 
 def read_study(path: Path, dataset: dict[str, Any]) -> Study:
-    """Return what one file holds; see `load_study`."""
+    """Read one file; see `load_study`."""
     tree = read_yaml(path)
     _check_names(path, "key", tree, _KEYS)
     rows, claims = tree.get("rows", []), tree.get("claims", [])
@@ -55,7 +55,7 @@ def read_study(path: Path, dataset: dict[str, Any]) -> Study:
 
 
 def _difference(match: dict[str, Any], dataset: dict[str, Any]) -> str:
-    """Return what our data set has otherwise, or ""."""
+    """Return in words how our data set differs from the published one, or ""."""
     names = dataset["class_names"]
     ours = {"source": dataset["source"], "num_classes": len(names), "class_names": sorted(names)}
     for key, value in match.items():

@@ -1,4 +1,4 @@
-"""The finished runs of a sweep, and the table and figures they come to."""
+"""Records of a sweep: its finished runs, its table, and the data of its figures."""
 
 import json
 from collections import Counter
@@ -16,21 +16,21 @@ from keras_bench.phases import Phase
 
 @dataclass(frozen=True)
 class PointRun:
-    """One finished run of one point: what the table needs of its final phase.
+    """One finished run of one point, with the results of its final phase.
 
     Attributes:
-        point: the point's place in the sweep, from 0.
+        point: index of the point in the sweep, from 0.
         model: the backbone's name.
         seed: the run's seed.
         phase: the final one, chosen on val.
         val_score: top-1 on val, where every decision was made; balanced accuracy where that decides the sweep.
         labels: of the test images, int64, (N,).
         correct: whether each of its predictions on test is correct, bool, (N,).
-        test: digest of the test images, their labels and the class names: equal where runs can be compared.
+        test: digest of the test images, their labels and the class names; equal for runs that can be compared.
         class_names: K names, in the order of the labels.
         train_images: training images by class name.
         seconds: wall time of all its phases, validation included.
-        folder: where it lies, for people.
+        folder: its run folder, for people.
         shared_with_val: images of val that test holds too, or nearly, and that stay in val; None: not known.
     """
 
@@ -51,12 +51,12 @@ class PointRun:
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """What a point is called, and what it sets.
+    """A point's label and settings.
 
     Attributes:
-        label: its name, or its settings in short.
+        label: its name, or its settings in short form.
         settings: value by dotted key.
-        named: whether the label is a name that the sweep's file gives.
+        named: whether the label is a name from the sweep file.
     """
 
     label: str
@@ -85,7 +85,7 @@ class SweepRow:
             itself and where they cannot be paired.
         is_baseline: whether the others are tested against it.
         is_best: whether it is the model's best on val.
-        folders: where its runs lie.
+        folders: the folders of its runs.
         shared_with_val: images of val that test holds too, or nearly, and that stay in val; most of any run,
             None where it is not known of one.
     """
@@ -114,11 +114,11 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class FactorLine:
-    """Test scores over a factor's values, all else being the same.
+    """Test scores over a factor's values, with all other settings equal.
 
     Attributes:
-        label: the setting of all else.
-        values: one for each value of the factor; None where there is no finished run.
+        label: the other settings.
+        values: one per value of the factor; None where there is no finished run.
     """
 
     label: str
@@ -127,13 +127,13 @@ class FactorLine:
 
 @dataclass(frozen=True)
 class Factor:
-    """What happens to the test score, top-1 or balanced accuracy, when one key varies.
+    """The test score, top-1 or balanced accuracy, over the values of one key.
 
     Attributes:
         key: dotted key, or "point" where points differ in several keys at once.
         values: in the order of the axis.
-        lines: one for each setting of the other keys, and of the model.
-        mean: over the lines that have all values; None where there are fewer than two of them.
+        lines: one per setting of the other keys and the model.
+        mean: over the lines that have all values; None where fewer than two have.
     """
 
     key: str
@@ -154,12 +154,12 @@ class SweepTable:
     Attributes:
         name: the sweep's.
         title: one line for people.
-        experiment: whose runs these are.
-        decision: the metric that chose the best points, and that tests and factors are about.
+        experiment: the experiment's name.
+        decision: the metric that chose the best points and that tests and factors show.
         rows: by model, then in the order of the points.
-        factors: one for each key that varies.
-        verdict: the verdict in words, one line each.
-        notes: what is missing or cannot be compared, a line each.
+        factors: one per key that varies.
+        verdict: the verdict in words, by line.
+        notes: missing results and points that cannot be compared, by line.
         seed: the seed whose runs the paired tests compare, by model.
         minority: the fifth of the classes with the fewest training images; () where classes are balanced.
         test_images: number of test images of the first row.

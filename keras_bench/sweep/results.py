@@ -23,13 +23,13 @@ from keras_bench.sweep.tasks import is_finished
 
 
 def write_results(plan: SweepPlan, points: Sequence[Point], tasks: Sequence[Task], log: Log) -> None:
-    """Write and print the table of all finished runs; without one, say so."""
+    """Write and print the table of all finished runs, or a line if there are none."""
     decision = plan.decision()
     folder = sweep_folder(plan.request.out, plan.sweep.name)
-    with folder.lock_results(log):  # the runs are read under it too: who writes last knows most
+    with folder.lock_results(log):  # runs are read under the lock too, so the last writer has read the most
         runs = [point_run(task.number, task.job, decision) for task in tasks if is_finished(task.job)]
         if not runs:
-            log.line("no run is finished: there is no table yet")
+            log.line("no run is finished, so there is no table yet")
             return
         described = describe_points(points)
         baseline = next((number for number, point in enumerate(points) if point == plan.sweep.baseline), 0)
@@ -58,12 +58,12 @@ def _write_results(plan: SweepPlan, table: SweepTable, folder: SweepDir) -> None
 
 
 def point_run(number: int, job: Job, decision: DecisionMetric = DecisionMetric.TOP1) -> PointRun:
-    """Return what the table needs of a finished run; its final phase is the best on val among those asked for.
+    """Return the results of a finished run; its final phase is the best on val among the job's phases.
 
     Args:
-        number: its point's place in the sweep.
+        number: index of its point in the sweep.
         job: the run.
-        decision: what is best: the metric that decides for the whole sweep.
+        decision: the metric that decides in the whole sweep.
     """
     results = job.folder.read_results(job.phases)
     final = best_phase(results, decision)

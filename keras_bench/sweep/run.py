@@ -18,18 +18,18 @@ from keras_bench.workflow.parts import time_models
 
 
 def run_sweep(request: SweepRequest, dry_run: bool, log: Log, run: JobRunner = run_alone) -> int:
-    """Run what is missing of a sweep and write its table; returns 0, or 1 when a run failed.
+    """Run the missing runs of a sweep and write its table; returns 0, or 1 when a run failed.
 
-    A run that fails does not keep the others from running; finished runs find that out by their own fingerprint.
+    A failed run does not stop the others; a finished run is recognised by its fingerprint.
 
     Args:
-        request: what was asked.
-        dry_run: print the points and the plan of one instead.
+        request: the command line.
+        dry_run: only print the points and the plan of one of them.
         log: the screen.
         run: runs one job and returns its exit code.
 
     Raises:
-        UserError: bad input, found before anything is run.
+        UserError: invalid input, detected before the first run.
     """
     plan = checked_plan(request)
     if dry_run:
@@ -44,7 +44,7 @@ def run_sweep(request: SweepRequest, dry_run: bool, log: Log, run: JobRunner = r
     if failed is None:
         return UserError.exit_code
     tasks = plan.tasks(points) if points else []
-    from keras_bench.sweep.results import write_results  # draws, so it is not loaded for an error or a plan
+    from keras_bench.sweep.results import write_results  # loads matplotlib, which errors and plans do not need
 
     timed = [task.job for task in tasks if task.job.config.latency.enabled]
     if timed:
@@ -56,7 +56,7 @@ def run_sweep(request: SweepRequest, dry_run: bool, log: Log, run: JobRunner = r
 
 
 def checked_plan(request: SweepRequest) -> SweepPlan:
-    """Return the plan of a sweep whose file, points and tools are all there.
+    """Return the plan of a sweep, with its file, its points and the required packages checked.
 
     Raises:
         UserError: anything the user can correct before the first run.
@@ -79,11 +79,11 @@ def _find_weights(plan: SweepPlan, log: Log) -> None:
 
 
 def _print_plan(plan: SweepPlan, log: Log) -> int:
-    """Print the points, and what one of those that are not finished would do and take."""
+    """Print the points and the plan of an unfinished one."""
     search = plan.sweep.search
     if search is not None:
-        spans = "; ".join(f"{key} {_span(within)}" for key, within in search.space.items())
-        log.line(f"{search.trials} trials by {search.method} search (seed {search.seed}) of {spans}")
+        space = "; ".join(f"{key} {_dimension_text(dimension)}" for key, dimension in search.space.items())
+        log.line(f"{search.trials} trials by {search.method} search (seed {search.seed}) of {space}")
         log.line(f"runs: {search.trials * len(plan.seeds)}")
         job = plan.job(plan.sweep.baseline or corner(plan), plan.models[0], plan.seeds[0])
     else:
@@ -95,10 +95,10 @@ def _print_plan(plan: SweepPlan, log: Log) -> int:
     return run_alone(job, dry_run=True)
 
 
-def _span(within: Dimension) -> str:
-    if isinstance(within, SearchRange):
-        return f"{value_text(within.low)} to {value_text(within.high)}" + (" (log)" if within.log else "")
-    return f"among {', '.join(map(value_text, within))}"
+def _dimension_text(dimension: Dimension) -> str:
+    if isinstance(dimension, SearchRange):
+        return f"{value_text(dimension.low)} to {value_text(dimension.high)}" + (" (log)" if dimension.log else "")
+    return f"among {', '.join(map(value_text, dimension))}"
 
 
 def _task_table(tasks: Sequence[Task]) -> Table:

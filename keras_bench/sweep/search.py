@@ -1,8 +1,8 @@
 """A sweep whose points are drawn by Optuna (Akiba et al., KDD 2019), one after another.
 
 Trials are kept in the sweep's folder, so a search can be stopped at any time. A trial without a value, because it was
-interrupted or failed, runs again with the same settings; its run folder knows how far it was.
-SQLite rather than Optuna's journal: a line that was cut off makes a whole journal unreadable.
+interrupted or failed, runs again with the same settings and resumes from its run folder.
+SQLite rather than Optuna's journal: one truncated line makes a whole journal unreadable.
 """
 
 import hashlib
@@ -21,14 +21,14 @@ from keras_bench.runs.folders import sweep_folder
 from keras_bench.sweep.plan import SweepPlan, corner, describe_points, inputs_of
 from keras_bench.sweep.points import Dimension, Point, Search, SearchRange
 from keras_bench.sweep.results import point_run
-from keras_bench.sweep.tasks import PointRunner, is_finished, tell_rest
+from keras_bench.sweep.tasks import PointRunner, is_finished, log_remaining_time
 from keras_bench.workflow.launch import JobRunner
 
 DIGITS = 4  # significant digits of a drawn number: fine enough for a setting, and short in a folder's name
 
 
 def require_optuna() -> Any:
-    """Return the package.
+    """Return the Optuna package.
 
     Raises:
         UserError: it is not installed.
@@ -41,12 +41,12 @@ def require_optuna() -> Any:
 
 
 class Trials:
-    """The trials of one search, in a file that survives whatever stops this process.
+    """The trials of one search, in a file that survives an interruption of this process.
 
     Args:
-        study: Optuna's.
-        search: how they are drawn.
-        distributions: Optuna's, by key.
+        study: the Optuna study.
+        search: how trials are drawn.
+        distributions: Optuna distributions by key.
     """
 
     def __init__(self, study: Any, search: Search, distributions: dict[str, Any]) -> None:
@@ -56,9 +56,9 @@ class Trials:
         self.tried: set[int] = set()
 
     def next(self) -> tuple[int, Point] | None:
-        """Return number and point of the trial to run now, or None when there is no more.
+        """Return the number and the point of the next trial, or None when all have run.
 
-        Trials of earlier processes come first, in their order, then new ones; each comes once.
+        Trials of earlier processes come first, in their order, then new ones; each is returned once.
         """
         earlier = [trial for trial in self._trials("COMPLETE", "RUNNING") if trial.number not in self.tried]
         if not earlier and len(self.tried) >= self.search.trials:
@@ -68,21 +68,21 @@ class Trials:
         return trial.number, self._point(trial)
 
     def tell(self, number: int, value: float) -> None:
-        """Keep the value of a trial, unless it has one."""
+        """Store the value of a trial, unless it already has one."""
         if self.study.trials[number].state.name == "RUNNING":
             self.study.tell(number, value)
 
     def points(self) -> list[Point]:
-        """Return the different points that were drawn, those of failed trials too, in the order of the draw."""
-        found = [self._point(trial) for trial in self._trials("COMPLETE", "RUNNING")]
-        return [point for place, point in enumerate(found) if point not in found[:place]]
+        """Return the distinct points in the order in which they were drawn, including those of failed trials."""
+        points = [self._point(trial) for trial in self._trials("COMPLETE", "RUNNING")]
+        return [point for number, point in enumerate(points) if point not in points[:number]]
 
     def count(self) -> int:
-        """Return how many trials have a value."""
+        """Return the number of trials that have a value."""
         return len(self._trials("COMPLETE"))
 
     def _ask(self) -> Any:
-        # A sampler that began anew after an interruption would draw what it drew before, so each trial has its seed.
+        # A sampler restarted after an interruption would repeat its draws, so each trial has a seed of its own.
         number = len(self.study.trials)
         seed = int(np.random.SeedSequence([self.search.seed, number]).generate_state(1)[0])
         samplers = require_optuna().samplers
@@ -91,25 +91,25 @@ class Trials:
         return self.study.ask(self.distributions)
 
     def _trials(self, *states: str) -> list[Any]:
-        """Return trials in some states; one that was cut off while it was drawn has no point and does not count."""
-        wanted = set(self.search.space)
-        return [trial for trial in self.study.trials if trial.state.name in states and set(trial.params) == wanted]
+        """Return the trials in some states, except trials without a point, whose drawing was interrupted."""
+        keys = set(self.search.space)
+        return [trial for trial in self.study.trials if trial.state.name in states and set(trial.params) == keys]
 
     def _point(self, trial: Any) -> Point:
         return Point({key: drawn_value(within, trial.params[key]) for key, within in self.search.space.items()})
 
 
 def run_search(plan: SweepPlan, run: JobRunner, log: Log) -> tuple[list[Point], list[str] | None]:
-    """Run what is missing of a search; a trial's value is the mean val score of its final phases over the seeds.
+    """Run the missing trials of a search; a trial's value is the mean val score of its final phases over the seeds.
 
-    The score is top-1, or balanced accuracy where that decides within any point of the space.
+    The score is top-1, or balanced accuracy if it decides in any point of the space.
 
     Returns:
-        The points in the order of the draw, those of failed trials too; and what failed, or None where the very first
-        run was refused its input.
+        The points in the order in which they were drawn, including those of failed trials; and the failed trials, or
+        None where the very first run refused its input.
 
     Raises:
-        UserError: another process is at it.
+        UserError: another process is running the same search.
     """
     failed: list[str] = []
     runner = PointRunner(run, log)
@@ -131,20 +131,20 @@ def run_search(plan: SweepPlan, run: JobRunner, log: Log) -> tuple[list[Point], 
             else:
                 trials.tell(number, float(np.mean([point_run(0, job, decision).val_score for job in jobs])))
             if not finished_before:
-                tell_rest(runner.done, [model] * (total - len(trials.tried)) * len(plan.seeds), log)
+                log_remaining_time(runner.done, [model] * (total - len(trials.tried)) * len(plan.seeds), log)
         return trials.points(), failed
 
 
 @contextmanager
 def open_trials(plan: SweepPlan) -> Iterator[Trials]:
-    """Open, or begin, the trials of exactly this search in the sweep's folder; `trials` may have been raised since."""
+    """Open or create the trials of exactly this search in the sweep's folder; the number of trials may have grown."""
     optuna = require_optuna()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     search = plan.sweep.search
     assert search is not None
     path = sweep_folder(plan.request.out, plan.sweep.name).trials
     path.parent.mkdir(parents=True, exist_ok=True)
-    # By a function of ours, since what a path may hold in an address of a database differs between versions.
+    # Connected by our own function, since versions differ in which paths a database URL may contain.
     connect = {"creator": lambda: sqlite3.connect(path, check_same_thread=False)}
     storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs=connect)
     try:
@@ -162,7 +162,7 @@ def open_trials(plan: SweepPlan) -> Iterator[Trials]:
 
 
 def _search_digest(plan: SweepPlan) -> str:
-    """Return a digest of all that a search depends on but its data and how many trials it has."""
+    """Return a digest of everything that a search depends on except its data and its number of trials."""
     search = plan.sweep.search
     assert search is not None
     job = plan.job(corner(plan), plan.models[0], plan.seeds[0])
@@ -172,10 +172,10 @@ def _search_digest(plan: SweepPlan) -> str:
     }
     space = {key: vars(within) if isinstance(within, SearchRange) else within for key, within in search.space.items()}
     first = plan.sweep.baseline.settings if plan.sweep.baseline else None
-    whole = [inputs, plan.request.weights, plan.seeds, search.method, search.seed, space, first]
+    identity = [inputs, plan.request.weights, plan.seeds, search.method, search.seed, space, first]
     decision = plan.decision()
-    whole += [] if decision is DecisionMetric.TOP1 else [decision]  # which an earlier version never went by
-    return hashlib.blake2b(json.dumps(whole).encode("utf-8"), digest_size=8).hexdigest()
+    identity += [] if decision is DecisionMetric.TOP1 else [decision]  # earlier versions always decided by top-1
+    return hashlib.blake2b(json.dumps(identity).encode("utf-8"), digest_size=8).hexdigest()
 
 
 def _distribution(plan: SweepPlan, key: str, within: Dimension) -> Any:
@@ -190,12 +190,12 @@ def _distribution(plan: SweepPlan, key: str, within: Dimension) -> Any:
 
 
 def encode(within: Dimension, value: Any) -> Any:
-    """Return a value as Optuna keeps it: numbers of a range as they are, others as JSON, since it takes no lists."""
+    """Return a value as Optuna stores it: numbers of a range as they are, others as JSON, since it accepts no lists."""
     return value if isinstance(within, SearchRange) else json.dumps(value)
 
 
 def drawn_value(within: Dimension, drawn: Any) -> Any:
-    """Return the value that Optuna drew; numbers that are not whole have four significant digits."""
+    """Return the configuration value of an Optuna draw; floats are rounded to four significant digits."""
     if not isinstance(within, SearchRange):
         return json.loads(drawn)
     if isinstance(drawn, int):

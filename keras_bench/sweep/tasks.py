@@ -1,4 +1,4 @@
-"""Runs the points of a sweep one after another, and says what the rest of them will take."""
+"""Runs the points of a sweep one after another, and estimates how long the remaining ones will take."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ from keras_bench.workflow.parts import missing_parts
 
 
 class PointRunner:
-    """Runs the job of a point in a fresh process, unless it is finished and all it depends on is the same.
+    """Runs the job of a point in a fresh process, unless it is finished and everything it depends on is unchanged.
 
-    What the data is now, only a process that opens it finds out. So the first job always gets one; what it found
-    holds for the others that read the same images, and spares them a process that would do nothing.
+    Only a process that opens the data learns its fingerprint, so the first job always gets one. Its fingerprint holds
+    for all jobs that read the same images, and spares the finished ones a process that would do nothing.
 
     Args:
         run: runs one job and returns its exit code.
@@ -46,7 +46,7 @@ class PointRunner:
         return code
 
     def _is_current(self, job: Job) -> bool:
-        """Return whether nothing is left to do; where a setting changed, the process of the job says which."""
+        """Return whether nothing is left to do; if a setting changed, the job's own process reports which."""
         data = self.data.get(_image_settings(job))
         if data is None or not is_finished(job) or missing_parts(job):
             return False
@@ -57,14 +57,14 @@ class PointRunner:
             return False
 
     def _lend_audit(self, job: Job) -> None:
-        """Copy the audit of the same images from another point: looking for duplicates can take as long as training.
+        """Copy the audit of the same images from another point: finding duplicates can take as long as training.
 
-        An audit names the data it is of, so where the images turn out to be others it is made anew.
+        An audit records the fingerprint of its data, so it is rebuilt if the images turn out to be different.
         """
         lenders = [
-            one.experiment_folder
-            for one in self.done
-            if _image_settings(one) == _image_settings(job) and one.experiment_folder.audit.is_file()
+            done.experiment_folder
+            for done in self.done
+            if _image_settings(done) == _image_settings(job) and done.experiment_folder.audit.is_file()
         ]
         if lenders and not job.experiment_folder.audit.is_file():
             with job.experiment_folder.lock_audit(self.log):
@@ -73,58 +73,62 @@ class PointRunner:
 
 
 def _image_settings(job: Job) -> DatasetConfig:
-    """Return what decides which images a job reads and how they are split."""
+    """Return the settings that determine which images a job reads and how they are split."""
     return job.config.dataset.model_copy(update={"image_size": None})
 
 
 def is_finished(job: Job) -> bool:
-    """Return whether a run has finished every phase the sweep asks for."""
+    """Return whether a run has finished every phase that the sweep trains."""
     return job.folder.run.is_file() and all(job.folder.result(phase).is_file() for phase in job.phases)
 
 
 def run_tasks(tasks: Sequence[Task], run: JobRunner, log: Log) -> list[str] | None:
-    """Run all tasks; returns what failed, or None where the very first was refused its input."""
+    """Run all tasks and return the failed ones, or None where the very first run refused its input."""
     jobs = [task.job for task in tasks]
-    before = [is_finished(job) for job in jobs]
-    log.line(f"runs: {len(jobs)}" + (f", of which {sum(before)} finished before" if any(before) else ""))
+    finished_before = [is_finished(job) for job in jobs]
+    count = sum(finished_before)
+    log.line(f"runs: {len(jobs)}" + (f", of which {count} finished before" if count else ""))
 
-    def tell() -> None:
-        done = [job for job in jobs if is_finished(job)]
-        tell_rest(done, [job.backbone.name for job in jobs if job not in done], log)
+    def report_remaining() -> None:
+        finished = [job for job in jobs if is_finished(job)]
+        log_remaining_time(finished, [job.backbone.name for job in jobs if job not in finished], log)
 
-    tell()
+    report_remaining()
     codes = run_each(
         jobs,
         [task.name for task in tasks],
         PointRunner(run, log),
         log,
-        lambda number: None if before[number - 1] else tell(),
+        lambda number: None if finished_before[number - 1] else report_remaining(),
     )
     if codes == [UserError.exit_code]:
         return None
     return [f"{task.name} (exit code {code})" for task, code in zip(tasks, codes, strict=True) if code != 0]
 
 
-def tell_rest(finished: Sequence[Job], left: Sequence[str], log: Log) -> None:
-    """Say what the runs that are left will take, as `expected_seconds` has it; nothing where that is not known."""
+def log_remaining_time(finished: Sequence[Job], left: Sequence[str], log: Log) -> None:
+    """Print how long the remaining runs will take, as estimated by `expected_seconds`; nothing if that is unknown."""
     seconds = expected_seconds(finished, left)
     if left and seconds is not None:
-        log.line(f"runs left: {len(left)}, about {duration(seconds)}, going by the finished ones")
+        log.line(f"runs left: {len(left)}, about {duration(seconds)}, estimated from the finished ones")
 
 
 def expected_seconds(finished: Sequence[Job], left: Sequence[str]) -> float | None:
-    """Return how long runs of some models will take: each the mean of its model's finished runs, else of all.
+    """Estimate the total time of some runs: for each the mean of its model's finished runs, or of all if it has none.
 
     Args:
-        finished: finished runs; those whose time was not kept do not count.
-        left: the model of each run that is left.
+        finished: finished runs; runs without a recorded time do not count.
+        left: the model of each remaining run.
+
+    Returns:
+        Seconds, or None where no finished run has a recorded time.
     """
     seconds: dict[str, list[float]] = defaultdict(list)
     for job in finished:
         if job.folder.timing.is_file():
             seconds[job.backbone.name].append(read_record(job.folder.timing, lambda parts: float(parts["seconds"])))
-    every = [value for values in seconds.values() for value in values]
-    if not every:
+    all_seconds = [value for values in seconds.values() for value in values]
+    if not all_seconds:
         return None
-    means = [seconds.get(model) or every for model in left]
-    return sum(sum(values) / len(values) for values in means)
+    samples = [seconds.get(model) or all_seconds for model in left]
+    return sum(sum(values) / len(values) for values in samples)

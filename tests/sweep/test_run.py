@@ -151,9 +151,9 @@ def test_after_the_first_run_it_says_what_the_rest_will_take(tmp_path):
     _, output = sweep(request(tmp_path), FakeRunner())
     # 100 s for a batch of 16, 200 s for one of 32
     assert re.findall(r"runs left: .*", output) == [
-        "runs left: 3, about 5 min 00 s, going by the finished ones",
-        "runs left: 2, about 5 min 00 s, going by the finished ones",
-        "runs left: 1, about 2 min 13 s, going by the finished ones",
+        "runs left: 3, about 5 min 00 s, estimated from the finished ones",
+        "runs left: 2, about 5 min 00 s, estimated from the finished ones",
+        "runs left: 1, about 2 min 13 s, estimated from the finished ones",
     ]
 
 
@@ -205,7 +205,7 @@ def test_a_first_run_that_is_refused_stops_the_sweep(tmp_path):
     assert "table" not in output
     code, output = sweep(request(tmp_path), FakeRunner(fails=(0.2, 0.4)))
     assert code == 1
-    assert "no run is finished: there is no table yet" in output
+    assert "no run is finished, so there is no table yet" in output
 
 
 @pytest.mark.usefixtures("_without_table")
@@ -240,7 +240,7 @@ def test_several_models_and_seeds_make_one_table(tmp_path):
     code, output = sweep(request(tmp_path, text, **words), FakeRunner())
     assert code == 0
     assert (
-        "Figures are means over seeds 0, 1; the paired tests and their differences are of seed 0 of MobileNet, seed 0"
+        "Figures are means over seeds 0, 1; the paired tests and their differences use seed 0 of MobileNet, seed 0"
         in output
     )
     page = sweep_folder(tmp_path / "runs", "study").page.read_text()
