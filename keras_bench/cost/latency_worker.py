@@ -30,7 +30,7 @@ WARM_UP_SHARE = 0.25  # of the time budget; slow models are warm after few calls
 SEED = 0  # of the images, which are the same for every model
 NANOSECONDS = 1e9
 
-Started = tuple[int, str | None, float, Callable[[], Any]]  # threads, accelerator, memory before the model, the call
+Started = tuple[int, str | None, float, Callable[[], object]]  # threads, accelerator, memory before the model, the call
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Timing:
 
 
 def time_calls(
-    call: Callable[[], Any],
+    call: Callable[[], object],
     warm_up: int,
     calls: int,
     seconds: float,
@@ -81,7 +81,7 @@ def time_calls(
     return Timing(len(warm_up_calls), len(milliseconds), p50, p90, p99, float(milliseconds.mean()))
 
 
-def _repeat(call: Callable[[], Any], most: int, least: int, seconds: float, clock: Callable[[], int]) -> list[int]:
+def _repeat(call: Callable[[], object], most: int, least: int, seconds: float, clock: Callable[[], int]) -> list[int]:
     """Call repeatedly and return the duration of each call, in nanoseconds."""
     durations: list[int] = []
     total = 0

@@ -4,13 +4,15 @@ The encoded images are copied from TFDS to the cache once: `keras_bench.images` 
 memory does not grow with the data set.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
@@ -19,6 +21,9 @@ from keras_bench.console import Log
 from keras_bench.data.index import ImageIndex
 from keras_bench.download import cache_folder
 from keras_bench.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
 
 _OFFICIAL = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 
@@ -60,7 +65,7 @@ def open_tfds(name: str | None, data_dir: Path | None, log: Log) -> ImageIndex:
     )
 
 
-def _builder(name: str, data_dir: Path | None) -> Any:
+def _builder(name: str, data_dir: Path | None) -> tfds.core.DatasetBuilder:
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -71,12 +76,12 @@ def _builder(name: str, data_dir: Path | None) -> Any:
         raise UserError(f"dataset.tfds_name: {name}: {str(error).splitlines()[0]}") from error
 
 
-def _digest(builder: Any) -> str:
+def _digest(builder: tfds.core.DatasetBuilder) -> str:
     """Return a digest of the builder's data folder, so that no path of this machine appears in a file name."""
     return hashlib.sha256(str(builder.data_dir).encode()).hexdigest()[:8]
 
 
-def _export_images(builder: Any, folder: Path, name: str, log: Log) -> None:
+def _export_images(builder: tfds.core.DatasetBuilder, folder: Path, name: str, log: Log) -> None:
     from tensorflow_datasets.core.decode import SkipDecoding
     from tensorflow_datasets.core.download import download_manager, util
 

@@ -1,7 +1,9 @@
 """Explains a finished run's predictions on test images, the same ones for every model, and checks the maps."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +18,11 @@ from keras_bench.runs.fingerprint import changed_settings
 from keras_bench.runs.job import Job
 from keras_bench.runs.run import Run
 from keras_bench.runs.weights import finished_phase
+
+if TYPE_CHECKING:
+    import keras
+
+    pass
 
 WRONG = 8  # wrong predictions that can be shown, however accurate the model
 IMAGE_SIDE, MAP_SIDE = 128, 64  # of what is kept for display, pixels at most
@@ -168,7 +175,7 @@ def _boxes(data: Data, positions: np.ndarray) -> np.ndarray:
     return np.asarray(data.index.boxes[positions] / sizes)
 
 
-def _maps(job: Job, view: Any, subject: ExplainedBatch, log: Log) -> dict[str, np.ndarray]:
+def _maps(job: Job, view: keras.Model, subject: ExplainedBatch, log: Log) -> dict[str, np.ndarray]:
     from keras_bench.explain.maps import compute_maps
 
     maps = {}
@@ -181,7 +188,7 @@ def _maps(job: Job, view: Any, subject: ExplainedBatch, log: Log) -> dict[str, n
 
 
 def _curves(
-    job: Job, model: Any, subject: ExplainedBatch, maps: dict[str, np.ndarray], log: Log
+    job: Job, model: keras.Model, subject: ExplainedBatch, maps: dict[str, np.ndarray], log: Log
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the deletion and insertion areas of each method and of the random map, on the first images drawn."""
     from keras_bench.explain.checks import blurred, deletion_and_insertion, evidence_order, random_order
@@ -204,7 +211,7 @@ def _curves(
 
 
 def _similarities(
-    run: Run, model: Any, view: Any, subject: ExplainedBatch, maps: dict[str, np.ndarray]
+    run: Run, model: keras.Model, view: keras.Model, subject: ExplainedBatch, maps: dict[str, np.ndarray]
 ) -> dict[str, list[np.ndarray]]:
     """Return for each method the similarity of its maps after the head, then also the backbone, was randomised."""
     import keras

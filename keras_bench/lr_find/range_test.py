@@ -1,8 +1,10 @@
 """Trains for some steps while the learning rate grows, to see which rates a phase can bear."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -14,6 +16,9 @@ from keras_bench.lr_find.suggest import DIVERGED, last_average, rates_between, s
 from keras_bench.training.fit import FitPlan, compile_for_phase
 from keras_bench.training.losses import class_weights
 from keras_bench.training.precision import training_precision, trains_in_tf32
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 class GrowingRate(keras.callbacks.Callback):
@@ -36,12 +41,12 @@ class GrowingRate(keras.callbacks.Callback):
         self.lowest = math.inf
         self.stopped = "at the highest rate"
 
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Set the rate, and forget earlier batches: Keras reports the mean loss since the last reset."""
         self.model.optimizer.learning_rate = float(self.rates[batch])
         self.model.reset_metrics()
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Keep the loss, or stop."""
         loss = float((logs or {})["loss"])
         if math.isfinite(loss):
@@ -59,7 +64,7 @@ class GrowingRate(keras.callbacks.Callback):
 
 
 def search_rate(
-    model: keras.Model, plan: FitPlan, low: float, high: float, steps: int, batches: Any, log: Log
+    model: keras.Model, plan: FitPlan, low: float, high: float, steps: int, batches: tf.data.Dataset, log: Log
 ) -> RateSearch:
     """Train a model with exponentially growing rates; its weights are of no use afterwards.
 

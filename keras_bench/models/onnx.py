@@ -20,7 +20,7 @@ OPSET = 18
 MAX_BYTES = 2_000_000_000  # of one protobuf message, which an .onnx file is
 
 
-def to_onnx(members: Sequence[tuple[keras.Model, float]], metadata: dict[str, Any]) -> onnx.ModelProto:
+def to_onnx(members: Sequence[tuple[keras.Model, float]], metadata: dict[str, object]) -> onnx.ModelProto:
     """Return one graph from decoded images to probabilities; several members are averaged by weight.
 
     The graph casts to float32, resizes for each member as training did (bilinear, no antialiasing, squashed to a
@@ -164,7 +164,7 @@ def _plain_depthwise(model: keras.Model) -> Iterator[None]:
             layer.__dict__.pop("convolution_op", None)
 
 
-def _depthwise(layer: keras.layers.Conv2D, inputs: tf.Tensor, kernel: Any) -> tf.Tensor:
+def _depthwise(layer: keras.layers.Conv2D, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Convolve as the layer does; its kernel, (height, width, 1, channels × multiplier), is ordered by channel."""
     height, width, _, filters = kernel.shape
     by_channel = tf.reshape(kernel, (height, width, layer.groups, filters // layer.groups))

@@ -1,10 +1,10 @@
 """Reads the finished runs of an experiment and computes everything its report shows. No TensorFlow."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -42,6 +42,7 @@ PAIRS = 12  # most confused pairs shown of each run
 EXAMPLES_PER_PAIR = 2  # images of each such pair
 
 ResampleCounts = dict[str, np.ndarray]
+Advance = Callable[[int], None]  # takes the number of units just finished
 
 
 def read_comparison(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comparison:
@@ -152,7 +153,7 @@ def _marked_scratch(runs: list[RunDir]) -> set[Path]:
 
 
 def _view(
-    run: RunDir, is_marked_scratch: bool, counts: ResampleCounts, decision: DecisionMetric, advance: Any
+    run: RunDir, is_marked_scratch: bool, counts: ResampleCounts, decision: DecisionMetric, advance: Advance
 ) -> RunView:
     phases = {}
     for phase in _phases(run):

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from keras_bench.config import load_run_config
@@ -110,7 +110,7 @@ def _summary(folder: ExperimentDir, comparison: Comparison) -> str:
     return "\n".join([table, *comparison.verdict, *published_text(comparison), *places]) + "\n"
 
 
-def _write_run(run: RunDir, comparison: Comparison, view: RunView, order: Any, provenance: Provenance) -> None:
+def _write_run(run: RunDir, comparison: Comparison, view: RunView, order: np.ndarray, provenance: Provenance) -> None:
     """Write what the report adds to one run's folder."""
     histories = {phase: one.history for phase, one in view.phases.items()}
     save_figure(learning_curves(histories, f"{view.label}, {comparison.name}"), run.figures / "learning_curves")
@@ -120,7 +120,7 @@ def _write_run(run: RunDir, comparison: Comparison, view: RunView, order: Any, p
     write_text(run.model_card, model_card(comparison, view, provenance))
 
 
-def _confusion(comparison: Comparison, view: RunView, order: Any, labelled: bool) -> Figure:
+def _confusion(comparison: Comparison, view: RunView, order: np.ndarray, labelled: bool) -> Figure:
     heading = f"{view.label} {view.final_phase}, test of {comparison.name}"
     return confusion_matrix(view.final.confusion, order, comparison.class_titles, heading, labelled)
 

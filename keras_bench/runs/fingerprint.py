@@ -68,7 +68,9 @@ def finished_phases(job: Job, inputs: Mapping[Phase, dict[str, Any]]) -> list[Ph
     return done
 
 
-def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+def changed_settings(
+    before: Mapping[str, object], now: Mapping[str, object], defaults: Mapping[str, object]
+) -> list[str]:
     """Return a line for each setting that is another than it was.
 
     A key that there was none of yet stood for its default. A key that is gone is a change, whatever its value.

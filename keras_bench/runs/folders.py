@@ -198,7 +198,7 @@ def experiment_folder(out: Path, experiment: str, variant: str | None = None) ->
     return ExperimentDir(out / (experiment + (f"@{variant}" if variant else "")))
 
 
-def variant_name(settings: Mapping[str, Any]) -> str:
+def variant_name(settings: Mapping[str, object]) -> str:
     """Return the variant of a sweep point: its sorted `key=value` list, made safe as part of a folder's name.
 
     What had to be changed or cut is told apart by a digest of the whole list.
@@ -214,7 +214,7 @@ def variant_name(settings: Mapping[str, Any]) -> str:
     return f"{safe[: VARIANT_LENGTH - len(digest) - 1]}-{digest}"
 
 
-def _variant_value(value: Any) -> str:
+def _variant_value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.12g}"
     if isinstance(value, list | tuple):

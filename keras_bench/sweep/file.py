@@ -117,13 +117,13 @@ def _read_kind(path: Path, tree: Mapping[str, Any]) -> str:
     return kinds[0]
 
 
-def _read_text(path: Path, key: str, value: Any) -> str:
+def _read_text(path: Path, key: str, value: object) -> str:
     if not isinstance(value, str) or (key == "experiment" and not value):
         raise UserError(f"{path}: {key}: expected text, received {value!r}")
     return value
 
 
-def _read_models(path: Path, value: Any) -> tuple[str, ...]:
+def _read_models(path: Path, value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise UserError(f"{path}: models: expected a list of backbones, e.g. [MobileNet], received {value!r}")
     for name in value:
@@ -132,14 +132,14 @@ def _read_models(path: Path, value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value))
 
 
-def _read_phase(path: Path, value: Any) -> Phase | None:
+def _read_phase(path: Path, value: object) -> Phase | None:
     try:
         return None if value is None else as_phase(value)
     except ValueError as error:
         raise UserError(f"{path}: phase: {error}") from error
 
 
-def _read_seeds(path: Path, value: Any) -> tuple[int, ...]:
+def _read_seeds(path: Path, value: object) -> tuple[int, ...]:
     if not isinstance(value, list) or not value or not all(type(seed) is int and seed >= 0 for seed in value):
         raise UserError(f"{path}: seeds: expected a list of whole numbers of at least 0, received {value!r}")
     return tuple(dict.fromkeys(value))

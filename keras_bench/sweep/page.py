@@ -130,7 +130,7 @@ def _point_row(row: SweepRow, keys: list[str], table: SweepTable) -> dict[str, A
     return line | {"runs": " ".join(row.folders), "decided_by": f"val {table.decision}"}
 
 
-def _plain_value(value: Any) -> Any:
+def _plain_value(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 

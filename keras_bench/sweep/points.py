@@ -63,7 +63,7 @@ class Search:
     space: dict[str, Dimension]
 
 
-def nest(settings: Mapping[str, Any]) -> Tree:
+def nest(settings: Mapping[str, object]) -> Tree:
     """Return settings by dotted key as the nested tree of a configuration layer."""
     tree: Tree = {}
     for key, value in settings.items():
@@ -91,7 +91,7 @@ def refuse_unknown(origin: str, tree: Mapping[Any, Any], known: tuple[str, ...])
             raise UserError(f"{origin}: {key}: {unknown_name('key', str(key), known)}")
 
 
-def read_settings(origin: str, value: Any) -> dict[str, Any]:
+def read_settings(origin: str, value: object) -> dict[str, Any]:
     """Return values by dotted configuration key; values are checked when they are applied to the experiment.
 
     Raises:
@@ -110,7 +110,7 @@ def read_settings(origin: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def read_grid(origin: str, tree: Any) -> tuple[Point, ...]:
+def read_grid(origin: str, tree: object) -> tuple[Point, ...]:
     """Return every combination of the values of each key; the last key varies fastest."""
     lists = {key: _read_values(f"{origin}: {key}", values) for key, values in read_settings(origin, tree).items()}
     if not lists:
@@ -118,7 +118,7 @@ def read_grid(origin: str, tree: Any) -> tuple[Point, ...]:
     return tuple(Point(dict(zip(lists, values, strict=True))) for values in product(*lists.values()))
 
 
-def read_points(origin: str, items: Any) -> tuple[Point, ...]:
+def read_points(origin: str, items: object) -> tuple[Point, ...]:
     """Return the points of a list, each with its own keys and an optional name."""
     if not isinstance(items, list) or not items:
         raise UserError(f"{origin}: expected a list, e.g. [{{model.dropout: 0.2}}], received {items!r}")
@@ -135,7 +135,7 @@ def read_points(origin: str, items: Any) -> tuple[Point, ...]:
     return tuple(points)
 
 
-def read_search(origin: str, tree: Any) -> Search:
+def read_search(origin: str, tree: object) -> Search:
     """Return a search with its space and the method of drawing from it."""
     if not isinstance(tree, dict):
         raise UserError(f"{origin}: expected the keys {', '.join(SEARCH_KEYS)}, received {tree!r}")
@@ -154,7 +154,7 @@ def read_search(origin: str, tree: Any) -> Search:
     return Search(tree["method"], tree["trials"], tree.get("seed", 0), dimensions)
 
 
-def read_baseline(origin: str, value: Any, points: tuple[Point, ...]) -> Point:
+def read_baseline(origin: str, value: object, points: tuple[Point, ...]) -> Point:
     """Return the first point with the name or values of `value`, or the first of all if it is None."""
     if value is None:
         return points[0]
@@ -170,7 +170,7 @@ def read_baseline(origin: str, value: Any, points: tuple[Point, ...]) -> Point:
     raise UserError(f"{origin}: expected the name or values of a point, received {value!r}, which matches none of them")
 
 
-def read_first_trial(origin: str, value: Any, search: Search) -> Point | None:
+def read_first_trial(origin: str, value: object, search: Search) -> Point | None:
     """Return the first point of a search, its baseline, or None where that is drawn too."""
     if value is None:
         return None
@@ -189,13 +189,13 @@ def _contains(dimension: Dimension, value: Any) -> bool:
     return _is_number(value) and dimension.low <= value <= dimension.high
 
 
-def _read_values(origin: str, value: Any) -> tuple[Any, ...]:
+def _read_values(origin: str, value: object) -> tuple[Any, ...]:
     if not isinstance(value, list) or not value:
         raise UserError(f"{origin}: expected a list of values, e.g. [0.2, 0.4], received {value!r}")
     return tuple(value)
 
 
-def _read_dimension(origin: str, value: Any) -> Dimension:
+def _read_dimension(origin: str, value: object) -> Dimension:
     if not isinstance(value, dict):
         return _read_values(origin, value)
     refuse_unknown(origin, value, ("low", "high", "log"))
@@ -209,5 +209,5 @@ def _read_dimension(origin: str, value: Any) -> Dimension:
     return SearchRange(low, high, log)
 
 
-def _is_number(value: Any) -> TypeGuard[float]:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -200,7 +200,7 @@ def short_keys(keys: Iterable[str]) -> dict[str, str]:
     return {key: leaf if last[leaf := key.rpartition(".")[2]] == 1 else key for key in names}
 
 
-def value_text(value: Any) -> str:
+def value_text(value: object) -> str:
     """Return a configuration value for people: 0.0001, true, [0.8, 1.2], adam."""
     if isinstance(value, float):
         return f"{value:.10g}"
@@ -209,7 +209,7 @@ def value_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def settings_text(settings: Mapping[str, Any], names: Mapping[str, str]) -> str:
+def settings_text(settings: Mapping[str, object], names: Mapping[str, str]) -> str:
     """Return settings for people, e.g. "dropout=0.2, optimizer=adam".
 
     Args:

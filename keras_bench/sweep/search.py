@@ -5,12 +5,14 @@ interrupted or failed, runs again with the same settings and resumes from its ru
 SQLite rather than Optuna's journal: one truncated line makes a whole journal unreadable.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,10 +26,17 @@ from keras_bench.sweep.results import point_run
 from keras_bench.sweep.tasks import PointRunner, is_finished, log_remaining_time
 from keras_bench.workflow.launch import JobRunner
 
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    import optuna
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
 DIGITS = 4  # significant digits of a drawn number: fine enough for a setting, and short in a folder's name
 
 
-def require_optuna() -> Any:
+def require_optuna() -> ModuleType:
     """Return the Optuna package.
 
     Raises:
@@ -49,7 +58,7 @@ class Trials:
         distributions: Optuna distributions by key.
     """
 
-    def __init__(self, study: Any, search: Search, distributions: dict[str, Any]) -> None:
+    def __init__(self, study: optuna.Study, search: Search, distributions: dict[str, BaseDistribution]) -> None:
         self.study = study
         self.search = search
         self.distributions = distributions
@@ -95,7 +104,7 @@ class Trials:
         keys = set(self.search.space)
         return [trial for trial in self.study.trials if trial.state.name in states and set(trial.params) == keys]
 
-    def _point(self, trial: Any) -> Point:
+    def _point(self, trial: optuna.Trial | FrozenTrial) -> Point:
         return Point({key: drawn_value(within, trial.params[key]) for key, within in self.search.space.items()})
 
 
@@ -178,7 +187,7 @@ def _search_digest(plan: SweepPlan) -> str:
     return hashlib.blake2b(json.dumps(identity).encode("utf-8"), digest_size=8).hexdigest()
 
 
-def _distribution(plan: SweepPlan, key: str, within: Dimension) -> Any:
+def _distribution(plan: SweepPlan, key: str, within: Dimension) -> BaseDistribution:
     distributions = require_optuna().distributions
     if not isinstance(within, SearchRange):
         return distributions.CategoricalDistribution([json.dumps(value) for value in within])

@@ -1,12 +1,14 @@
 """What happens between batches and epochs: stop on NaN, keep the best weights, write history, show progress."""
 
+from __future__ import annotations
+
 import math
 import os
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -17,6 +19,9 @@ from keras_bench.errors import RunError
 from keras_bench.phases import Phase
 from keras_bench.runs.history import HISTORY_COLUMNS, append_history
 from keras_bench.training.monitors import mode_of
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 class DivergedError(RunError):
@@ -34,22 +39,22 @@ class StopOnNonFinite(keras.callbacks.Callback):
         super().__init__()
         self.phase, self.epoch = phase, 0
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Remember the epoch for the message."""
         self.epoch = epoch
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Check the running mean of the loss, which stays NaN once it is NaN."""
         self._require_finite((logs or {}).get("loss"), f"step {batch + 1}")
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Check the validation loss and the weights too."""
         self._require_finite((logs or {}).get("val_loss"), "validation")
         for weight in self.model.trainable_weights:
             if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
                 raise DivergedError(f"the weights {weight.path} are no longer finite {self._describe('weights')}")
 
-    def _require_finite(self, loss: Any, moment: str) -> None:
+    def _require_finite(self, loss: float | tf.Tensor, moment: str) -> None:
         if loss is not None and not math.isfinite(float(loss)):
             raise DivergedError(f"the loss became {float(loss)} {self._describe(moment)}")
 
@@ -75,7 +80,7 @@ class AtomicCheckpoint(keras.callbacks.ModelCheckpoint):
             str(self.unfinished), monitor, save_best_only=True, save_weights_only=True, mode=mode_of(monitor)
         )
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Save if this is the best epoch so far."""
         if self.monitor not in (logs or {}):
             raise RunError(f"the metric {self.monitor} is missing; received {', '.join(logs or {}) or 'none'}")
@@ -110,28 +115,28 @@ class HistoryWriter(keras.callbacks.Callback):
         self._shown = 0
         self._advance: Callable[[int], None] = lambda _: None
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Remember the best value before an interruption."""
         self.best, self.training_started = self.checkpoint.best, time.monotonic()
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Start the clock and the progress bar."""
         self.epoch_started, self.train_seconds, self._shown = time.monotonic(), 0.0, 0
         self._bar = self.log.progress(f"{self.phase} epoch {epoch + 1}/{self.epochs}", self.steps, "steps")
         self._advance = self._bar.__enter__()
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Move the progress bar; time the first step, which also builds the graph."""
         if self.first_step_seconds is None:
             self.first_step_seconds = round(time.monotonic() - self.training_started, 2)
         self._advance(batch + 1 - self._shown)  # one execution may take several steps
         self._shown = batch + 1
 
-    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
         """Note how long training took before validation began."""
         self.train_seconds = time.monotonic() - self.epoch_started
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Write the row and print the line."""
         self._bar.__exit__(None, None, None)
         values = dict(logs or {})

@@ -1,11 +1,12 @@
 """Streams cached features, epoch by epoch, to the layers behind the frozen part."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+Batch = tuple[np.ndarray, np.ndarray]  # features and one-hot labels
 
 
 def feature_stream(
@@ -31,7 +32,7 @@ def feature_stream(
     """
     shape, epochs = views[0].shape[1:], count(start)
 
-    def batches() -> Any:
+    def batches() -> Iterator[Batch]:
         epoch = next(epochs)
         order = order_of(epoch)
         drawn_views = np.asarray(np.random.default_rng((seed, epoch)).integers(len(views), size=len(order)))
@@ -51,7 +52,7 @@ def ordered_stream(features: np.ndarray, labels: np.ndarray, batch_size: int) ->
     """Return a stream of the features of all images, once and in order; shapes as in `feature_stream`."""
     count = len(features)
 
-    def batches() -> Any:
+    def batches() -> Iterator[Batch]:
         for first in range(0, count, batch_size):
             yield features[first : first + batch_size], labels[first : first + batch_size]
 
@@ -59,7 +60,7 @@ def ordered_stream(features: np.ndarray, labels: np.ndarray, batch_size: int) ->
     return stream.apply(tf.data.experimental.assert_cardinality(-(-count // batch_size)))
 
 
-def _stream(batches: Callable[[], Any], features: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
+def _stream(batches: Callable[[], Iterator[Batch]], features: np.ndarray, labels: np.ndarray) -> tf.data.Dataset:
     """Return a stream of a generator's batches; features stay on disk until their batch is read."""
     signature = (
         tf.TensorSpec((None, *features.shape[1:]), tf.float32),

@@ -129,7 +129,7 @@ class Entry:
         part = self.folder / f"{self.key}.{uuid.uuid4().hex}.part.npy"
         return Unfinished(part, np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape), 0, 0.0)
 
-    def finish(self, unfinished: Unfinished, dependencies: Mapping[str, Any], seconds: float) -> None:
+    def finish(self, unfinished: Unfinished, dependencies: Mapping[str, object], seconds: float) -> None:
         """Give the filled array its final name and write its facts."""
         unfinished.array.flush()
         os.replace(unfinished.path, self.array)
@@ -154,7 +154,7 @@ def load_or_compute_features(
     batches: Callable[[int], Iterable[Any]],
     shape: tuple[int, ...],
     entry: Entry,
-    dependencies: Mapping[str, Any],
+    dependencies: Mapping[str, object],
     advance: Callable[[int], None],
     log: Log,
 ) -> Stored:
@@ -189,7 +189,7 @@ def _compute(
     batches: Callable[[int], Iterable[Any]],
     shape: tuple[int, ...],
     entry: Entry,
-    dependencies: Mapping[str, Any],
+    dependencies: Mapping[str, object],
     advance: Callable[[int], None],
 ) -> Stored:
     unfinished = entry.start(shape)
@@ -210,7 +210,7 @@ def _compute(
     return stored
 
 
-def entry_for(dependencies: Mapping[str, Any]) -> Entry:
+def entry_for(dependencies: Mapping[str, object]) -> Entry:
     """Return the cache entry of the array that depends on exactly these values."""
     text = json.dumps(dependencies, sort_keys=True)
     return Entry(features_folder(), hashlib.blake2b(text.encode(), digest_size=16).hexdigest())

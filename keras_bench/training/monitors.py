@@ -1,10 +1,15 @@
 """The metrics that Keras computes in every phase, on train and on val."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import keras
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 class ClassBalancedMean(keras.metrics.Metric):
@@ -19,17 +24,17 @@ class ClassBalancedMean(keras.metrics.Metric):
         dtype: dtype of the sums; by default Keras's float type.
     """
 
-    def __init__(self, num_classes: int, name: str, dtype: Any = None) -> None:
+    def __init__(self, num_classes: int, name: str, dtype: str | None = None) -> None:
         super().__init__(name=name, dtype=dtype)
         self.num_classes = num_classes
         self.sums = self.add_variable((num_classes,), initializer="zeros", name="sums")
         self.images = self.add_variable((num_classes,), initializer="zeros", name="images")
 
-    def values(self, y_true: Any, y_pred: Any) -> Any:
+    def values(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         """Return the value of each image, (batch,), for one-hot labels and probabilities, both (batch, K)."""
         raise NotImplementedError
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
         """Add a batch.
 
         Args:
@@ -44,13 +49,13 @@ class ClassBalancedMean(keras.metrics.Metric):
         self.sums.assign_add(keras.ops.sum(keras.ops.expand_dims(values, -1) * members, axis=0))
         self.images.assign_add(keras.ops.sum(members, axis=0))
 
-    def result(self) -> Any:
+    def result(self) -> tf.Tensor:
         """Return the mean over the classes that have images; 0 before the first image."""
         present = keras.ops.cast(self.images > 0, self.dtype)
         means = keras.ops.divide_no_nan(self.sums, self.images)
         return keras.ops.divide_no_nan(keras.ops.sum(means), keras.ops.sum(present))
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Return the arguments, so that an interrupted phase can be continued."""
         return {**super().get_config(), "num_classes": self.num_classes}
 
@@ -59,10 +64,10 @@ class ClassBalancedMean(keras.metrics.Metric):
 class BalancedAccuracy(ClassBalancedMean):
     """The mean recall over classes, in [0, 1] (Brodersen et al., ICPR 2010)."""
 
-    def __init__(self, num_classes: int, name: str = "balanced_accuracy", dtype: Any = None) -> None:
+    def __init__(self, num_classes: int, name: str = "balanced_accuracy", dtype: str | None = None) -> None:
         super().__init__(num_classes, name, dtype)
 
-    def values(self, y_true: Any, y_pred: Any) -> Any:
+    def values(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         """Return 1 for each image whose most probable class is its label, else 0; (batch,)."""
         return keras.ops.argmax(y_true, axis=-1) == keras.ops.argmax(y_pred, axis=-1)
 
@@ -74,10 +79,10 @@ class BalancedCrossentropy(ClassBalancedMean):
     It equals the cross-entropy under class weights N / (K · n_k), where n_k of the N images belong to class k.
     """
 
-    def __init__(self, num_classes: int, name: str = "balanced_cross_entropy", dtype: Any = None) -> None:
+    def __init__(self, num_classes: int, name: str = "balanced_cross_entropy", dtype: str | None = None) -> None:
         super().__init__(num_classes, name, dtype)
 
-    def values(self, y_true: Any, y_pred: Any) -> Any:
+    def values(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         """Return the cross-entropy of each image, (batch,), as Keras's own metric computes it.
 
         Within `fit` and `evaluate` Keras uses the logits of the softmax that `y_pred` comes from, so the value is exact

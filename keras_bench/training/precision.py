@@ -9,7 +9,6 @@ switches it on only around training steps.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -65,11 +64,11 @@ class FullPrecisionValidation(keras.callbacks.Callback):
         super().__init__()
         self.before = False
 
-    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
         """Remember the setting of training, and switch to full float32."""
         self.before = tf.config.experimental.tensor_float_32_execution_enabled()
         tf.config.experimental.enable_tensor_float_32_execution(False)
 
-    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
         """Restore the setting of training."""
         tf.config.experimental.enable_tensor_float_32_execution(self.before)

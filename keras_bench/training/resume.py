@@ -165,7 +165,7 @@ class SaveState(keras.callbacks.Callback):
         self.folder, self.checkpoint = folder, checkpoint
         self.watched, self.inputs, self.restored = watched, inputs, restored
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Put the counters back after the other callbacks have reset theirs."""
         if self.restored is None:
             return
@@ -173,7 +173,7 @@ class SaveState(keras.callbacks.Callback):
             for name, value in self.restored.counters.get(type(callback).__name__, {}).items():
                 setattr(callback, name, value)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Write the model and the best weights, then the JSON that makes them count; remove the previous state."""
         if time.monotonic() - self.saved < self.seconds:
             return
