@@ -22,8 +22,6 @@ from keras_bench.runs.weights import finished_phase
 if TYPE_CHECKING:
     import keras
 
-    pass
-
 WRONG = 8  # wrong predictions that can be shown, however accurate the model
 IMAGE_SIDE, MAP_SIDE = 128, 64  # of what is kept for display, pixels at most
 LARGE_ENOUGH = 128  # pixels: networks that reduce an image 32 times leave 4×4 cells of it
