@@ -44,6 +44,8 @@ def _entry_row(entry: Entry) -> tuple[object, ...] | None:
         facts, used = entry.read_facts(), entry.facts.stat().st_mtime
     except FileNotFoundError:
         return None
+    except (OSError, ValueError):
+        return ("damaged", *"?????", f"{entry.key}: a run that needs it computes it again")
     about = facts.get("about", {})
     known = [about.get(key, "?") for key in ("backbone", "image_size", "precision", "view")]
     images, size = f"{len(about.get('positions', [])):,}", f"{facts.get('bytes', 0) / 1e6:.1f}"

@@ -1,13 +1,19 @@
-"""Caches decoded images, up to a size limit, in a file that all runs on the same data share."""
+"""Caches decoded images, up to a size limit, in a file that all runs on the same data share.
+
+The digest of the pixels is kept beside them and checked whenever a process opens them: pixels that a failing disk or
+another program changed would train without a sign of it.
+"""
 
 import hashlib
 import os
 import time
+import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -76,22 +82,27 @@ class ImageStore:
         if not self._open(pixels, table):
             with wait_for_lock(pixels.with_suffix(".lock"), "decoding the same images", log):
                 if not self._open(pixels, table):  # another process may have decoded them in the meantime
+                    if pixels.exists() and table.exists():
+                        log.warn(f"the decoded images in {pixels} are damaged; the images are decoded again")
                     self._decode_all(pixels, table, log)
                     self._open(pixels, table)
         self.unreadable = {int(i): str(self._reasons[i]) for i in np.flatnonzero(self._shapes[:, 0] == 0)}
         self.sizes = {(int(height), int(width)) for height, width in np.unique(self._shapes, axis=0) if height}
 
     def _open(self, pixels: Path, table: Path) -> bool:
-        """Open the two files; returns False if either is absent or is being removed right now.
+        """Open the two files; returns False if either is absent, damaged or being removed right now.
 
         Once open, they remain readable even if another process removes them.
         """
         try:
-            with np.load(table, allow_pickle=False) as arrays:
+            with table.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 offsets, shapes, reasons = arrays["offsets"], arrays["shapes"], arrays["reasons"]
+                digest = str(arrays["digest"])
             os.utime(table)
             kept = np.memmap(pixels, np.uint8, "r") if pixels.stat().st_size else np.zeros(0, dtype=np.uint8)
-        except FileNotFoundError:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):  # NumPy reports damage by any of them
+            return False
+        if hashlib.sha256(kept.data).hexdigest() != digest:
             return False
         self._offsets, self._shapes, self._reasons, self._pixels = offsets, shapes, reasons, kept
         return True
@@ -100,13 +111,18 @@ class ImageStore:
         """Write the two files; each gets its final name once complete, the table last."""
         with replacing(table) as unfinished_table:
             with replacing(pixels) as unfinished, unfinished.open("wb") as stream:
-                reasons = self._decode_into(stream, log)
-            reason_array = np.array(reasons, dtype=np.str_)
-            np.savez(unfinished_table, offsets=self._offsets, shapes=self._shapes, reasons=reason_array)
+                reasons, digest = self._decode_into(stream, log)
+            np.savez(
+                unfinished_table,
+                offsets=self._offsets,
+                shapes=self._shapes,
+                reasons=np.array(reasons, dtype=np.str_),
+                digest=np.array(digest),
+            )
 
-    def _decode_into(self, stream: BinaryIO, log: Log) -> list[str]:
-        """Write the pixels, record their offsets, and return per image why it is unreadable, or ""."""
-        count, used, reasons = len(self.index.ids), 0, []
+    def _decode_into(self, stream: BinaryIO, log: Log) -> tuple[list[str], str]:
+        """Write the pixels and record their offsets; return per image why it is unreadable, or "", and their digest."""
+        count, used, reasons, digest = len(self.index.ids), 0, [], hashlib.sha256()
         with log.progress("decoding images", count, "images") as advance:
             for i, image in enumerate(_in_threads(self._try_decode, count, decoding_threads(self.index))):
                 reasons.append(image if isinstance(image, str) else "")
@@ -114,9 +130,10 @@ class ImageStore:
                     self._shapes[i] = image.shape[:2]
                     if used + image.nbytes <= self.limit:
                         self._offsets[i] = used
-                        used += stream.write(image.tobytes())
+                        used += stream.write(content := image.tobytes())
+                        digest.update(content)
                 advance(1)
-        return reasons
+        return reasons, digest.hexdigest()
 
     def image(self, position: int) -> np.ndarray:
         """Return one image, uint8, (height, width, 3), RGB in [0, 255].

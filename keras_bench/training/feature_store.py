@@ -2,6 +2,9 @@
 
 Several processes may share the folder. A process holds an array's lock while it computes the array, and never removes
 an array that another process has locked. Reading a finished array needs no lock: an open file outlives its name.
+
+The digest of the values is kept beside them and checked whenever a process opens an array or resumes one: values that a
+failing disk or another program changed would train without a sign of it.
 """
 
 import hashlib
@@ -19,6 +22,7 @@ import numpy as np
 
 from keras_bench.console import Log
 from keras_bench.download import cache_folder
+from keras_bench.errors import RunError
 from keras_bench.files import write_json
 from keras_bench.locks import remove_if_unlocked, wait_for_lock
 from keras_bench.parallel import map_in_order
@@ -54,17 +58,20 @@ class Unfinished:
         array: float32, a row per image, memory-mapped.
         rows: number of rows that were already filled when it was opened.
         seconds: time it took to fill them.
+        digest: running digest of the rows filled so far.
     """
 
     path: Path
     array: np.memmap
     rows: int
     seconds: float
+    digest: "hashlib._Hash"
 
     def save(self, rows: int, seconds: float) -> None:
         """Record that the first `rows` rows are on disk, so an interrupted pass resumes behind them."""
         self.array.flush()
-        write_json(progress_of(self.path), {"rows": rows, "seconds": seconds})
+        progress = {"rows": rows, "seconds": seconds, "digest": self.digest.hexdigest()}
+        write_json(progress_of(self.path), progress)
 
 
 def progress_of(part: Path) -> Path:
@@ -98,13 +105,15 @@ class Entry:
         return self.array.is_file() and self.facts.is_file()
 
     def open(self) -> Stored | None:
-        """Return the finished array and mark it as just used; None if there is none, or it is being removed."""
+        """Return the finished array and mark it as just used; None if it is absent, damaged or being removed."""
         try:
-            seconds = float(self.read_facts()["seconds"])
+            facts = self.read_facts()
+            seconds, digest = float(facts["seconds"]), str(facts["digest"])
             os.utime(self.facts)
-            return Stored(np.load(self.array, mmap_mode="r", allow_pickle=False), seconds)
-        except FileNotFoundError:
+            array = np.load(self.array, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, KeyError, TypeError, EOFError):  # what reading a damaged file raises
             return None
+        return Stored(array, seconds) if hashlib.sha256(array.data).hexdigest() == digest else None
 
     def read_facts(self) -> dict[str, Any]:
         """Return the facts of the finished array: what it depends on (`about`), `seconds` to compute, `bytes`.
@@ -127,26 +136,30 @@ class Entry:
             part.unlink(missing_ok=True)
             progress_of(part).unlink(missing_ok=True)
         part = self.folder / f"{self.key}.{uuid.uuid4().hex}.part.npy"
-        return Unfinished(part, np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape), 0, 0.0)
+        array = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)
+        return Unfinished(part, array, 0, 0.0, hashlib.sha256())
 
     def finish(self, unfinished: Unfinished, dependencies: Mapping[str, object], seconds: float) -> None:
         """Give the filled array its final name and write its facts."""
         unfinished.array.flush()
         os.replace(unfinished.path, self.array)
-        write_json(self.facts, {"about": dict(dependencies), "seconds": seconds, "bytes": self.array.stat().st_size})
+        facts = {"about": dict(dependencies), "seconds": seconds, "bytes": self.array.stat().st_size}
+        write_json(self.facts, {**facts, "digest": unfinished.digest.hexdigest()})
         progress_of(unfinished.path).unlink(missing_ok=True)
 
 
 def _open_unfinished(part: Path, shape: tuple[int, ...]) -> Unfinished | None:
-    """Return an array that a process left unfinished, or None if it has another shape or no row of it was saved."""
+    """Return an array that a process left unfinished; None if no row of it was saved, or it is not as it was saved."""
     try:
         progress = json.loads(progress_of(part).read_text(encoding="utf-8"))
         array = np.lib.format.open_memmap(part, mode="r+")
-    except (FileNotFoundError, ValueError):  # a file that was cut off before its first save may be no array yet
+        rows, seconds, saved = int(progress["rows"]), float(progress["seconds"]), str(progress["digest"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError):  # cut off before its first save, or damaged
         return None
-    if array.shape != shape:
+    if array.shape != shape or array.dtype != np.float32:
         return None
-    return Unfinished(part, array, int(progress["rows"]), float(progress["seconds"]))
+    digest = hashlib.sha256(array[:rows].data)
+    return Unfinished(part, array, rows, seconds, digest) if digest.hexdigest() == saved else None
 
 
 def load_or_compute_features(
@@ -179,6 +192,8 @@ def load_or_compute_features(
         with entry.lock(log):
             stored = entry.open()  # another process may have finished it meanwhile
             if stored is None:
+                if entry.is_finished:
+                    log.warn(f"the cached features in {entry.array} are damaged; they are computed again")
                 return _compute(forward, batches, shape, entry, dependencies, advance)
     advance(shape[0])
     return stored
@@ -199,6 +214,7 @@ def _compute(
     compute, workers = forward()
     for features in map_in_order(compute, batches(rows), workers):
         unfinished.array[rows : rows + len(features)] = features
+        unfinished.digest.update(np.ascontiguousarray(features, dtype=np.float32).data)
         rows += len(features)
         advance(len(features))
         if time.monotonic() - last_saved > SAVE_SECONDS:
@@ -206,7 +222,10 @@ def _compute(
             last_saved = time.monotonic()
     entry.finish(unfinished, dependencies, unfinished.seconds + time.monotonic() - started)
     stored = entry.open()
-    assert stored is not None  # nobody removes what is locked
+    if stored is None:  # nobody removes what is locked, so the disk does not keep what is written to it
+        raise RunError(
+            f"{entry.array} cannot be read back as it was written; check the disk, or use features: streamed"
+        )
     return stored
 
 

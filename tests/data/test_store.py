@@ -11,6 +11,7 @@ from keras_bench.data.sources import open_source
 from keras_bench.data.store import ImageStore, decoded_folder, limit_decoded
 from keras_bench.images import UnreadableImageError, decode
 from tests.conftest import digit_image, encoded
+from tests.damage import DAMAGE
 
 
 def open_folder(path):
@@ -63,6 +64,38 @@ def test_the_next_run_on_the_same_data_reuses_the_decoded_images(image_folder, m
     (image_folder / "class 0" / "new.jpg").write_bytes(index.read(0))
     with pytest.raises(AssertionError, match="decoded twice"):
         ImageStore(open_folder(image_folder), 1 << 30).load(Log())  # other data
+
+
+class Lines(Log):
+    """A log that remembers its warnings."""
+
+    def __init__(self):
+        super().__init__()
+        self.warned = []
+
+    def warn(self, text):
+        self.warned.append(text)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage"),
+    # The last byte of the table belongs to the length of the archive's comment, which nothing depends on.
+    [(".pixels", name) for name in DAMAGE] + [(".npz", name) for name in DAMAGE if name != "last byte"],
+)
+def test_damaged_decoded_images_are_decoded_again_and_the_run_says_so(image_folder, suffix, damage):
+    index, log = open_folder(image_folder), Lines()
+    first = ImageStore(index, 1 << 30)
+    first.load(log)
+    assert log.warned == []
+    DAMAGE[damage](first.path.with_suffix(suffix))
+    again = ImageStore(index, 1 << 30)
+    again.load(log)
+    (warning,) = log.warned
+    assert f"{first.path} are damaged" in warning
+    for position in range(62):
+        np.testing.assert_array_equal(again.image(position), decode(index.read(position)))
+    ImageStore(index, 1 << 30).load(log)
+    assert len(log.warned) == 1
 
 
 def test_decoded_images_of_other_data_are_removed_first(image_folder, tmp_path):

@@ -10,6 +10,7 @@ from keras_bench.console import Log
 from keras_bench.training import feature_store as store
 from keras_bench.training.feature_store import entries, entry_for, evict, load_or_compute_features
 from tests.at_once import children
+from tests.damage import DAMAGE
 
 IMAGES = np.arange(64 * 4, dtype=np.float32).reshape(64, 4)
 ABOUT = {"question": 1}
@@ -39,7 +40,7 @@ np.save(sys.argv[1], stored.array)
 """
 
 
-def undisturbed(entry, about=ABOUT):
+def undisturbed(entry, about=ABOUT, log=None):
     return load_or_compute_features(
         lambda: (lambda images: 2 * images + 1, 1),
         lambda done: (IMAGES[start : start + 8] for start in range(done, 64, 8)),
@@ -47,7 +48,7 @@ def undisturbed(entry, about=ABOUT):
         entry,
         about,
         lambda count: None,
-        Log(),
+        log or Log(),
     )
 
 
@@ -132,3 +133,62 @@ def test_files_that_are_being_written_are_not_entries():
     assert [entry.key for entry in entries()] == [entry_for(ABOUT).key]
     assert evict(0) == 1
     assert being_written.exists()
+
+
+class Lines(Log):
+    """A log that remembers its warnings."""
+
+    def __init__(self):
+        super().__init__()
+        self.warned = []
+
+    def warn(self, text):
+        self.warned.append(text)
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [("array", name) for name in DAMAGE] + [("facts", name) for name in ("empty", "zeros", "cut to half")],
+)
+def test_damaged_features_are_computed_again_and_the_run_says_so(capsys, file, damage):
+    entry, log = entry_for(ABOUT), Lines()
+    undisturbed(entry, log=log)
+    assert log.warned == []
+    DAMAGE[damage](getattr(entry, file))
+    assert main(["cache"]) == 0
+    assert ("a run that needs it computes it again" in capsys.readouterr().out) == (file == "facts")
+    np.testing.assert_array_equal(undisturbed(entry, log=log).array, 2 * IMAGES + 1)
+    (warning,) = log.warned
+    assert f"{entry.array} are damaged" in warning
+    undisturbed(entry, log=log)
+    assert len(log.warned) == 1
+
+
+@pytest.mark.parametrize("damage", [*DAMAGE, "none"])
+def test_an_unfinished_array_that_was_damaged_is_computed_from_the_start(monkeypatch, damage):
+    monkeypatch.setattr(store, "SAVE_SECONDS", 0.0)
+    entry, requested = entry_for(ABOUT), []
+
+    def stops(done):
+        yield from (IMAGES[start : start + 8] for start in range(done, 40, 8))
+        raise KeyboardInterrupt
+
+    def to_the_end(done):
+        requested.append(done)
+        return (IMAGES[start : start + 8] for start in range(done, 64, 8))
+
+    forward = (lambda images: 2 * images + 1, 1)
+    with pytest.raises(KeyboardInterrupt):
+        load_or_compute_features(lambda: forward, stops, (64, 4), entry, ABOUT, lambda count: None, Log())
+    (part,) = entry.folder.glob("*.part.npy")
+    saved = part.read_bytes()
+    if damage != "none":
+        part.write_bytes(saved[: -24 * 16])  # a byte of the rows that are still missing would harm nothing
+        DAMAGE[damage](part)
+        part.write_bytes(part.read_bytes() + saved[-24 * 16 :])
+    array = load_or_compute_features(
+        lambda: forward, to_the_end, (64, 4), entry, ABOUT, lambda count: None, Log()
+    ).array
+    np.testing.assert_array_equal(array, 2 * IMAGES + 1)
+    assert requested == [40 if damage == "none" else 0]
+    assert not list(entry.folder.glob("*.part*"))

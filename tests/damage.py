@@ -1,0 +1,35 @@
+"""Ways in which a file ends up damaged, each a function that changes the file at a path."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+
+def _cut(share: float) -> Callable[[Path], None]:
+    def cut(path: Path) -> None:
+        content = path.read_bytes()
+        path.write_bytes(content[: int(share * len(content))])
+
+    return cut
+
+
+def _flip(share: float) -> Callable[[Path], None]:
+    def flip(path: Path) -> None:
+        content = bytearray(path.read_bytes())
+        content[int(share * (len(content) - 1))] ^= 0xFF
+        path.write_bytes(content)
+
+    return flip
+
+
+def _zeros(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+DAMAGE: dict[str, Callable[[Path], None]] = {
+    "empty": _cut(0),
+    "cut to half": _cut(0.5),
+    "one byte near the start": _flip(0.05),
+    "one byte in the middle": _flip(0.6),
+    "last byte": _flip(1),
+    "zeros": _zeros,
+}
