@@ -159,10 +159,10 @@ def _export_mean(
     }
     plan = BundlePlan(
         title="export of the ensemble",
-        place=job.exports / name,
+        folder=job.exports / name,
         members=[(one.job.folder.model(one.phase), weight) for one, weight in kept],
         image_size=job.image_size,
-        about=about,
+        origin=about,
         config=job.config,
         data=data,
         val=val,

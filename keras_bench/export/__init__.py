@@ -1,0 +1,1 @@
+"""ONNX bundles of finished runs: converted, checked against Keras, and quantised."""

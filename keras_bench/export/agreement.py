@@ -1,4 +1,4 @@
-"""Compares an exported model's probabilities with Keras's, and says whether it may be exported."""
+"""Compares an exported model's probabilities with Keras's, and decides whether they agree well enough."""
 
 import numpy as np
 
@@ -6,32 +6,32 @@ from keras_bench.evaluation.intervals import Interval
 from keras_bench.export.records import Agreement
 
 MAX_DIFFERENCE = 1e-3  # of any probability
-TIE = 1e-4  # between Keras's two best predictions, below which either is accepted
+TIE = 1e-4  # Keras's two highest probabilities differ by less: either class is accepted
 EXAMPLE_IDS = 10
 
 
 def compare_probabilities(
     keras: np.ndarray, onnx: np.ndarray, ids: np.ndarray, keras_top1: Interval, onnx_top1: Interval
 ) -> Agreement:
-    """Return how far two models' predictions on the same images are apart.
+    """Return how well two models' predictions on the same images agree.
 
     Args:
-        keras: float32, (N, K), probabilities of the original.
-        onnx: float32, (N, K), of the exported model.
-        ids: str, (N,).
-        keras_top1: accuracy of the original with its interval.
-        onnx_top1: the same of the exported model.
+        keras: probabilities of the original model, float32, (N, K).
+        onnx: probabilities of the exported model, float32, (N, K).
+        ids: ids of the images, str, (N,).
+        keras_top1: accuracy of the original model with its interval.
+        onnx_top1: accuracy of the exported model with its interval.
     """
-    best_two = np.sort(keras, axis=1)[:, -2:]
+    two_highest = np.sort(keras, axis=1)[:, -2:]
     differing = keras.argmax(axis=1) != onnx.argmax(axis=1)
-    ties = differing & (best_two[:, 1] - best_two[:, 0] <= TIE)
-    gaps = np.abs(keras.astype(np.float64) - onnx)
+    ties = differing & (two_highest[:, 1] - two_highest[:, 0] <= TIE)
+    differences = np.abs(keras.astype(np.float64) - onnx)
     return Agreement(
         images=len(ids),
         differing=int(differing.sum()),
         ties=int(ties.sum()),
-        max_difference=float(gaps.max()),
-        mean_difference=float(gaps.mean()),
+        max_difference=float(differences.max()),
+        mean_difference=float(differences.mean()),
         keras_top1=keras_top1,
         onnx_top1=onnx_top1,
         examples=tuple(map(str, ids[differing & ~ties][:EXAMPLE_IDS])),
@@ -39,7 +39,7 @@ def compare_probabilities(
 
 
 def refusal(agreement: Agreement) -> str | None:
-    """Return why the exported model may not be exported, or None where it agrees."""
+    """Return why the exported model is refused, or None if it agrees with Keras."""
     if agreement.differing > agreement.ties:
         return (
             f"it predicts differently from Keras on {agreement.differing - agreement.ties} of {agreement.images:,} "

@@ -1,4 +1,4 @@
-"""Writes what lies beside model.onnx in a bundle: labels, samples, the runner, and the sums of it all."""
+"""Writes the files beside model.onnx in a bundle: labels, samples, the runner, and the checksums of all files."""
 
 import hashlib
 import importlib.util
@@ -18,20 +18,20 @@ _DECODER_IMPORT = "from keras_bench.images import UnreadableImageError, decode, 
 
 
 def write_labels(folder: Path, class_names: Sequence[str], class_titles: Sequence[str]) -> None:
-    """Write labels.json: K names in the order of the probabilities, and K names for people."""
+    """Write labels.json: K class names in the order of the probabilities, and K titles to show to people."""
     _write_json(folder / LABELS, {"class_names": list(class_names), "class_titles": list(class_titles)})
 
 
 def write_samples(
     folder: Path, images: Sequence[np.ndarray], expected: Mapping[str, np.ndarray], true_classes: Sequence[str]
 ) -> None:
-    """Write sample images and what the models said of them when the bundle was made.
+    """Write sample images, their true classes, and the models' predictions when the bundle was made.
 
     Args:
         folder: the bundle.
-        images: uint8, (height, width, 3) each.
-        expected: for each model file its probabilities, float32, (N, K).
-        true_classes: the true class of each image, for its file name in expected.json's `true`.
+        images: N images, each uint8, (height, width, 3).
+        expected: probabilities of each model file, float32, (N, K).
+        true_classes: name of the true class of each image, for `true` in expected.json.
     """
     names = [f"sample/{i + 1}.png" for i in range(len(images))]
     (folder / "sample").mkdir(exist_ok=True)
@@ -45,25 +45,26 @@ def write_samples(
 
 
 def write_runner(folder: Path) -> None:
-    """Write predict.py: the runner, with the decoder in the place of its import."""
+    """Write predict.py: the runner, with its import of the decoder replaced by the decoder's source."""
     runner, decoder = (_source(name) for name in ("keras_bench.bundle", "keras_bench.images"))
-    before, found, after = runner.partition(_DECODER_IMPORT)
-    assert found, "the runner imports the decoder in another way than bundle.py expects"
+    before, decoder_import, after = runner.partition(_DECODER_IMPORT)
+    assert decoder_import, f"bundle.py must import the decoder by this line: {_DECODER_IMPORT.strip()}"
     body = decoder.split('"""', 2)[2].lstrip("\n")  # without its docstring
     (folder / PREDICT).write_text(before + body + after, encoding="utf-8")
 
 
 def write_sums(folder: Path) -> None:
-    """Write SHA256SUMS over every file of the bundle, as `sha256sum -c` reads it."""
+    """Write SHA256SUMS, the checksums of every file in the bundle, in the format of `sha256sum -c`."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names if name != SUMS]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
 def _source(module: str) -> str:
-    found = importlib.util.find_spec(module)
-    assert found is not None
-    return Path(str(found.origin)).read_text(encoding="utf-8")
+    """Return a module's source text."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    return Path(str(spec.origin)).read_text(encoding="utf-8")
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -1,4 +1,4 @@
-"""Makes the 8-bit version of a bundle's model, and keeps it only where val shows that it lost next to nothing."""
+"""Makes the 8-bit version of a bundle's model, and keeps it only if its accuracy on val hardly falls."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,15 +21,15 @@ def quantize_bundle(
 ) -> Int8:
     """Try one plan after another, from the fastest to the safest, until val top-1 falls by little enough.
 
-    The decision is made on val; test only says what the kept model is worth.
+    Val alone decides; test only measures the accuracy of the model that is kept.
 
     Args:
-        title: what is exported, for people.
-        settings: how many images, and how much accuracy may go.
+        title: name of the export, for the screen.
+        settings: number of images, and how much val top-1 may fall.
         data: the images.
-        folder: the bundle, with model.onnx and labels.json in it; model.int8.onnx is left there only if it is kept.
+        folder: the bundle, with model.onnx and labels.json in it; model.int8.onnx stays there only if it is kept.
         val: the float model's predictions on val.
-        test: its predictions on the test images that are verified.
+        test: the float model's predictions on the verified test images.
         log: the screen.
     """
     from keras_bench.export.quantize import PLANS, quantize
@@ -39,50 +39,47 @@ def quantize_bundle(
     calibration = train[_drawn_positions(len(train), settings.calibration_images)]
     attempts: list[dict[str, Any]] = []
 
-    def outcome(kept: bool, reason: str, **found: Any) -> Int8:
+    def outcome(kept: bool, reason: str, **measured: Any) -> Int8:
         limits = (settings.int8_max_drop_points, len(val.ids), len(calibration))
-        return Int8(kept, reason, tuple(attempts), *limits, **found)
+        return Int8(kept, reason, tuple(attempts), *limits, **measured)
 
     for plan in PLANS:
         layers = quantize(folder / FLOAT_MODEL, folder / INT8_MODEL, _batches(data, calibration), plan)
-        top1 = _top1(folder, data, val, f"{title}: int8 on val", log)
-        drop = 100 * (float(val.correct.mean()) - float(top1.mean()))
-        attempts.append(
-            {"plan": plan.name, "layers": layers, "val_top1": float(top1.mean()), "drop_points": round(drop, 3)}
-        )
-        log.line(f"{title}: int8 of {plan.name}: {_fall(drop)}")
+        top1 = float(_correct(folder, data, val, f"{title}: int8 on val", log).mean())
+        drop = 100 * (float(val.correct.mean()) - top1)
+        attempts.append({"plan": plan.name, "layers": layers, "val_top1": top1, "drop_points": round(drop, 3)})
+        log.line(f"{title}: int8 of {plan.name}: {_describe_drop(drop)}")
         if drop <= settings.int8_max_drop_points:
-            correct = _top1(folder, data, test, f"{title}: int8 on test", log)
-            reason = f"{plan.name} in 8 bits; {_fall(drop)}"
+            correct = _correct(folder, data, test, f"{title}: int8 on test", log)
+            reason = f"{plan.name} in 8 bits; {_describe_drop(drop)}"
             size = (folder / INT8_MODEL).stat().st_size / 1e6
             return outcome(True, reason, test_top1=proportion_interval(correct), megabytes=size)
     (folder / INT8_MODEL).unlink(missing_ok=True)
     least = min(attempt["drop_points"] for attempt in attempts)
-    reason = (
-        f"not kept: {_fall(least)} at best, more than {settings.int8_max_drop_points:g} (export.int8_max_drop_points)"
-    )
-    return outcome(False, reason)
+    limit = f"{settings.int8_max_drop_points:g} (export.int8_max_drop_points)"
+    return outcome(False, f"not kept: {_describe_drop(least)} at best, more than {limit}")
 
 
-def _fall(drop: float) -> str:
+def _describe_drop(drop: float) -> str:
     return f"val top-1 {'rises' if drop < -0.05 else 'falls'} by {abs(drop):.1f} points"
 
 
-def _drawn_positions(count: int, most: int) -> np.ndarray:
-    return np.sort(np.random.default_rng(0).permutation(count)[:most])
+def _drawn_positions(count: int, limit: int) -> np.ndarray:
+    """Return the rows of at most `limit` of `count` images, drawn at random and sorted."""
+    return np.sort(np.random.default_rng(0).permutation(count)[:limit])
 
 
 def _batches(data: Data, positions: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield images that are equally large together, as decoded."""
+    """Yield batches of one decoded image each, since images differ in size."""
     for position in positions:
         yield data.store.image(int(position))[None]
 
 
-def _top1(folder: Path, data: Data, expected: Predictions, title: str, log: Log) -> np.ndarray:
-    """Return whether the 8-bit model classifies each image correctly, bool, (N,)."""
+def _correct(folder: Path, data: Data, float_model: Predictions, title: str, log: Log) -> np.ndarray:
+    """Return whether the 8-bit model predicts each image of the float model's predictions correctly, bool, (N,)."""
     from keras_bench.export.files import write_sums
 
     write_sums(folder)
-    positions = positions_by_id(data.index, expected.ids)
+    positions = positions_by_id(data.index, float_model.ids)
     predicted = run_bundle(Bundle(folder, INT8_MODEL, threads=1), data.store, positions, title, log).argmax(axis=1)
-    return np.asarray(predicted == expected.labels)
+    return np.asarray(predicted == float_model.labels)

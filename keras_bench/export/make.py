@@ -1,4 +1,4 @@
-"""Makes one bundle: converts, checks it on the test images, tries 8 bits, and only then gives it its name."""
+"""Makes one bundle: converts the model, checks it on test images, tries 8 bits, and only then names the bundle."""
 
 import os
 import shutil
@@ -33,26 +33,26 @@ LICENSE_NOTE = (
 
 @dataclass(frozen=True)
 class BundlePlan:
-    """What becomes a bundle.
+    """Everything a bundle is made from.
 
     Attributes:
-        title: what is exported, for people.
-        place: the bundle's folder.
-        members: .keras files and their weights in the average; one of weight 1 for a single model.
-        image_size: side of the input of the first, pixels.
-        about: what the model file and verification.json say of its origin.
-        config: settings of data, export and latency.
+        title: name of the export, for the screen.
+        folder: the bundle's folder.
+        members: .keras files and their weights in the average; a single model has weight 1.
+        image_size: input side of the first member, pixels.
+        origin: facts about the model's origin, for the model file and verification.json.
+        config: the configuration, for its settings of data, export and latency.
         data: the images.
-        val: Keras's probabilities on val.
-        test: the same on test.
-        card: makes MODEL_CARD.md.
+        val: Keras's predictions on val.
+        test: Keras's predictions on test.
+        card: function from the verification to the text of MODEL_CARD.md.
     """
 
     title: str
-    place: Path
+    folder: Path
     members: list[tuple[Path, float]]
     image_size: int
-    about: dict[str, Any]
+    origin: dict[str, Any]
     config: Config
     data: Data
     val: Predictions
@@ -61,15 +61,15 @@ class BundlePlan:
 
 
 def make_bundle(plan: BundlePlan, log: Log) -> Verification:
-    """Write a bundle that was checked; one that was there before is replaced.
+    """Write a checked bundle, which replaces an earlier one of the same name.
 
     Raises:
-        ExportError: the exported model does not agree with Keras, or cannot be converted; nothing is left behind.
+        ExportError: the model cannot be converted, or disagrees with Keras; nothing is left behind.
     """
-    with _building(plan.place) as folder:
+    with _building(plan.folder) as folder:
         log.line(f"{plan.title}: converting to ONNX")
         _write_float_model(plan, folder)
-        test = _verified_images(plan)
+        test = _test_images_to_verify(plan)
         agreement = _verify_against_keras(plan, folder, test, log)
         log.line(
             f"{plan.title}: same predictions as Keras on {agreement.images:,} test images "
@@ -80,25 +80,25 @@ def make_bundle(plan: BundlePlan, log: Log) -> Verification:
             int8 = quantize_bundle(plan.title, plan.config.export, plan.data, folder, plan.val, test, log)
         _write_samples(plan, folder, test, int8)
         verification = _write_verification(plan, folder, agreement, int8, log)
-    log.line(f"bundle:  {plan.place}")
+    log.line(f"bundle:  {plan.folder}")
     return verification
 
 
 @contextmanager
-def _building(place: Path) -> Iterator[Path]:
-    """Yield a folder to write in, which takes the bundle's name when the block ends well; a bundle before it goes."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    folder = place.with_name(f".writing-{os.getpid()}-{place.name}")
-    folder.mkdir()
+def _building(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder, which becomes the bundle's, in place of an earlier one, if the block does not raise."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = folder.with_name(f".writing-{os.getpid()}-{folder.name}")
+    unfinished.mkdir()
     try:
-        yield folder
-        before = place.with_name(f".before-{os.getpid()}-{place.name}")
-        if place.exists():
-            os.replace(place, before)
-        os.replace(folder, place)
-        shutil.rmtree(before, ignore_errors=True)
+        yield unfinished
+        earlier = folder.with_name(f".before-{os.getpid()}-{folder.name}")
+        if folder.exists():
+            os.replace(folder, earlier)
+        os.replace(unfinished, folder)
+        shutil.rmtree(earlier, ignore_errors=True)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _write_float_model(plan: BundlePlan, folder: Path) -> None:
@@ -111,7 +111,7 @@ def _write_float_model(plan: BundlePlan, folder: Path) -> None:
     names = [str(name) for name in plan.test.class_names]
     titles = dict(zip(index.class_names, index.class_titles, strict=True))
     metadata = {
-        **plan.about,
+        **plan.origin,
         "class_names": names,
         "image_size": plan.image_size,
         "license": LICENSE_NOTE,
@@ -119,15 +119,15 @@ def _write_float_model(plan: BundlePlan, folder: Path) -> None:
     members = [(load_model(file), weight) for file, weight in plan.members]
     try:
         graph = to_onnx(members, metadata)
-    except Exception as error:  # tf2onnx and onnx raise whatever came up, of no common base
+    except Exception as error:  # tf2onnx and onnx raise exceptions of many kinds, without a common base class
         raise ExportError(f"{plan.title}: the model could not be converted ({one_line(error)})") from error
     save(graph, folder / FLOAT_MODEL)
     write_labels(folder, names, [titles[name] for name in names])
     write_sums(folder)
 
 
-def _verified_images(plan: BundlePlan) -> Predictions:
-    """Return the test predictions that the bundle is held to: all, or as many as the settings say."""
+def _test_images_to_verify(plan: BundlePlan) -> Predictions:
+    """Return the test predictions to compare the bundle with: all, or `export.verify_images` drawn at random."""
     count, limit = len(plan.test.ids), plan.config.export.verify_images
     if limit is None or limit >= count:
         return plan.test
@@ -135,10 +135,10 @@ def _verified_images(plan: BundlePlan) -> Predictions:
 
 
 def _verify_against_keras(plan: BundlePlan, folder: Path, test: Predictions, log: Log) -> Agreement:
-    """Return the agreement with Keras.
+    """Return how well the bundle agrees with Keras.
 
     Raises:
-        ExportError: it is not close enough to export the model.
+        ExportError: it does not agree well enough.
     """
     from keras_bench.export.agreement import compare_probabilities, refusal
 
@@ -150,19 +150,19 @@ def _verify_against_keras(plan: BundlePlan, folder: Path, test: Predictions, log
     )
     same = agreement.images - (agreement.differing - agreement.ties)
     agreement = replace(agreement, same_answer=share_interval(same, agreement.images))
-    why = refusal(agreement)
-    if why is not None:
-        raise ExportError(f"{plan.title}: the ONNX model failed its check and is not exported: {why}")
+    reason = refusal(agreement)
+    if reason is not None:
+        raise ExportError(f"{plan.title}: the ONNX model failed its check and is not exported: {reason}")
     return agreement
 
 
 def _write_samples(plan: BundlePlan, folder: Path, test: Predictions, int8: Int8) -> None:
-    """Write three test images of different classes where there are, drawn by seed, with the models' probabilities."""
+    """Write up to three test images of different classes, drawn by seed, with the models' probabilities."""
     from keras_bench.export.files import write_samples, write_sums
 
     order = np.random.default_rng(0).permutation(len(test.ids))
-    _, first = np.unique(test.labels[order], return_index=True)
-    rows = order[np.sort(first)[:SAMPLE_IMAGES]]
+    _, first_of_class = np.unique(test.labels[order], return_index=True)
+    rows = order[np.sort(first_of_class)[:SAMPLE_IMAGES]]
     positions = positions_by_id(plan.data.index, test.ids[rows])
     images = [plan.data.store.image(int(position)) for position in positions]
     files = [FLOAT_MODEL, *([INT8_MODEL] if int8.kept else [])]
@@ -178,7 +178,7 @@ def _write_verification(plan: BundlePlan, folder: Path, agreement: Agreement, in
     from keras_bench.models.onnx import OPSET
 
     verification = Verification(
-        about=plan.about,
+        about=plan.origin,
         data={
             "dataset": plan.config.dataset.model_dump(mode="json"),
             "fingerprint": plan.data.fingerprint,
@@ -200,17 +200,17 @@ def _write_verification(plan: BundlePlan, folder: Path, agreement: Agreement, in
 
 
 def _latencies(plan: BundlePlan, folder: Path, int8: Int8, log: Log) -> tuple[dict[str, Any], ...]:
-    """Return the latency at batch 1 of Keras and of what the bundle holds, each in a fresh process."""
+    """Return the latency at batch size 1 of Keras and of the bundle's models, each measured in a fresh process."""
     files = {"compiled": plan.members[0][0]} if len(plan.members) == 1 else {}
     files["onnxruntime"] = folder / FLOAT_MODEL
     if int8.kept:
         files["onnxruntime int8"] = folder / INT8_MODEL
-    found = []
-    title = f"{plan.title}: latency at batch 1"
+    latencies = []
+    title = f"{plan.title}: latency at batch size 1"
     with log.timed(LATENCY), log.progress(title, len(files), "measurements") as advance:
         for name, file in files.items():
-            measured = start_worker(file, Round(name.split()[0], "cpu", 1), plan.config.latency)
-            hardware = measured.pop("accelerator") or describe_environment([])["cpu"]
-            found.append({**measured, "call": name, "hardware": hardware})
+            measurement = start_worker(file, Round(name.split()[0], "cpu", 1), plan.config.latency)
+            hardware = measurement.pop("accelerator") or describe_environment([])["cpu"]
+            latencies.append({**measurement, "call": name, "hardware": hardware})
             advance(1)
-    return tuple(found)
+    return tuple(latencies)

@@ -1,4 +1,4 @@
-"""The verb `export`: exports the phases of a finished run as verified ONNX bundles."""
+"""The verb `export`: exports the phases of a finished run as checked ONNX bundles."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -20,20 +20,20 @@ from keras_bench.runs.data import Data, audit_data, load_data, open_data, record
 from keras_bench.runs.job import Job
 from keras_bench.runs.run import Run
 
-WriteCard = Callable[[Phase, Verification], str]  # from a phase and the checks of its bundle to MODEL_CARD.md
+WriteCard = Callable[[Phase, Verification], str]  # from a phase and its bundle's verification to MODEL_CARD.md's text
 
 
 def export_run(job: Job, phases: Sequence[Phase], write_card: WriteCard, log: Log) -> None:
-    """Export phases of a finished run from its files and its data.
+    """Export phases of a finished run from its files and its images.
 
     Args:
         job: the run.
-        phases: which of its phases.
-        write_card: gives MODEL_CARD.md of each.
+        phases: the phases to export.
+        write_card: returns the text of MODEL_CARD.md for a phase.
         log: the screen.
 
     Raises:
-        UserError: the data are not those the run was made with.
+        UserError: the images are not those the run was made with.
         ExportError: a bundle could not be made or does not agree with Keras.
     """
     if all(export_finished(job, phase) for phase in phases):
@@ -52,21 +52,21 @@ def data_of_run(job: Job, log: Log) -> Data:
     """Return the images a finished run was made with, split as in its splits.csv.
 
     Raises:
-        UserError: they are not where they were, or have changed.
+        UserError: they have moved or changed.
     """
     index, store, fingerprint = open_data(job, log)
     expected = read_json(job.folder.dataset)["fingerprint"]
     if fingerprint != expected:
         raise UserError(
             f"{index.location} is not the data {job.folder.root} was made with (fingerprint {fingerprint}, expected "
-            f"{expected}), so a bundle cannot be checked; name the correct one with --data"
+            f"{expected}), so a bundle cannot be checked; give the folder of the original images with --data"
         )
     data = load_data(job, index, store, fingerprint, log)
     return recorded_data(job, data) or audit_data(job, data, log)
 
 
 def export_phases(run: Run, phases: Sequence[Phase], write_card: WriteCard) -> None:
-    """Export phases of a finished run that are not exported yet; one that fails does not keep the others from it.
+    """Export those phases of a finished run that are not exported yet; the others are still exported when one fails.
 
     Raises:
         ExportError: a bundle could not be made or does not agree with Keras.
@@ -86,13 +86,13 @@ def export_phases(run: Run, phases: Sequence[Phase], write_card: WriteCard) -> N
 
 def _export_phase(run: Run, phase: Phase, write_card: WriteCard) -> None:
     job, data = run.job, run.data
-    place = job.exports / bundle_name(job, phase)
+    folder = job.exports / bundle_name(job, phase)
     plan = BundlePlan(
         title=f"export of {phase}",
-        place=place,
+        folder=folder,
         members=[(job.folder.model(phase), 1.0)],
         image_size=job.image_size,
-        about=_about(job, phase),
+        origin=_origin(job, phase),
         config=job.config,
         data=data,
         val=Predictions.from_npz(job.folder.predictions(phase, "val")),
@@ -101,15 +101,15 @@ def _export_phase(run: Run, phase: Phase, write_card: WriteCard) -> None:
     )
     verification = make_bundle(plan, run.log)
     content = {
-        "bundle": os.path.relpath(place, job.folder.root),
+        "bundle": os.path.relpath(folder, job.folder.root),
         "made_of": made_of(job, phase),
         "verification": verification.to_json(),
     }
     write_json(job.folder.export(phase), content)
 
 
-def _about(job: Job, phase: Phase) -> dict[str, Any]:
-    """Return where the model comes from, for its file and verification.json."""
+def _origin(job: Job, phase: Phase) -> dict[str, Any]:
+    """Return the model's origin, for its file and verification.json."""
     result = job.folder.read_result(phase)
     assert result is not None  # only finished phases are exported
     return {

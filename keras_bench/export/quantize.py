@@ -15,8 +15,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from keras_bench.bundle import IMAGE
 
-OPERATORS = ("Conv", "Gemm", "MatMul")  # where the time goes; everything between stays float32
-# Named too, so that a layer's range is taken behind its activation: before a ReLU6 it is many times as wide.
+OPERATORS = ("Conv", "Gemm", "MatMul")  # these take most of the time; everything between them stays float32
+# Included so that a layer's range is measured behind its activation: before a ReLU6 it is many times as wide.
 ACTIVATIONS = ("Relu", "Clip")
 
 
@@ -25,10 +25,10 @@ class QuantizationPlan:
     """How a graph is quantised.
 
     Attributes:
-        name: for people.
-        unsigned: weights of 8 bits without a sign, which no processor overflows, but which slower kernels work on;
-            otherwise int8 weights of which 7 bits are used.
-        kept: share of the layers, from the image on, that stays float32: rounding errors of the first ones grow.
+        name: shown to people.
+        unsigned: use unsigned 8-bit weights, which no processor overflows but which need slower kernels; otherwise int8
+            weights of which only 7 bits are used.
+        kept: share of the layers, counted from the input, that stays float32: rounding errors of the first layers grow.
     """
 
     name: str
@@ -36,9 +36,9 @@ class QuantizationPlan:
     kept: float
 
 
-# Tried in this order until one keeps its accuracy: from the fastest to the safest. Leaving out single layers in between
-# is no plan: where both neighbours are quantised, onnxruntime 1.31 quantises their weights all the same, with one scale
-# for all channels (MobileNet 0.75 without its depthwise layers: 24 % top-1 instead of 71 %).
+# Tried from the fastest to the safest, until one keeps the accuracy. Excluding single layers in between does not work:
+# if both neighbours are quantised, onnxruntime 1.31 quantises the weights of the excluded layer all the same, with one
+# scale for all channels (MobileNet 0.75 without its depthwise layers: 24 % top-1 instead of 71 %).
 PLANS = (
     QuantizationPlan("all layers", False, 0.0),
     QuantizationPlan("all layers, unsigned weights", True, 0.0),
@@ -47,16 +47,16 @@ PLANS = (
 
 
 def quantize(source: Path, target: Path, batches: Iterable[np.ndarray], plan: QuantizationPlan) -> int:
-    """Write an 8-bit version of a graph: QDQ, uint8 activations, weights with a scale for each channel.
+    """Write an 8-bit version of a graph: QDQ format, uint8 activations, weights with a scale for each channel.
 
     Args:
-        source: the float32 model.
-        target: where the 8-bit model goes.
-        batches: training images, uint8 (N, height, width, 3); the range of each activation is taken over them.
+        source: file of the float32 model.
+        target: file of the 8-bit model.
+        batches: training images, uint8 (N, height, width, 3), over which the range of each activation is measured.
         plan: the kind of weights, and which layers stay float32.
 
     Returns:
-        how many layers work in 8 bits.
+        the number of layers in 8 bits.
     """
     with tempfile.TemporaryDirectory() as folder, _quiet():
         prepared = Path(folder) / "prepared.onnx"
@@ -69,8 +69,8 @@ def quantize(source: Path, target: Path, batches: Iterable[np.ndarray], plan: Qu
             _Reader(batches),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            # 7 bits of int8: processors without VNNI add pairs of products in 16 bits, which 8 overflow. On an AVX2
-            # machine a small network's predictions were off by 0.19 instead of 0.006, silently.
+            # 7 of 8 bits: processors without VNNI add pairs of products in 16 bits, which full int8 weights overflow.
+            # On an AVX2 machine a small network's probabilities were off by 0.19 instead of 0.006, silently.
             reduce_range=not plan.unsigned,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QUInt8 if plan.unsigned else QuantType.QInt8,
@@ -81,15 +81,15 @@ def quantize(source: Path, target: Path, batches: Iterable[np.ndarray], plan: Qu
 
 
 def _excluded(nodes: list[onnx.NodeProto], plan: QuantizationPlan) -> list[onnx.NodeProto]:
-    """Return the layers that stay float32, each with its activation, which would be lost without its layer."""
-    heavy = [node for node in nodes if node.op_type in OPERATORS]
-    found = heavy[: int(plan.kept * len(heavy))]
-    outputs = {name for node in heavy[len(found) :] for name in node.output}
-    return found + [node for node in nodes if node.op_type in ACTIVATIONS and node.input[0] not in outputs]
+    """Return the layers that stay float32, and every activation that does not follow a quantised layer."""
+    layers = [node for node in nodes if node.op_type in OPERATORS]
+    kept = layers[: int(plan.kept * len(layers))]
+    quantized_outputs = {name for node in layers[len(kept) :] for name in node.output}
+    return kept + [node for node in nodes if node.op_type in ACTIVATIONS and node.input[0] not in quantized_outputs]
 
 
 class _Reader(CalibrationDataReader):
-    """Hands batches to the calibration."""
+    """Feeds batches to the calibration."""
 
     def __init__(self, batches: Iterable[np.ndarray]) -> None:
         self.batches = iter(batches)
@@ -101,7 +101,7 @@ class _Reader(CalibrationDataReader):
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide advice that is printed for those who call the quantiser themselves."""
+    """Hide the advice that the quantiser prints for people who call it directly."""
     logging.disable(logging.WARNING)
     try:
         with contextlib.redirect_stdout(io.StringIO()):

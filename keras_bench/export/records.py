@@ -1,4 +1,4 @@
-"""What was checked of an exported model, and what came out."""
+"""Records of the checks of an exported model and their results."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,17 +9,17 @@ from keras_bench.reading import record_of
 
 @dataclass(frozen=True)
 class Agreement:
-    """An exported model beside Keras on the same test images.
+    """An exported model compared with Keras on the same test images.
 
     Attributes:
-        images: how many.
-        differing: images on which the predictions differ.
-        ties: of them, those where Keras's own two best predictions are within the limit for ties: not held against it.
+        images: number of images.
+        differing: number of images for which the two predict different classes.
+        ties: differing images where Keras's two highest probabilities are within the limit for ties, which is accepted.
         max_difference: largest absolute difference of a probability.
-        mean_difference: mean over images and classes.
-        keras_top1: Keras's accuracy with its interval, a share.
-        onnx_top1: the exported model's.
-        examples: ids of differing images that are no ties, at most ten.
+        mean_difference: mean absolute difference over images and classes.
+        keras_top1: Keras's accuracy with its interval, in [0, 1].
+        onnx_top1: the exported model's accuracy, likewise.
+        examples: ids of at most ten differing images that are not ties.
         same_answer: `agreeing` with its interval; None in bundles of earlier versions.
     """
 
@@ -35,7 +35,7 @@ class Agreement:
 
     @property
     def agreeing(self) -> float:
-        """Share of images with the same prediction, ties counted as agreeing."""
+        """Share of images with the same predicted class; ties count as agreeing."""
         return 1 - (self.differing - self.ties) / self.images
 
 
@@ -45,13 +45,13 @@ class Int8:
 
     Attributes:
         kept: whether the bundle holds it.
-        reason: one sentence, for people.
-        attempts: for each plan tried: `plan`, `layers` in 8 bits, `val_top1`, `drop_points` against float32.
-        max_drop_points: how much val top-1 may fall.
-        val_images: how many images decided.
-        calibration_images: training images that the scales were measured on.
-        test_top1: its accuracy on the test images that were verified; None where it is not kept.
-        megabytes: size of the file; None where it is not kept.
+        reason: one sentence for people.
+        attempts: for each plan tried: `plan`, `layers` in 8 bits, `val_top1`, and `drop_points` against float32.
+        max_drop_points: limit on the fall of val top-1, percentage points.
+        val_images: number of val images that decided.
+        calibration_images: number of training images over which the scales were measured.
+        test_top1: its accuracy on the verified test images; None if it is not kept.
+        megabytes: size of the file; None if it is not kept.
     """
 
     kept: bool
@@ -66,18 +66,18 @@ class Int8:
 
 @dataclass(frozen=True)
 class Verification:
-    """verification.json.
+    """The content of verification.json.
 
     Attributes:
-        about: experiment, model, phase, seed, commit, versions, fingerprint of the run's inputs.
-        data: what the test images came from: the data settings, their fingerprint, and where they were split.
-        agreement: against Keras.
-        limits: of the gate: `max_difference` and `tie`.
+        about: the model's origin: experiment, model, phase, seed, commit, versions, fingerprint of the model file.
+        data: origin of the test images: the dataset settings, the fingerprint of the images, and the test split.
+        agreement: the comparison with Keras.
+        limits: limits of that comparison: `max_difference` and `tie`.
         latency: a row each for Keras and ONNX Runtime: `call`, `batch_size`, `p50_ms`, `p90_ms`, `p99_ms`, `threads`,
-            `hardware`; empty where it was not measured.
+            `hardware`; empty if it was not measured.
         int8: the 8-bit version.
         megabytes: size of model.onnx.
-        opset: of the graph.
+        opset: ONNX operator set of the graph.
     """
 
     about: dict[str, Any]

@@ -1,4 +1,4 @@
-"""The gate, on probabilities written by hand."""
+"""The comparison that decides whether a bundle is kept, on probabilities written by hand."""
 
 import numpy as np
 import pytest
@@ -11,15 +11,17 @@ IDS = np.array(["a", "b", "c", "d"])
 KERAS = np.array([[0.9, 0.05, 0.05], [0.4, 0.4 - 5e-5, 0.2 + 5e-5], [0.1, 0.6, 0.3], [0.2, 0.2, 0.6]], np.float32)
 
 
-def test_equal_answers_pass():
-    found = compare_probabilities(KERAS, KERAS + np.float32(2e-4) * np.array([-1, 1, 0], np.float32), IDS, TOP1, TOP1)
-    assert (found.images, found.differing, found.ties, found.agreeing) == (4, 1, 1, 1.0)
-    assert found.max_difference == pytest.approx(2e-4, rel=1e-3)
-    assert found.mean_difference == pytest.approx(2e-4 * 2 / 3, rel=1e-3)
-    assert refusal(found) is None
+def test_equal_predictions_pass():
+    agreement = compare_probabilities(
+        KERAS, KERAS + np.float32(2e-4) * np.array([-1, 1, 0], np.float32), IDS, TOP1, TOP1
+    )
+    assert (agreement.images, agreement.differing, agreement.ties, agreement.agreeing) == (4, 1, 1, 1.0)
+    assert agreement.max_difference == pytest.approx(2e-4, rel=1e-3)
+    assert agreement.mean_difference == pytest.approx(2e-4 * 2 / 3, rel=1e-3)
+    assert refusal(agreement) is None
 
 
-def test_a_near_tie_of_keras_may_fall_either_way_and_nothing_else():
+def test_only_a_near_tie_of_keras_may_be_decided_either_way():
     other = KERAS.copy()
     other[1, :2] = other[1, [1, 0]]
     tie = compare_probabilities(KERAS, other, IDS, TOP1, TOP1)

@@ -1,4 +1,4 @@
-"""From a real run to its bundle by the real command line, and what must keep a bundle from being made."""
+"""From a real run to its bundle by the real command line, and the faults that prevent a bundle."""
 
 import csv
 import json
@@ -58,20 +58,20 @@ def test_every_phase_has_its_bundle_and_nothing_else_is_left(out, bundle):
     }
 
 
-def test_the_verification_says_what_the_files_say(out, bundle):
-    found = json.loads((bundle / "verification.json").read_text())
+def test_the_verification_agrees_with_the_files(out, bundle):
+    verification = json.loads((bundle / "verification.json").read_text())
     test = Predictions.from_npz(run_folder(out, "digits", "MobileNet", 0).predictions("ft", "test"))
-    assert found["agreement"]["images"] == len(test.ids) == found["data"]["test_images"]
-    assert found["agreement"]["keras_top1"]["value"] == pytest.approx(test.correct.mean())
-    assert found["agreement"]["max_difference"] <= found["limits"]["max_difference"] == 1e-3
-    assert found["opset"] == 18
-    assert found["latency"] == []
-    assert found["int8"]["kept"]
-    assert found["int8"]["megabytes"] < 0.5 * found["megabytes"]
-    assert found["about"]["model"] == "MobileNet"
+    assert verification["agreement"]["images"] == len(test.ids) == verification["data"]["test_images"]
+    assert verification["agreement"]["keras_top1"]["value"] == pytest.approx(test.correct.mean())
+    assert verification["agreement"]["max_difference"] <= verification["limits"]["max_difference"] == 1e-3
+    assert verification["opset"] == 18
+    assert verification["latency"] == []
+    assert verification["int8"]["kept"]
+    assert verification["int8"]["megabytes"] < 0.5 * verification["megabytes"]
+    assert verification["about"]["model"] == "MobileNet"
     metadata = Bundle(bundle).metadata
     assert json.loads(metadata["class_names"]) == [str(name) for name in test.class_names]
-    assert metadata["fingerprint"] == found["about"]["fingerprint"]
+    assert metadata["fingerprint"] == verification["about"]["fingerprint"]
     card = (bundle / "MODEL_CARD.md").read_text()
     assert "# MobileNet, ft, on" in card
     low, _ = proportion_confint(len(test.ids), len(test.ids), method="wilson")
@@ -120,18 +120,18 @@ def test_predict_gives_the_recorded_probabilities(bundle, tmp_path, capsys):
     expected = json.loads((bundle / "sample" / "expected.json").read_text())["model.onnx"]
     words = ["predict", str(bundle), str(bundle / "sample"), "--format", "csv", "--top", "1"]
     assert main(words) == 0
-    found = list(csv.DictReader(capsys.readouterr().out.splitlines()))
-    assert len(found) == 3
-    for row in found:
-        truth = np.array(expected[f"sample/{Path(row['path']).name}"])
-        assert float(row["probability_1"]) == pytest.approx(truth.max(), abs=1e-5)
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert len(rows) == 3
+    for row in rows:
+        probabilities = np.array(expected[f"sample/{Path(row['path']).name}"])
+        assert float(row["probability_1"]) == pytest.approx(probabilities.max(), abs=1e-5)
     command = [sys.executable, str(bundle / "predict.py"), str(bundle / "sample"), "--format", "csv"]
     alone = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert list(csv.DictReader(alone.stdout.splitlines())) == found
+    assert list(csv.DictReader(alone.stdout.splitlines())) == rows
     assert main([*words, "--int8"]) == 0
 
 
-def test_a_model_that_disagrees_is_not_handed_on(out, bundle, tmp_path, monkeypatch, capsys):
+def test_a_model_that_disagrees_is_not_exported(out, bundle, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(agreement, "MAX_DIFFERENCE", -1.0)
     run = str(out / "digits" / "MobileNet" / "seed1")
     assert main(["export", run, "--phase", "ft", "--exports", str(tmp_path / "exports")]) == 1
@@ -141,7 +141,7 @@ def test_a_model_that_disagrees_is_not_handed_on(out, bundle, tmp_path, monkeypa
 
 
 def test_int8_that_loses_too_much_is_not_kept_and_says_how_much(out, bundle, tmp_path, monkeypatch):
-    """Every plan here writes a model of random weights, as a collapse would."""
+    """Every plan here writes a model whose weights are all zero, as if quantisation had destroyed it."""
     from keras_bench.config.schema import DatasetConfig, ExportConfig
     from keras_bench.data.sources import open_source
     from keras_bench.data.splits import split_images
@@ -170,17 +170,17 @@ def test_int8_that_loses_too_much_is_not_kept_and_says_how_much(out, bundle, tmp
     data = Data(index, store, split_images(index, config, store.readable), "")
     copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
     settings = ExportConfig(calibration_images=3, int8_max_drop_points=2.5)
-    found = quantize_bundle("export", settings, data, copy, val, test, Log())
-    assert not found.kept
+    int8 = quantize_bundle("export", settings, data, copy, val, test, Log())
+    assert not int8.kept
     assert not (copy / "model.int8.onnx").exists()
-    assert [attempt["layers"] for attempt in found.attempts] == [3] * len(quantize.PLANS)
-    assert found.attempts[0]["drop_points"] == pytest.approx(90, abs=2)  # ten classes, one constant prediction
-    assert "more than 2.5 (export.int8_max_drop_points)" in found.reason
+    assert [attempt["layers"] for attempt in int8.attempts] == [3] * len(quantize.PLANS)
+    assert int8.attempts[0]["drop_points"] == pytest.approx(90, abs=2)  # ten classes, one constant prediction
+    assert "more than 2.5 (export.int8_max_drop_points)" in int8.reason
 
 
 @pytest.mark.parametrize("verb", ["export", "run"])
 def test_int8_is_calibrated_on_the_training_images_of_splits_csv(out, tmp_path, monkeypatch, verb):
-    """What a run left out stays out, by `export` alone and where `run` makes a bundle that was missing."""
+    """Images that a run left out stay out, for `export` and for a `run` that makes a missing bundle."""
     copy = Path(shutil.copytree(out, tmp_path / "out"))
     run = run_folder(copy, "digits", "MobileNet", 1)
     rows = [line.split(",") for line in run.splits.read_text().splitlines()]
@@ -190,18 +190,18 @@ def test_int8_is_calibrated_on_the_training_images_of_splits_csv(out, tmp_path, 
     run.splits.write_text("\n".join(texts) + "\n")
     calibrated = []
 
-    def look(title, settings, data, *rest):
+    def record(title, settings, data, *rest):
         calibrated.append({data.index.ids[i] for i in data.splits.positions["train"]})
         return Int8(False, "not tried")
 
-    monkeypatch.setattr("keras_bench.export.make.quantize_bundle", look)
+    monkeypatch.setattr("keras_bench.export.make.quantize_bundle", record)
     words = {"export": [str(run.root), "--phase", "ft"], "run": [*QUICK, "--out", str(copy), "--seed", "1"]}[verb]
     assert main([verb, *words, "--exports", str(tmp_path / "exports")]) == 0
     assert calibrated == [kept] * len(calibrated)
     assert calibrated
 
 
-def test_bad_words_are_refused(out, capsys, tmp_path):
+def test_wrong_arguments_are_refused(out, capsys, tmp_path):
     def fails(*words):
         assert main(list(words)) == 2
         return capsys.readouterr().err
@@ -216,7 +216,7 @@ def test_bad_words_are_refused(out, capsys, tmp_path):
 
 
 def rotated(image):
-    """A JPEG whose pixels lie on their side and whose EXIF orientation says so."""
+    """Return a JPEG that is stored rotated and marked so by its EXIF orientation."""
     exif = image.getexif()
     exif[0x0112] = 6
     return encoded(image, exif=exif)
@@ -245,7 +245,7 @@ def test_files_of_every_kind_get_the_probabilities_of_the_run(tmp_path, capsys):
             (photos / "test" / name).mkdir(parents=True, exist_ok=True)
             (photos / "test" / name / file).write_bytes(make(digit_image(100 + 20 * k + i, 60)))
     weights = tmp_path / "lively.keras"
-    build("MobileNet", alpha=0.25).save(weights)  # random weights as they are predict the same for every image
+    build("MobileNet", alpha=0.25).save(weights)  # plain random weights predict the same for every image
     words = [
         "run", "--experiment", "digits", "--model", "MobileNet", "--phase", "tl", "--weights", str(weights),
         "--data", str(photos), "--set", "dataset.source=folder", "--set", "dataset.image_size=48",
@@ -257,17 +257,17 @@ def test_files_of_every_kind_get_the_probabilities_of_the_run(tmp_path, capsys):
     run = run_folder(tmp_path / "out", "digits", "MobileNet", 0)
     test = Predictions.from_npz(run.predictions("tl", "test"))
     assert len(test.ids) == 2 * len(KINDS)
-    assert np.ptp(test.probabilities[:, 0]) > 0.01  # else any prediction would do
+    assert np.ptp(test.probabilities[:, 0]) > 0.01  # otherwise any prediction would pass
     capsys.readouterr()
     bundle = tmp_path / "out" / "exports" / "digits" / "MobileNet-tl-seed0"
     assert main(["predict", str(bundle), str(photos / "test"), "--format", "jsonl", "--top", "2"]) == 0
-    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert len(found) == len(test.ids)
-    for row in found:
-        (place,) = np.flatnonzero(test.ids == Path(row["path"]).relative_to(photos).as_posix())
-        probability_of = {prediction["class"]: prediction["probability"] for prediction in row["answers"]}
-        expected = dict(zip(test.class_names.tolist(), test.probabilities[place].tolist(), strict=True))
-        assert probability_of == pytest.approx(expected, abs=1e-4), row["path"]
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(rows) == len(test.ids)
+    for row in rows:
+        (i,) = np.flatnonzero(test.ids == Path(row["path"]).relative_to(photos).as_posix())
+        probabilities = {answer["class"]: answer["probability"] for answer in row["answers"]}
+        expected = dict(zip(test.class_names.tolist(), test.probabilities[i].tolist(), strict=True))
+        assert probabilities == pytest.approx(expected, abs=1e-4), row["path"]
 
 
 def test_an_ensemble_is_the_mean_and_becomes_one_graph(out, tmp_path, capsys):
@@ -281,14 +281,14 @@ def test_an_ensemble_is_the_mean_and_becomes_one_graph(out, tmp_path, capsys):
         for run in (run_folder(out, "digits", "MobileNet", seed) for seed in (0, 1))
     ]
     mean = (test[0].probabilities + test[1].probabilities) / 2
-    top1 = (mean.argmax(axis=1) == test[0].labels).mean()
-    assert f"{100 * top1:.1f} % [" in output
+    accuracy = (mean.argmax(axis=1) == test[0].labels).mean()
+    assert f"{100 * accuracy:.1f} % [" in output
     assert "The ensemble is " in output
     folder = exports / "digits" / "both"
     expected = json.loads((folder / "sample" / "expected.json").read_text())
     image = np.asarray(Image.open(folder / "sample" / "1.png").convert("RGB"))
     np.testing.assert_allclose(Bundle(folder).predict([image])[0], expected["model.onnx"]["sample/1.png"], atol=1e-5)
-    verified = json.loads((folder / "verification.json").read_text())
-    assert verified["agreement"]["keras_top1"]["value"] == pytest.approx(top1)
-    assert [member["weight"] for member in verified["about"]["members"]] == [0.5, 0.5]
+    verification = json.loads((folder / "verification.json").read_text())
+    assert verification["agreement"]["keras_top1"]["value"] == pytest.approx(accuracy)
+    assert [member["weight"] for member in verification["about"]["members"]] == [0.5, 0.5]
     assert "weighted mean of 2 networks" in (folder / "MODEL_CARD.md").read_text()

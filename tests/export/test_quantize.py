@@ -1,4 +1,4 @@
-"""The 8-bit version: what is quantised by which plan, and that a bad one never stays."""
+"""The 8-bit version: which layers each plan quantises, and how close the result stays."""
 
 import keras
 import numpy as np
@@ -29,7 +29,7 @@ def layers_in_8_bits(path):
 
 # MobileNet: the first convolution, 13 depthwise and 13 pointwise ones, and two dense layers.
 @pytest.mark.parametrize(("plan", "expected"), list(zip(PLANS, (29, 29, 15), strict=True)))
-def test_a_plan_leaves_out_what_it_says(source, tmp_path, plan, expected):
+def test_a_plan_quantises_its_layers_and_no_others(source, tmp_path, plan, expected):
     target = tmp_path / "int8.onnx"
     batches = [images_of((1, 48, 48, 3)), images_of((1, 60, 30, 3))]
     assert quantize(source, target, batches, plan) == expected
@@ -37,7 +37,7 @@ def test_a_plan_leaves_out_what_it_says(source, tmp_path, plan, expected):
     onnx.checker.check_model(onnx.load(target), full_check=True)
 
 
-def test_eight_bits_stay_near_and_each_channel_has_its_scale(tmp_path):
+def test_eight_bits_stay_close_and_each_channel_has_its_scale(tmp_path):
     keras.utils.set_random_seed(0)
     image = keras.Input((32, 32, 3), name="image")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(image)
@@ -53,13 +53,13 @@ def test_eight_bits_stay_near_and_each_channel_has_its_scale(tmp_path):
     exact, rounded = predictions_of(onnx.load(source), images), predictions_of(onnx.load(target), images)
     assert np.ptp(exact, axis=0).max() > 0.2
     assert 1e-6 < np.abs(exact - rounded).max() < 0.03
-    # What the file means, without kernels of 8 bits: those of some processors overflow.
+    # The file computed without 8-bit kernels, which overflow on some processors.
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    meant = onnxruntime.InferenceSession(str(target), options).run(None, {"image": images})[0]
-    assert np.abs(meant - rounded).max() < 5e-3
+    without_kernels = onnxruntime.InferenceSession(str(target), options).run(None, {"image": images})[0]
+    assert np.abs(without_kernels - rounded).max() < 5e-3
     graph = onnx.load(target).graph
-    scales = {one.name: one for one in graph.initializer}
+    scales = {tensor.name: tensor for tensor in graph.initializer}
     made_by = {name: node for node in graph.node for name in node.output}
     convolution = next(node for node in graph.node if node.op_type == "Conv")
     scale = scales[made_by[convolution.input[1]].input[1]]
