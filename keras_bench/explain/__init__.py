@@ -1,1 +1,1 @@
-"""Where a model looks: maps through tf-keras-vis, and checks that say whether to believe them."""
+"""Explanation maps of a model's predictions, by tf-keras-vis, and checks of whether the maps can be trusted."""

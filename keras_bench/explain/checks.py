@@ -1,4 +1,4 @@
-"""Whether explanation maps can be believed: deletion, insertion, object boxes, randomised weights."""
+"""Checks of whether explanation maps can be trusted: deletion, insertion, object boxes, randomised weights."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from scipy import ndimage, stats
 
-BLUR = 1 / 10  # deviation of the blur that stands for "nothing there", as a share of the image's side
+BLUR = 1 / 10  # standard deviation of the blur that stands for missing evidence, as a share of the image's side
 
 Predict = Callable[[np.ndarray], np.ndarray]
 
@@ -25,22 +25,22 @@ def _edges(side: int, cells: int) -> np.ndarray:
 
 
 def random_order(images: int, cells: int, seed: int) -> np.ndarray:
-    """Return an order of the cells for each image, drawn by chance, int64, (images, cells²)."""
+    """Return a random order of the cells for each image, int64, (images, cells²)."""
     generator = np.random.default_rng(seed)
     return np.stack([generator.permutation(cells * cells) for _ in range(images)])
 
 
 def evidence_order(maps: np.ndarray, cells: int) -> np.ndarray:
-    """Return each map's cells, most evidence first, int64, (N, cells²)."""
+    """Return the cells of each map, those with the most evidence first, int64, (N, cells²)."""
     return np.argsort(-cell_means(maps, cells).reshape(len(maps), -1), axis=1, kind="stable")
 
 
 def blurred(images: np.ndarray) -> np.ndarray:
-    """Return images without detail, float32, shape as given.
+    """Return the images without detail, float32, of the same shape.
 
-    A blurred image stays near those the network knows; gray or black squares would be edges of their own, and the
-    prediction would fall because of them (Petsiuk et al. 2018 insert into a blurred image for that reason). The same
-    background serves deletion, so that both curves run between the same two images.
+    A blurred image resembles those the network was trained on; gray or black squares would add edges, and these alone
+    would lower the probability (Petsiuk et al. 2018 insert into a blurred image for that reason). Deletion uses the
+    same background, so both curves run between the same two images.
     """
     deviation = images.shape[1] * BLUR
     return np.asarray(ndimage.gaussian_filter(images, (0, deviation, deviation, 0)), dtype=np.float32)
@@ -57,18 +57,18 @@ def deletion_and_insertion(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the areas under the deletion and the insertion curve of each image (Petsiuk et al., "RISE", 2018).
 
-    Deletion replaces cells by the background in the given order, insertion puts them onto the background; the curve
+    Deletion replaces cells by the background in the given order, insertion pastes them onto the background. The curve
     is the probability of the explained class over the share of cells, its area by the trapezoid rule. All methods
-    and the random map remove squares of the same size, which makes their areas comparable.
+    and the random map remove squares of the same size, so their areas can be compared.
 
     Args:
-        predict: float32 images (N, side, side, 3) to probabilities (N, K).
+        predict: function from images, float32 (N, side, side, 3), to probabilities (N, K).
         images: float32, (N, side, side, 3).
         background: the same images without detail.
-        order: int64, (N, cells²), which cell goes first.
-        classes: int64, (N,), explained for each.
-        steps: equal portions in which cells go.
-        advance: told how many images were just predicted.
+        order: cells of each image in the order of their removal, int64, (N, cells²).
+        classes: the explained class of each image, int64, (N,).
+        steps: number of equal portions in which cells are removed.
+        advance: called with the number of images just predicted.
 
     Returns:
         two arrays, float64, (N,), in [0, 1].
@@ -79,10 +79,10 @@ def deletion_and_insertion(
     row = np.searchsorted(_edges(images.shape[1], cells), np.arange(images.shape[1]), side="right") - 1
     pixel_rank = rank[:, row][:, :, row]
     curves = np.empty((2, steps + 1, len(images)))
-    for place, portion in enumerate(portions):
-        gone = (pixel_rank < portion)[..., None]
-        for kind, mixed in enumerate((np.where(gone, background, images), np.where(gone, images, background))):
-            curves[kind, place] = predict(mixed)[np.arange(len(images)), classes]
+    for step, portion in enumerate(portions):
+        removed = (pixel_rank < portion)[..., None]
+        for kind, mixed in enumerate((np.where(removed, background, images), np.where(removed, images, background))):
+            curves[kind, step] = predict(mixed)[np.arange(len(images)), classes]
             advance(len(images))
     deletion, insertion = np.trapezoid(curves, portions / portions[-1], axis=1)
     return deletion, insertion
@@ -91,30 +91,31 @@ def deletion_and_insertion(
 def similarity(maps: np.ndarray, others: np.ndarray, cells: int) -> np.ndarray:
     """Return Spearman's rank correlation of two maps of each image over their cells, float64, (N,).
 
-    A map that is the same everywhere orders nothing: its correlation is set to 0.
+    A constant map ranks nothing: its correlation is set to 0.
     """
     grids = (cell_means(maps, cells), cell_means(others, cells))
-    values = []
-    for one, other in zip(*grids, strict=True):
-        flat = np.ptp(one) == 0 or np.ptp(other) == 0
-        values.append(0.0 if flat else float(stats.spearmanr(one.ravel(), other.ravel()).statistic))
-    return np.array(values)
+    correlations = []
+    for grid, other in zip(*grids, strict=True):
+        is_constant = np.ptp(grid) == 0 or np.ptp(other) == 0
+        correlations.append(0.0 if is_constant else float(stats.spearmanr(grid.ravel(), other.ravel()).statistic))
+    return np.array(correlations)
 
 
 @contextmanager
 def randomized(model: keras.Model, fresh: keras.Model, head: str, with_backbone: bool) -> Iterator[None]:
-    """Give the model random weights for a while, the head's, or the head's and the backbone's.
+    """Give the model random weights inside the block, in its head or in head and backbone.
 
-    The cascade of Adebayo et al. ("Sanity Checks for Saliency Maps", 2018) in two steps. BatchNorm layers get the
-    statistics of a new model too (mean 0, variance 1): trained statistics of features that are gone mean nothing.
+    These are two steps of the cascade by Adebayo et al. ("Sanity Checks for Saliency Maps", 2018). BatchNorm layers
+    also get the statistics of a new model (mean 0, variance 1), since statistics of features that no longer exist are
+    meaningless.
 
     Args:
-        model: its weights are put back at the end.
-        fresh: the same architecture, newly initialised.
-        head: what the names of the head's layers start with.
+        model: the model, whose weights are restored afterwards.
+        fresh: a newly initialised model of the same architecture.
+        head: prefix of the names of the head's layers.
         with_backbone: randomise the backbone as well.
     """
-    kept = model.get_weights()
+    trained_weights = model.get_weights()
     try:
         for layer, new in zip(model.layers, fresh.layers, strict=True):
             is_constant = isinstance(layer, keras.layers.Normalization)
@@ -122,43 +123,43 @@ def randomized(model: keras.Model, fresh: keras.Model, head: str, with_backbone:
                 layer.set_weights(new.get_weights())
         yield
     finally:
-        model.set_weights(kept)
+        model.set_weights(trained_weights)
 
 
 def pointing(maps: np.ndarray, boxes: np.ndarray) -> list[float | None]:
-    """Return for each map whether its maximum lies in the box (Zhang et al. 2016): 1.0, 0.0, or None without a box.
+    """Return whether the maximum of each map lies in its box (Zhang et al. 2016): 1.0, 0.0, or None without a box.
 
     Args:
-        maps: float32, (N, height, width) at the method's own resolution: the centre of the strongest cell counts, of
-            equal ones the first.
-        boxes: float, (N, 4), left, top, right, bottom as shares of the sides; NaN where unknown.
+        maps: float32, (N, height, width), at the method's own resolution; the maximum is at the centre of the strongest
+            cell, or of the first of several equal ones.
+        boxes: float, (N, 4): left, top, right, bottom as shares of the sides; NaN if unknown.
     """
-    found: list[float | None] = []
+    hits: list[float | None] = []
     for heat, (left, top, right, bottom) in zip(maps, boxes, strict=True):
         if np.isnan((left, top, right, bottom)).any():
-            found.append(None)
+            hits.append(None)
             continue
         row, column = np.unravel_index(int(heat.argmax()), heat.shape)
         x, y = (column + 0.5) / heat.shape[1], (row + 0.5) / heat.shape[0]
-        found.append(float(left <= x < right and top <= y < bottom))
-    return found
+        hits.append(float(left <= x < right and top <= y < bottom))
+    return hits
 
 
 def mass_in_box(maps: np.ndarray, boxes: np.ndarray) -> list[float | None]:
     """Return the share of each map's sum inside its box, counting pixels by their centres; None without a box.
 
-    A map of zeros has no mass anywhere; it counts as spread evenly, so it gets the box's share of the pixels.
+    A map of zeros has no mass; it counts as uniform, so its share is that of the pixels in the box.
     """
-    found: list[float | None] = []
+    shares: list[float | None] = []
     side = maps.shape[1]
     centres = np.arange(side) + 0.5
     for heat, box in zip(maps, boxes, strict=True):
         if np.isnan(box).any():
-            found.append(None)
+            shares.append(None)
             continue
         left, top, right, bottom = box * side
-        across = (left <= centres) & (centres < right)
-        down = (top <= centres) & (centres < bottom)
+        columns = (left <= centres) & (centres < right)
+        rows = (top <= centres) & (centres < bottom)
         weights = heat if heat.sum() > 0 else np.ones_like(heat)
-        found.append(float(weights[np.ix_(down, across)].sum() / weights.sum()))
-    return found
+        shares.append(float(weights[np.ix_(rows, columns)].sum() / weights.sum()))
+    return shares

@@ -1,4 +1,4 @@
-"""Explanation maps of a model's predictions, through tf-keras-vis."""
+"""Explanation maps of a model's predictions, by tf-keras-vis."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,29 +15,29 @@ from tf_keras_vis.utils.scores import CategoricalScore
 
 from keras_bench.config.schema import ExplainConfig
 
-MAP_BATCH = 8  # bounds memory: SmoothGrad holds every noisy copy of a batch at once
+MAP_BATCH = 8  # limits memory: SmoothGrad holds all noisy copies of a batch at once
 
 
 def linear_view(model: keras.Model) -> keras.Model:
-    """Return the model without its softmax, sharing every layer but the last, whose weights are copied.
+    """Return the model without its softmax; it shares all layers but the last, whose weights are copied.
 
-    Maps explain the score before the softmax: a probability near 1 has next to no gradient. tf-keras-vis would clone
-    the model to edit its last activation; a clone of EfficientNet loses the constants of its normalisation.
+    Maps explain the score before the softmax: a probability near 1 has almost no gradient. tf-keras-vis would clone
+    the model to replace its last activation, and a clone of EfficientNet loses the constants of its normalisation.
 
     Args:
-        model: flat, from `image` to a last Dense layer with softmax.
+        model: flat functional model that ends in a Dense layer with softmax.
     """
     last = model.layers[-1]
     linear = keras.layers.Dense(last.units, dtype="float32", name=f"{last.name}_linear")
     scores = linear(last.input)
     linear.set_weights(last.get_weights())
-    view = keras.Model([model.input], scores)  # tf-keras-vis calls it with a list
-    view.call = tf.function(view.call, reduce_retracing=True)  # tf-keras-vis differentiates it op by op: 1.5 × slower
+    view = keras.Model([model.input], scores)  # a list, as tf-keras-vis calls it with one
+    view.call = tf.function(view.call, reduce_retracing=True)  # otherwise tf-keras-vis runs it eagerly, 1.5 × slower
     return view
 
 
 def refresh_view(view: keras.Model, model: keras.Model) -> None:
-    """Copy the last layer's weights again; a new view would cost a new trace, which takes longer than the maps."""
+    """Copy the last layer's weights again; a new view would have to be traced, which takes longer than the maps."""
     view.layers[-1].set_weights(model.layers[-1].get_weights())
 
 
@@ -54,46 +54,47 @@ def compute_maps(
 
     "saliency" is the largest absolute gradient over the colours (Simonyan et al. 2014), "smoothgrad" its mean over
     noisy copies (Smilkov et al. 2017), "gradcam" and "gradcam++" the weighted activations of one layer (Selvaraju
-    et al. 2017; Chattopadhay et al. 2018), negative evidence cut off.
+    et al. 2017; Chattopadhay et al. 2018) without negative evidence.
 
     Args:
-        view: from `linear_view`, float32.
+        view: a float32 model from `linear_view`.
         images: float32, (N, side, side, 3), RGB in [0, 255].
-        classes: int64, (N,), the class explained for each.
+        classes: the explained class of each image, int64, (N,).
         method: one of `EXPLANATION_METHODS`.
-        cam_layer: the layer (or arithmetic between layers) whose activations the last two use.
+        cam_layer: name of the layer or operation whose activations Grad-CAM and Grad-CAM++ use.
         settings: SmoothGrad's samples and noise, and the seed of that noise.
-        advance: told how many images were just finished.
+        advance: called with the number of images just finished.
 
     Returns:
-        float32, (N, height, width), not scaled: as large as the image for gradients, as the layer for activations.
-        An image without any evidence has a map of zeros.
+        float32, (N, height, width), not scaled: as large as the image for gradients, as the layer's map for
+        activations. An image without any evidence has a map of zeros.
     """
     explain = _explainer(view, method, cam_layer, settings)
     maps = []
     with _seeded_noise(settings.seed):
         for start in range(0, len(images), MAP_BATCH):
-            # The last batch is filled up: another size would be traced anew.
+            # The last batch is filled up, since another size would be traced again.
             rows = np.minimum(np.arange(start, start + MAP_BATCH), len(images) - 1)
             score = CategoricalScore([int(k) for k in classes[rows]])
             count = min(MAP_BATCH, len(images) - start)
             maps.append(np.asarray(explain(score, images[rows]), dtype=np.float32)[:count])
             advance(count)
-    # Grad-CAM++ divides by a sum that is 0 where nothing is active.
+    # Grad-CAM++ divides by a sum that is 0 if nothing is active.
     return np.maximum(np.nan_to_num(np.concatenate(maps), nan=0.0, posinf=0.0, neginf=0.0), 0.0)
 
 
 def enlarge(maps: np.ndarray, side: int) -> np.ndarray:
-    """Return the maps as large as the image, float32, (N, side, side), each cell spread round its own centre."""
+    """Return the maps enlarged to the image, float32, (N, side, side), each cell spread around its own centre."""
     if maps.shape[1:] == (side, side):
         return maps
-    pictures = [Image.fromarray(heat, mode="F").resize((side, side), Image.Resampling.BILINEAR) for heat in maps]
-    return np.stack([np.asarray(picture) for picture in pictures])
+    enlarged = [Image.fromarray(heat, mode="F").resize((side, side), Image.Resampling.BILINEAR) for heat in maps]
+    return np.stack([np.asarray(image) for image in enlarged])
 
 
 def _explainer(
     view: keras.Model, method: str, cam_layer: str, settings: ExplainConfig
 ) -> Callable[[Any, np.ndarray], Any]:
+    """Return the function from a score and a batch of images to that batch's maps."""
     if method in ("saliency", "smoothgrad"):
         saliency = Saliency(view, clone=False)
         noise: dict[str, Any] = {}
@@ -102,17 +103,17 @@ def _explainer(
         return lambda score, batch: saliency(score, batch, normalize_map=False, **noise)
     kind = Gradcam if method == "gradcam" else GradcamPlusPlus
     cam = kind(view, clone=False)
-    # The layer is given: the automatic search looks for a convolution and is wrong for most backbones.
-    place = {"penultimate_layer": _Place(view, cam_layer), "seek_penultimate_conv_layer": False}
-    # Not enlarged by tf-keras-vis: it stretches the outermost cells' centres onto the image's edge, which moves the
-    # maximum of a 4 × 4 map out of most objects' boxes.
-    return lambda score, batch: cam(score, batch, normalize_cam=False, expand_cam=False, **place)
+    # The layer is named, since the automatic search takes a convolution, which is wrong for most backbones.
+    layer = {"penultimate_layer": _OperationAsLayer(view, cam_layer), "seek_penultimate_conv_layer": False}
+    # Not enlarged by tf-keras-vis, which stretches the centres of the outermost cells to the image's edge and so moves
+    # the maximum of a 4 × 4 map out of most objects' boxes.
+    return lambda score, batch: cam(score, batch, normalize_cam=False, expand_cam=False, **layer)
 
 
-class _Place(keras.layers.Layer):
-    """Stands for an operation of a model towards tf-keras-vis, which reads `output` and takes layers only.
+class _OperationAsLayer(keras.layers.Layer):
+    """Presents an operation of a model as a layer to tf-keras-vis, which accepts only layers and reads `output`.
 
-    ConvNeXt's blocks end in `x + y`, which is an operation and no layer.
+    ConvNeXt's blocks end in `x + y`, which is an operation but not a layer.
     """
 
     def __init__(self, view: keras.Model, name: str) -> None:
@@ -127,7 +128,7 @@ class _Place(keras.layers.Layer):
 
 @contextmanager
 def _seeded_noise(seed: int) -> Iterator[None]:
-    """Seed NumPy's global generator, which tf-keras-vis draws from, and put its state back afterwards."""
+    """Seed NumPy's global generator, which tf-keras-vis draws from, and restore its state afterwards."""
     state = np.random.get_state()
     np.random.seed(seed)
     try:

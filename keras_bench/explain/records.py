@@ -1,4 +1,4 @@
-"""Where a model looks, and how that was checked, image by image."""
+"""Explanation maps and the scores of their checks, image by image."""
 
 import io
 from dataclasses import asdict, dataclass
@@ -10,21 +10,21 @@ import numpy as np
 from keras_bench.phases import Phase
 from keras_bench.reading import arrays_of, record_of
 
-# What people call each method.
+# The name of each method in tables and figures.
 METHOD_TITLES = {"saliency": "Saliency", "smoothgrad": "SmoothGrad", "gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++"}
 EXPLANATION_METHODS = tuple(METHOD_TITLES)
-RANDOM = "random"  # the map every method has to beat: the cells in random order
+RANDOM = "random"  # the baseline every method has to beat: the cells in random order
 
 
 @dataclass(frozen=True)
 class Explanations:
-    """Maps of N test images by each method, small enough to keep, for drawing.
+    """Maps of N test images by each method, reduced for display.
 
     Attributes:
-        ids: str, (N,), the image's path inside the data set.
-        images: uint8, (N, side, side, 3), RGB as the model saw it, reduced for display.
-        maps: for each method uint8, (N, map side, map side), 0 where nothing, 255 where most evidence.
-        explained: int64, (N,), the class each map explains: the model's prediction.
+        ids: path of each image inside the data set, str, (N,).
+        images: the images as the model sees them, reduced, uint8, (N, side, side, 3), RGB.
+        maps: maps of each method, uint8, (N, map side, map side), from 0 for no evidence to 255 for the most.
+        explained: the class each map explains, which is the model's prediction, int64, (N,).
     """
 
     ids: np.ndarray
@@ -50,12 +50,12 @@ class Explanations:
 
 @dataclass(frozen=True)
 class CamLayer:
-    """Whose activations class-activation maps use.
+    """The layer whose activations class-activation maps use.
 
     Attributes:
-        name: of the layer.
-        side: cells a side of its map.
-        last_side: cells a side of the backbone's last map, which is used where it is large enough.
+        name: name of the layer.
+        side: cells per side of its map.
+        last_side: cells per side of the backbone's last map, which is used if it is large enough.
     """
 
     name: str
@@ -64,26 +64,24 @@ class CamLayer:
 
     @property
     def note(self) -> str:
-        """Say which layer is used where that is not the last map's; "" where it is."""
+        """A sentence that names the layer if it is not that of the last map; "" otherwise."""
         if self.side == self.last_side:
             return ""
-        own, last = f"{self.side}×{self.side}", f"{self.last_side}×{self.last_side}"
-        return f"Grad-CAM uses layer {self.name} ({own}), since the last map is {last}"
+        size, last_size = f"{self.side}×{self.side}", f"{self.last_side}×{self.last_side}"
+        return f"Grad-CAM uses layer {self.name} ({size}), since the last map is {last_size}"
 
 
 @dataclass(frozen=True)
 class MethodScores:
-    """How one method (or the random map) fared on each of the N images.
+    """The scores of one method, or of the random map, on each of N images; None where a score was not computed.
 
     Attributes:
-        deletion: area under the predicted class's probability while the most important cells are removed first; low is
-            good.
-            None where not computed.
-        insertion: the same while they are added to a blurred image; high is good.
-        pointing: 1.0 where the map's maximum lies in the object's box, else 0.0; None without a box.
+        deletion: area under the predicted class's probability as cells are removed, most important first; low is good.
+        insertion: area under that probability as the cells are added to a blurred image; high is good.
+        pointing: 1.0 if the map's maximum lies in the object's box, else 0.0; None without a box.
         mass_in_box: share of the map's sum inside the box; None without a box.
-        similarity_head: rank correlation with the map after the head was randomised; None where not computed.
-        similarity_backbone: the same after head and backbone were randomised.
+        similarity_head: rank correlation with the map after the head is randomised.
+        similarity_backbone: rank correlation with the map after head and backbone are randomised.
     """
 
     deletion: tuple[float | None, ...]
@@ -96,18 +94,18 @@ class MethodScores:
 
 @dataclass(frozen=True)
 class ExplanationChecks:
-    """Everything checks.json holds.
+    """The content of checks.json.
 
     Attributes:
         phase: the phase explained, the run's final one.
-        layer: whose activations the class-activation maps use.
-        settings: what the numbers depend on: number of images, cells, smoothing, seed.
-        ids: the N images.
-        correct: whether the model's prediction is correct.
-        box_share: the box's share of the image's area; None without a box.
-        scores: for each method, and for "random".
-        layer_side: cells a side of that layer's map; None in runs of earlier versions.
-        last_side: cells a side of the backbone's last map, which is used where it is large enough; None as above.
+        layer: the layer whose activations the class-activation maps use.
+        settings: everything the scores depend on: number of images, cells, smoothing, seed, the model.
+        ids: ids of the N images.
+        correct: whether the model's prediction for each image is correct.
+        box_share: the box's share of each image's area; None without a box.
+        scores: scores of each method, and of "random".
+        layer_side: cells per side of that layer's map; None in runs of earlier versions.
+        last_side: cells per side of the backbone's last map, which is used if it is large enough; None likewise.
     """
 
     phase: Phase
@@ -122,7 +120,7 @@ class ExplanationChecks:
 
     @property
     def layer_note(self) -> str:
-        """Say which layer Grad-CAM uses where that is not the last map's; "" where it is, or is not known."""
+        """A sentence that names Grad-CAM's layer if it is not that of the last map; "" otherwise, or if unknown."""
         if self.layer_side is None or self.last_side is None:
             return ""
         return CamLayer(self.layer, self.layer_side, self.last_side).note

@@ -1,4 +1,4 @@
-"""The layer that class-activation maps use: large enough, in line with the image, and on every path to the output."""
+"""The layer that class-activation maps use: large enough, aligned with the image, and on the main path."""
 
 import gc
 
@@ -12,8 +12,8 @@ from keras_bench.explain.records import CamLayer, ExplanationChecks
 from keras_bench.models.build import ModelSpec, build_model
 from keras_bench.models.graph import graph_of
 
-# What the rule comes to, read off the architectures by hand: the end of the last stage whose map is large enough, or
-# the expansion in front of the stride that ends it.
+# The expected layer, read off the architectures by hand: the end of the last stage whose map is large enough, or the
+# expansion before the stride that ends it.
 EXPECTED = {
     ("MobileNet", 32): ("conv_pw_5_relu", 4, 1),
     ("MobileNet", 64): ("conv_pw_11_relu", 4, 2),
@@ -60,19 +60,19 @@ def test_every_backbone_has_a_faithful_map_of_four_cells_on_small_images(name, l
     graph = graph_of(model)
     position = next(i for i, operation in enumerate(graph.operations) if operation.name == chosen.name)
     assert min(graph.outputs[position].shape[1:3]) == chosen.side
-    assert 4 <= chosen.side < 8  # stages halve: the last one of at least 4
+    assert 4 <= chosen.side < 8  # each stage halves the side: this is the last one with at least 4
     assert chosen.last_side == min(model.get_layer(BACKBONES[name].cam_layer).output.shape[1:3])
     if chosen.last_side >= 4:
         assert chosen.name == BACKBONES[name].cam_layer
     assert not isinstance(graph.operations[position], (keras.layers.ZeroPadding2D, keras.layers.Cropping2D))
     if BACKBONES[name].family.name == "NASNet":  # each cell reads the two before it
         assert "concat" in chosen.name
-    else:  # Keras itself refuses a model whose output does not depend on its input alone
+    else:  # Keras itself refuses a model whose output does not depend only on its input
         keras.Model(graph.outputs[position], model.output)
 
 
 def network(build_map):
-    """A small network on 16 pixels whose last map, named "last", has one cell."""
+    """Return a small network on 16 pixels whose last map, named "last", has one cell."""
     image = keras.Input((16, 16, 3), name="image")
     x = build_map(keras.layers.Conv2D(4, 2, strides=2, name="stem")(image))
     x = keras.layers.Conv2D(4, x.shape[1], name="last")(x)
@@ -84,7 +84,7 @@ class Row:
     cam_layer = "last"
 
 
-def test_branches_and_padding_are_passed_over():
+def test_branches_and_padding_are_skipped():
     def squeeze_and_residual(x):
         x = keras.layers.Conv2D(4, 2, strides=2, name="reduce")(x)  # 4 × 4
         branch = keras.layers.Conv2D(4, 1, name="branch")(x)
@@ -106,7 +106,7 @@ def test_arithmetic_between_layers_can_be_chosen():
     assert (chosen.side, chosen.last_side) == (8, 1)
 
 
-def test_of_cells_that_read_the_two_before_them_the_last_is_chosen():
+def test_if_cells_read_the_two_before_them_the_last_cell_is_chosen():
     def cells(x):
         def strided(x):
             return keras.layers.Conv2D(4, 2, strides=2)(x)
@@ -115,11 +115,11 @@ def test_of_cells_that_read_the_two_before_them_the_last_is_chosen():
         later = keras.layers.Concatenate(name="cell2")([keras.layers.Conv2D(4, 1)(earlier), strided(x), strided(x)])
         return keras.layers.Add()([strided(later), strided(later), strided(earlier)])
 
-    # Of 10 paths 6 lead through cell1 and 8 through cell2; no map of 4 × 4 has them all.
+    # Of 10 paths, 6 lead through cell1 and 8 through cell2; no map of 4 × 4 is on all of them.
     assert choose_cam_layer(network(cells), Row()) == CamLayer("cell2", 4, 1)
 
 
-def test_the_note_says_what_was_used_and_why_and_old_checks_have_none():
+def test_the_note_names_the_layer_and_the_reason_and_old_checks_have_none():
     assert CamLayer("x", 4, 1).note == "Grad-CAM uses layer x (4×4), since the last map is 1×1"
     assert CamLayer("x", 4, 4).note == ""
     checks = ExplanationChecks("ft", "x", {}, ("a",), (True,), (None,), {}, 5, 2)
@@ -128,7 +128,7 @@ def test_the_note_says_what_was_used_and_why_and_old_checks_have_none():
     assert "correct" not in tree
     assert tree["right"] == (True,)  # its key in checks.json since the first version
     assert ExplanationChecks.from_json(tree) == checks
-    for key in ("layer_side", "last_side"):  # as earlier versions wrote it
+    for key in ("layer_side", "last_side"):  # absent in files of earlier versions
         del tree[key]
     assert ExplanationChecks.from_json(tree).layer == "x"
     assert ExplanationChecks.from_json(tree).layer_note == ""

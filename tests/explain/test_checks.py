@@ -1,4 +1,4 @@
-"""The checks, on maps and models whose outcome is known."""
+"""The checks, on maps and models whose scores are known."""
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ from keras_bench.explain.checks import (
 
 
 def bright_corner(images):
-    """A model whose first class is as probable as the top left quarter of the image is bright."""
+    """Predict like a model whose first class is as probable as the top left quarter of the image is bright."""
     side = images.shape[1] // 2
     share = images[:, :side, :side].mean(axis=(1, 2, 3)) / 255
     return np.stack([share, 1 - share], axis=1)
@@ -38,7 +38,7 @@ def test_a_true_map_deletes_fast_and_inserts_fast():
     background = np.zeros_like(images)
     truth = images.mean(axis=-1)
     classes = np.array([0])
-    # Four portions of four cells: the first holds the whole bright quarter.
+    # Four portions of four cells; the first portion is the whole bright quarter.
     deletion, insertion = deletion_and_insertion(
         bright_corner, images, background, evidence_order(truth, 4), classes, 4
     )
@@ -50,7 +50,7 @@ def test_a_true_map_deletes_fast_and_inserts_fast():
     assert insertion[0] == pytest.approx((0 + 0 + 0 + 1 / 2) / 4)
 
 
-def test_random_orders_are_a_half_on_average_and_differ_from_image_to_image():
+def test_random_orders_average_to_one_half_and_differ_between_images():
     images = np.zeros((400, 8, 8, 3), np.float32)
     images[:, :4, :4] = 255
     order = random_order(400, 4, seed=0)
@@ -64,23 +64,23 @@ def test_random_orders_are_a_half_on_average_and_differ_from_image_to_image():
     assert np.array_equal(order, random_order(400, 4, seed=0))
 
 
-def test_blurring_keeps_the_mean_and_takes_the_detail():
+def test_blurring_keeps_the_mean_and_removes_the_detail():
     images = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3)).astype(np.float32)
-    soft = blurred(images)
-    np.testing.assert_allclose(soft.mean(axis=(1, 2)), images.mean(axis=(1, 2)), atol=4)
-    assert soft.std() < images.std() / 5
+    background = blurred(images)
+    np.testing.assert_allclose(background.mean(axis=(1, 2)), images.mean(axis=(1, 2)), atol=4)
+    assert background.std() < images.std() / 5
 
 
 def test_similarity_is_spearmans_over_cells():
     generator = np.random.default_rng(0)
-    one, other = generator.random((2, 5, 12, 12)).astype(np.float32)
+    maps, others = generator.random((2, 5, 12, 12)).astype(np.float32)
     expected = [
         stats.spearmanr(a.ravel(), b.ravel()).statistic
-        for a, b in zip(cell_means(one, 4), cell_means(other, 4), strict=True)
+        for a, b in zip(cell_means(maps, 4), cell_means(others, 4), strict=True)
     ]
-    np.testing.assert_allclose(similarity(one, other, 4), expected)
-    np.testing.assert_allclose(similarity(one, one * 3, 4), 1)
-    assert similarity(one, np.zeros_like(one), 4).tolist() == [0.0] * 5
+    np.testing.assert_allclose(similarity(maps, others, 4), expected)
+    np.testing.assert_allclose(similarity(maps, maps * 3, 4), 1)
+    assert similarity(maps, np.zeros_like(maps), 4).tolist() == [0.0] * 5
 
 
 def small_model(seed):
@@ -93,7 +93,7 @@ def small_model(seed):
     return keras.Model(image, keras.layers.Dense(2, name="head_probabilities")(x))
 
 
-def test_weights_are_random_for_a_while_in_two_steps_and_then_as_before():
+def test_weights_are_randomised_in_two_steps_and_restored_afterwards():
     model, fresh = small_model(0), small_model(1)
     before = model.get_weights()
     changed = {}
@@ -103,7 +103,7 @@ def test_weights_are_random_for_a_while_in_two_steps_and_then_as_before():
             changed[with_backbone] = [
                 weight.name for weight, a, b in zip(model.weights, before, now, strict=True) if not np.array_equal(a, b)
             ]
-    assert changed == {False: ["kernel"], True: ["kernel", "kernel"]}  # biases and BatchNorm start alike
+    assert changed == {False: ["kernel"], True: ["kernel", "kernel"]}  # biases and BatchNorm start equal
     for weight, kept in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, kept)
     with pytest.raises(RuntimeError), randomized(model, fresh, "head_", True):
@@ -116,7 +116,7 @@ def test_pointing_takes_the_centre_of_the_strongest_cell():
     maps[:, 1, 2] = 1  # its centre lies at x = 2.5 / 4, y = 1.5 / 4
     boxes = np.array([[0.5, 0.25, 0.75, 0.5], [0.0, 0.0, 0.625, 1.0], [0.0, 0.0, 0.63, 1.0], [np.nan] * 4])
     assert pointing(maps, boxes) == [1.0, 0.0, 1.0, None]
-    maps[0] = 0  # nothing anywhere: the first cell
+    maps[0] = 0  # no evidence: the first cell counts
     assert pointing(maps[:1], np.array([[0.0, 0.0, 0.2, 0.2]])) == [1.0]
 
 

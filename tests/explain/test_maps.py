@@ -1,4 +1,4 @@
-"""Maps against gradients taken by hand; every family of backbones can be explained."""
+"""Maps against gradients computed by hand; every family of backbones can be explained."""
 
 import keras
 import numpy as np
@@ -48,7 +48,7 @@ def test_saliency_is_the_largest_absolute_gradient_over_the_colours(mobilenet):
     np.testing.assert_allclose(maps, expected, rtol=1e-3, atol=1e-6 * expected.max())
 
 
-def test_gradcam_is_the_formula_of_the_paper(mobilenet):
+def test_gradcam_follows_the_formula_of_the_paper(mobilenet):
     model, view, layer = mobilenet
     both = keras.Model(model.input, [model.get_layer(layer).output, view.output])
     with tf.GradientTape() as tape:
@@ -65,17 +65,17 @@ def test_gradcam_is_the_formula_of_the_paper(mobilenet):
     np.testing.assert_allclose(maps, expected, rtol=1e-3, atol=1e-6 * expected.max())
 
 
-def test_gradcam_can_use_arithmetic_that_is_no_layer(tmp_path):
+def test_gradcam_can_use_an_operation_that_is_not_a_layer(tmp_path):
     keras.utils.set_random_seed(0)
     image = keras.Input((8, 8, 3), name="image")
     x = keras.layers.Conv2D(4, 2, strides=2)(image)
     total = x + keras.layers.Conv2D(4, 1)(x)
     behind = [keras.layers.Conv2D(3, 2, strides=2, activation="tanh"), keras.layers.GlobalAveragePooling2D()]
     behind.append(keras.layers.Dense(4, activation="softmax", name="head_probabilities"))
-    output = total
+    probabilities = total
     for layer in behind:
-        output = layer(output)
-    keras.Model(image, output).save(tmp_path / "model.keras")
+        probabilities = layer(probabilities)
+    keras.Model(image, probabilities).save(tmp_path / "model.keras")
     view = linear_view(keras.models.load_model(tmp_path / "model.keras", compile=False))
     images = IMAGES[:, :8, :8] / 255
     name = total._keras_history.operation.name
@@ -93,7 +93,7 @@ def test_gradcam_can_use_arithmetic_that_is_no_layer(tmp_path):
 
 
 def view_from(model, view, layer):
-    """The part of the network after a layer."""
+    """Return the function from a layer's activations to the scores."""
     pooled = keras.layers.GlobalAveragePooling2D()
     hidden = model.get_layer("head_hidden")
     return lambda activations: view.layers[-1](hidden(pooled(activations)))
@@ -111,7 +111,7 @@ def test_smoothgrad_is_repeatable_and_leaves_the_global_generator_alone(mobilene
     assert np.abs(first - plain).max() > 0.1 * plain.max()
 
 
-def test_enlarging_spreads_each_cell_round_its_own_centre():
+def test_enlarging_spreads_each_cell_around_its_own_centre():
     maps = np.zeros((1, 4, 4), np.float32)
     maps[0, 1, 2] = 1
     large = enlarge(maps, 64)
