@@ -1,1 +1,1 @@
-"""The verb `lr-find`: which learning rate a phase can bear."""
+"""The verb `lr-find`: searches for a good learning rate for a phase."""

@@ -8,14 +8,14 @@ from keras_bench.report.run_figures import BLUE, GREEN, ORANGE
 
 
 def rate_curve(search: RateSearch, title: str) -> Figure:
-    """Draw the loss of single batches and the smoothed loss over the learning rate, with the rates they point to.
+    """Draw the loss of single batches and the smoothed loss over the learning rate, and mark the suggested rates.
 
-    The axis ends a little above the highest loss before the minimum, so that the divergence does not press all else
-    flat.
+    The axis ends a little above the highest loss before the minimum, so that a diverging loss does not flatten the
+    rest.
 
     Args:
-        search: at least one rate was tried.
-        title: heads the figure.
+        search: a search that tried at least one rate.
+        title: title of the figure.
     """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()

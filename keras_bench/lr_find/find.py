@@ -1,4 +1,4 @@
-"""The verb `lr-find`: which learning rate a phase can bear, from some steps with a growing rate. No run is touched."""
+"""The verb `lr-find`: suggests a phase's learning rate from some steps with a growing rate. It changes no run."""
 
 import shlex
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ from keras_bench.runs.job import Job
 from keras_bench.runs.run import Run
 from keras_bench.runs.weights import InitialWeights, find_weights
 
-FEWEST_STEPS = 20  # with fewer, a slope over single batches says nothing
-HIGHEST_RATE = 10.0  # that a configuration accepts
+FEWEST_STEPS = 20  # with fewer, a slope over single batches is meaningless
+HIGHEST_RATE = 10.0  # the highest that a configuration accepts
 
 
 @dataclass(frozen=True)
 class RateRange:
-    """Which rates to try: `steps` of them from `low` to `high`, each the same multiple of the one before."""
+    """The rates to try: `steps` of them from `low` to `high`, each the same multiple of the previous one."""
 
     low: float
     high: float
@@ -33,25 +33,25 @@ class RateRange:
 
 
 def find_rate(job: Job, span: RateRange, log: Log) -> None:
-    """Train the last of the job's phases with a growing rate, draw the loss, and print the rate it points to.
+    """Train the job's last phase with a growing rate, plot the loss, and print the suggested rate.
 
     Args:
-        job: the run whose phase it is; nothing in its folder is written.
-        span: the rates.
+        job: the run that the phase belongs to; nothing in its folder is written.
+        span: the rates to try.
         log: the screen.
 
     Raises:
-        UserError: bad input, found before training.
-        RunError: the loss never fell, or was not finite from the start.
+        UserError: the input is wrong; found before training.
+        RunError: the loss never fell, or was not finite at the first step.
     """
     _refuse_bad_range(span)
     phase = job.phases[-1]
     weights = find_weights(job, log)
     index, store, fingerprint = open_data(job, log)
     inputs = {name: phase_inputs(job, name, fingerprint, weights.fingerprint) for name in job.phases}
-    continued = _finished_tl(job, inputs) if phase == "ft" else None
+    tl_weights = _finished_tl(job, inputs) if phase == "ft" else None
     log.line(f"{job.config.name}: learning rate for phase {phase} of {job.backbone.name}, seed {job.request.seed}")
-    log.line(f"starts from: {_origin(job, weights, continued)}")
+    log.line(f"starts from: {_describe_start(job, weights, tl_weights)}")
     data = load_data(job, index, store, fingerprint, log)
     for line in describe_data(data):
         log.line(line)
@@ -59,15 +59,15 @@ def find_rate(job: Job, span: RateRange, log: Log) -> None:
     from keras_bench.training.precision import describe_tf32
 
     devices = start_tensorflow(log)
-    search = _train(Run(job, data, log, weights, tuple(devices)), span, continued)
+    search = _train(Run(job, data, log, weights, tuple(devices)), span, tl_weights)
     folder = job.folder.rate_search(phase)
-    about = {
-        "starts_from": str(continued) if continued else weights.origin,
+    provenance = {
+        "starts_from": str(tl_weights) if tl_weights else weights.origin,
         "inputs": inputs[phase],
         "environment": {**describe_environment(devices), "tf32": describe_tf32(job.config.training)},
     }
-    _write_search(folder, job, search, about)
-    _tell(job, search, folder, log)
+    _write_search(folder, job, search, provenance)
+    _report(job, search, folder, log)
 
 
 def _refuse_bad_range(span: RateRange) -> None:
@@ -81,72 +81,78 @@ def _refuse_bad_range(span: RateRange) -> None:
 
 
 def _finished_tl(job: Job, inputs: Mapping[Phase, dict[str, Any]]) -> Path | None:
-    """Return the best weights of the run's finished tl, or None where there is none.
+    """Return the best weights of the run's finished tl, or None if tl is not finished.
 
     Raises:
-        UserError: it was made with other settings, so that ft could not continue it.
+        UserError: tl was finished with other settings, so ft could not continue it.
     """
-    done = finished_phases(replace(job, phases=("tl",)), inputs)
-    return job.folder.best_weights("tl") if done else None
+    finished = finished_phases(replace(job, phases=("tl",)), inputs)
+    return job.folder.best_weights("tl") if finished else None
 
 
-def _origin(job: Job, weights: InitialWeights, continued: Path | None) -> str:
-    if continued:
+def _describe_start(job: Job, weights: InitialWeights, tl_weights: Path | None) -> str:
+    if tl_weights:
         return f"the best epoch of the finished tl in {job.folder.phase('tl')}"
     if job.phases[-1] == "ft":
         return f"{weights.origin} and a random head, since the run has no finished tl; ft itself would continue one"
     return weights.origin
 
 
-def _train(run: Run, span: RateRange, continued: Path | None) -> RateSearch:
+def _train(run: Run, span: RateRange, tl_weights: Path | None) -> RateSearch:
+    """Run the range test from the weights the phase would start from."""
     from keras_bench.lr_find.range_test import search_rate
     from keras_bench.training.phase import fit_plan, starting_model
 
-    train = positions_of(run.data, "train")[training_rows(run.job, run.data)]
-    epochs = -(-span.steps // run.pipeline.steps(len(train)))
+    positions = positions_of(run.data, "train")[training_rows(run.job, run.data)]
+    epochs = -(-span.steps // run.pipeline.steps(len(positions)))
     plan = fit_plan(run, run.phases[-1], steps=span.steps)
-    batches = run.pipeline.training(train, run.config.augmentation, epochs)
-    return search_rate(starting_model(run, continued), plan, span.low, span.high, span.steps, batches, run.log)
+    batches = run.pipeline.training(positions, run.config.augmentation, epochs)
+    return search_rate(starting_model(run, tl_weights), plan, span.low, span.high, span.steps, batches, run.log)
 
 
-def _write_search(folder: RateSearchDir, job: Job, search: RateSearch, about: dict[str, Any]) -> None:
-    """Write points and figure, which replace those of an earlier search, and search.json last."""
+def _write_search(folder: RateSearchDir, job: Job, search: RateSearch, provenance: dict[str, Any]) -> None:
+    """Write points and figure, replacing those of an earlier search, and search.json last."""
     from keras_bench.lr_find.figure import rate_curve
 
     title = f"{job.backbone.name} {search.phase}, {job.config.name}, seed {job.request.seed}"
     write_text(folder.points, search.to_csv())
     save_figure(rate_curve(search, title), folder.curve)
-    write_json(folder.search, {**search.to_json(), **about})
+    write_json(folder.search, {**search.to_json(), **provenance})
 
 
-def _tell(job: Job, search: RateSearch, folder: RateSearchDir, log: Log) -> None:
+def _report(job: Job, search: RateSearch, folder: RateSearchDir, log: Log) -> None:
+    """Print the result of a search and the next command.
+
+    Raises:
+        RunError: the search suggests no rate.
+    """
     log.line(
         f"{search.phase}: {len(search.rates)} of {search.steps} rates tried, {search.low:.2g} to "
         f"{search.rates[-1]:.2g}; ended: {search.stopped}"
     )
     log.line(f"curve: {folder.curve}.png; points: {folder.points}")
-    found = search.suggestion
-    if found is None:
+    suggestion = search.suggestion
+    if suggestion is None:
         raise RunError(
             f"the loss never fell between the rates {search.low:g} and {search.rates[-1]:g}, so none is suggested; "
             f"look at {folder.curve}.png, and try a lower --low or more --steps"
         )
     log.line(
-        f"learning rate: {found.steepest:.2g}, where the smoothed loss falls fastest; "
-        f"a tenth of the rate of its minimum is {found.below_minimum:.2g}"
+        f"learning rate: {suggestion.steepest:.2g}, where the smoothed loss falls fastest; "
+        f"a tenth of the rate at its minimum is {suggestion.below_minimum:.2g}"
     )
-    if not found.clear:
-        log.warn("the loss fell by no more than single batches scatter; repeat with more --steps or another --seed")
-    log.line(f"next:    {next_command(job, found.steepest)}")
+    if not suggestion.clear:
+        log.warn("the loss fell by no more than the noise of single batches; use more --steps or another --seed")
+    log.line(f"next:    {next_command(job, suggestion.steepest)}")
 
 
 def next_command(job: Job, rate: float) -> str:
-    """Return the command that trains the phase with this rate, to be pasted into a shell."""
+    """Return the command that trains the phase with this rate, ready to paste into a shell."""
     request, phase = job.request, job.phases[-1]
-    written = f"{rate:.2g}"
+    rate_text = f"{rate:.2g}"
     variant = request.variant
-    if job.folder.read_result(phase) is not None:  # made with some other rate, and never overwritten
-        variant = f"{variant}-rate-{written}" if variant else f"rate-{written}"
+    if job.folder.read_result(phase) is not None:  # finished with another rate, and never overwritten
+        variant = f"{variant}-rate-{rate_text}" if variant else f"rate-{rate_text}"
     words = ["keras-bench", "run", "--experiment", request.experiment, "--model", job.backbone.name, "--phase", phase]
     options = (
         ("--data", request.data),
@@ -158,7 +164,7 @@ def next_command(job: Job, rate: float) -> str:
     for option, value in options:
         words += [option, str(value)] if value is not None else []
     key = f"{phase}.learning_rate"
-    kept = [text for text in request.settings if text.partition("=")[0].strip() != key]
-    for text in [*kept, f"{key}={written}"]:
-        words += ["--set", text]
+    other_settings = [setting for setting in request.settings if setting.partition("=")[0].strip() != key]
+    for setting in [*other_settings, f"{key}={rate_text}"]:
+        words += ["--set", setting]
     return shlex.join(words)

@@ -1,4 +1,4 @@
-"""Trains for some steps while the learning rate grows, to see which rates a phase can bear."""
+"""The learning-rate range test: trains for some steps while the learning rate grows, and records the loss."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 class GrowingRate(keras.callbacks.Callback):
-    """Sets the rate of each step, keeps its batch's loss, and stops when that diverges or is not finite.
+    """Sets the rate of each step, records its batch's loss, and stops when the loss diverges or is not finite.
 
     Args:
-        rates: float, (steps,), one a step.
-        advance: told of each step.
+        rates: the rate of each step, float, (steps,).
+        advance: called with 1 after each step.
 
     Attributes:
-        losses: of the steps so far, all finite.
-        lowest: their smoothed value at its lowest.
-        stopped: why no more steps were made.
+        losses: finite losses of the steps so far.
+        lowest: lowest smoothed loss so far.
+        stopped: reason why the test ended.
     """
 
     def __init__(self, rates: np.ndarray, advance: Callable[[int], None]) -> None:
@@ -42,12 +42,12 @@ class GrowingRate(keras.callbacks.Callback):
         self.stopped = "at the highest rate"
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Set the rate, and forget earlier batches: Keras reports the mean loss since the last reset."""
+        """Set the rate, and reset the metrics: Keras reports the mean loss since the last reset."""
         self.model.optimizer.learning_rate = float(self.rates[batch])
         self.model.reset_metrics()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Keep the loss, or stop."""
+        """Record the loss, or stop."""
         loss = float((logs or {})["loss"])
         if math.isfinite(loss):
             self.losses.append(loss)
@@ -59,45 +59,45 @@ class GrowingRate(keras.callbacks.Callback):
             self._stop(f"the loss became {loss}")
         self.advance(1)
 
-    def _stop(self, why: str) -> None:
-        self.stopped, self.model.stop_training = why, True
+    def _stop(self, reason: str) -> None:
+        self.stopped, self.model.stop_training = reason, True
 
 
 def search_rate(
     model: keras.Model, plan: FitPlan, low: float, high: float, steps: int, batches: tf.data.Dataset, log: Log
 ) -> RateSearch:
-    """Train a model with exponentially growing rates; its weights are of no use afterwards.
+    """Train a model with exponentially growing rates; its weights are useless afterwards.
 
     Args:
-        model: built and filled with the weights the phase starts from.
-        plan: what to train, and with which optimizer.
+        model: a model with the weights the phase starts from.
+        plan: plan of the phase: the layers that train, the optimizer and the loss.
         low: the first rate.
-        high: the last one.
-        steps: how many are tried, each on one batch.
-        batches: tf.data stream of at least so many training batches.
-        log: shows progress.
+        high: the last rate.
+        steps: number of rates, each tried on one batch.
+        batches: tf.data stream of at least `steps` training batches.
+        log: the screen.
 
     Raises:
-        RunError: already the first loss is not finite.
+        RunError: the first loss is not finite.
     """
     xla = compile_for_phase(model, plan)
     rates = rates_between(low, high, steps)
     with log.progress(f"{plan.phase}: growing learning rate", steps, "steps") as advance:
-        growing = GrowingRate(rates, advance)
+        range_test = GrowingRate(rates, advance)
         with training_precision(trains_in_tf32(plan.config.training, xla)):
             model.fit(
                 batches,
                 steps_per_epoch=steps,
                 class_weight=class_weights(plan.config.training, plan.class_counts),
-                callbacks=[growing],
+                callbacks=[range_test],
                 shuffle=False,  # the stream is shuffled already
                 verbose=0,
             )
-    if not growing.losses:
+    if not range_test.losses:
         raise RunError(
-            f"{growing.stopped} at the first step, before any rate was tried; look at the images and weights"
+            f"{range_test.stopped} at the first step, before any rate was tried; inspect the images and the weights"
         )
-    losses = np.array(growing.losses)
+    losses = np.array(range_test.losses)
     tried = rates[: len(losses)]
     return RateSearch(
         phase=plan.phase,
@@ -105,8 +105,8 @@ def search_rate(
         high=high,
         steps=steps,
         rates=tuple(tried.tolist()),
-        losses=tuple(growing.losses),
+        losses=tuple(range_test.losses),
         smoothed=tuple(smooth(losses, steps).tolist()),
-        stopped=growing.stopped,
+        stopped=range_test.stopped,
         suggestion=suggest(tried, losses, steps),
     )

@@ -1,4 +1,4 @@
-"""The figure of a learning-rate search shows the record's numbers, and stays readable when the loss explodes."""
+"""The figure of a learning-rate search shows the record's values, and stays readable when the loss explodes."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def search(suggestion):
     return RateSearch("tl", 1e-4, 1.0, 5, RATES, LOSSES, SMOOTHED, "the loss diverged", suggestion)
 
 
-def test_curves_and_marks_are_those_of_the_record():
+def test_curves_and_marks_show_the_record():
     figure = rate_curve(search(RateSuggestion(1e-3, 1e-2, True)), "a $title$ & more")
     (axes,) = figure.axes
     single, smoothed, steepest, tenth = axes.get_lines()
@@ -27,12 +27,12 @@ def test_curves_and_marks_are_those_of_the_record():
     assert axes.get_xscale() == "log"
     assert axes.get_title() == r"a \$title\$ & more"
     bottom, top = axes.get_ylim()
-    # Up to the minimum the losses lie between 1 and 2.1; the explosion runs out of the picture.
+    # Up to the minimum the losses lie between 1 and 2.1; the explosion leaves the axes.
     assert (bottom, top) == pytest.approx((1.0 - 0.11, 2.1 + 0.44))
 
 
 def test_without_a_suggestion_only_the_curves_are_drawn():
-    figure = rate_curve(search(None), "nothing found")
+    figure = rate_curve(search(None), "no suggestion")
     assert len(figure.axes[0].get_lines()) == 2
     flat = RateSearch("tl", 1e-4, 1.0, 5, (1e-4,), (2.0,), (2.0,), "the loss became nan", None)
     rate_curve(flat, "one point").canvas.draw()

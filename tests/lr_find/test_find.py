@@ -1,4 +1,4 @@
-"""The verb `lr-find`: what it refuses, the command it ends with, and that no run is touched."""
+"""The verb `lr-find`: the input it refuses, the command it ends with, and that it changes no run."""
 
 import csv
 import json
@@ -48,10 +48,10 @@ def job(tmp_path, **words):
     return resolve(Request(experiment="digits", model="MobileNet", weights="none", out=tmp_path, **words))
 
 
-def test_the_next_command_asks_for_the_same_with_the_new_rate(tmp_path):
+def test_the_next_command_is_the_same_run_with_the_new_rate(tmp_path):
     settings = ("model.alpha=0.25", "tl.learning_rate=0.5", "tl.epochs=2")
-    asked = job(tmp_path, phase="tl", settings=settings, seed=3, variant="wide")
-    words = shlex.split(next_command(asked, 0.00123456))
+    requested = job(tmp_path, phase="tl", settings=settings, seed=3, variant="wide")
+    words = shlex.split(next_command(requested, 0.00123456))
     assert words == [
         "keras-bench", "run", "--experiment", "digits", "--model", "MobileNet", "--phase", "tl", "--weights", "none",
         "--seed", "3", "--out", str(tmp_path), "--variant", "wide",
@@ -62,21 +62,21 @@ def test_the_next_command_asks_for_the_same_with_the_new_rate(tmp_path):
 
 
 @pytest.mark.parametrize(("rate", "written"), [(3.2e-5, "3.2e-05"), (1e-7, "1e-07"), (2.0, "2")])
-def test_small_rates_are_written_so_that_they_are_read_again(tmp_path, rate, written):
+def test_small_rates_are_written_in_a_form_that_is_read_back_exactly(tmp_path, rate, written):
     command = next_command(job(tmp_path, phase="scratch"), rate)
     assert command.endswith(f"--set scratch.learning_rate={written}")
     again = job(tmp_path, phase="scratch", settings=(f"scratch.learning_rate={written}",))
     assert again.config.scratch.learning_rate == rate
 
 
-def test_a_search_is_no_run(tmp_path):
+def test_a_search_is_not_a_run(tmp_path):
     run = run_folder(tmp_path, "digits", "MobileNet", 0)
     write_text(run.config, "")
     folder = run.rate_search("tl")
     assert folder.root == tmp_path / "digits" / "MobileNet" / "lr-find" / "tl-seed0"
     for path in (folder.points, folder.search, folder.root / "config.yaml"):
         write_text(path, "")
-    assert [one.root for one in runs_of(tmp_path / "digits")] == [run.root]
+    assert [each.root for each in runs_of(tmp_path / "digits")] == [run.root]
     assert run_folder(tmp_path, "digits", "MobileNet", 1, "wide").rate_search("ft").root == (
         tmp_path / "digits@wide" / "MobileNet" / "lr-find" / "ft-seed1"
     )
@@ -123,12 +123,12 @@ def test_a_search_before_and_after_a_run(tmp_path, capsys):
     assert main(["run", *words, *quick, "--phase", "tl"]) == 0
     before = files_of(run.root)
     capsys.readouterr()
-    # From the best epoch of tl it may well be that no rate lowers the loss clearly: exit code 1 is correct then.
+    # Starting at the best epoch of tl, it may be that no rate lowers the loss; the exit code is then 1.
     assert main(["lr-find", *words, "--phase", "ft", "--steps", "20"]) in (0, 1)
     assert f"starts from: the best epoch of the finished tl in {run.phase('tl')}" in capsys.readouterr().out
     search = json.loads(run.rate_search("ft").search.read_text())
     assert search["starts_from"] == str(run.best_weights("tl"))
-    # Before any training at a rate that matters: 2.330 with a random head, 2.316 with the one that tl trained.
+    # The first loss, before any effective training: 2.330 with a random head, 2.316 with the head that tl trained.
     assert losses_of(run.rate_search("ft"))[0] < without_tl - 0.005
     assert main(["lr-find", *words, "--phase", "tl", "--steps", "40"]) == 0
     assert "--variant rate-" in capsys.readouterr().out  # a finished tl is never overwritten

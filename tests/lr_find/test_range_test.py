@@ -1,4 +1,4 @@
-"""The range test on a small network: which rates it sets, which losses it keeps, and what ends it."""
+"""The range test on a small network: the rates it sets, the losses it records, and the reasons why it ends."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ IMAGES[LABELS[:, 1] == 1] *= 0.3  # something to learn
 
 
 def make_model():
-    """Flat, with a head that set_phase knows; one batch is all of its data, so nothing scatters."""
+    """Return a linear model with a head that set_phase knows; one batch holds all of its data, so there is no noise."""
     keras.utils.set_random_seed(0)
     image = keras.Input((4, 4, 3), name="image")
     pixels = keras.layers.Rescaling(1 / 127.5, -1)(image)
@@ -40,34 +40,34 @@ def search(low, high, steps=40, images=IMAGES, model=None):
     return search_rate(model or make_model(), make_phase(), low, high, steps, batches, Log())
 
 
-def test_losses_are_those_of_plain_gradient_descent():
-    found = search(1e-3, 1e-1)
-    assert found.stopped == "at the highest rate"
-    np.testing.assert_allclose(found.rates, np.geomspace(1e-3, 1e-1, 40))
+def test_losses_equal_those_of_plain_gradient_descent():
+    result = search(1e-3, 1e-1)
+    assert result.stopped == "at the highest rate"
+    np.testing.assert_allclose(result.rates, np.geomspace(1e-3, 1e-1, 40))
     # The same by hand: softmax regression on the scaled pixels.
     kernel, bias = make_model().get_layer("head_probabilities").get_weights()
     pixels = (IMAGES / 127.5 - 1).reshape(16, -1).astype(np.float64)
-    for rate, loss in zip(found.rates, found.losses, strict=True):
-        scores = pixels @ kernel + bias
-        shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-        assert loss == pytest.approx(-np.log((shares * LABELS).sum(axis=1)).mean(), rel=1e-4)
-        slope = (shares - LABELS) / 16
-        kernel, bias = kernel - rate * pixels.T @ slope, bias - rate * slope.sum(axis=0)
-    assert found.suggestion.clear
-    assert found.losses[-1] < found.losses[0]
+    for rate, loss in zip(result.rates, result.losses, strict=True):
+        logits = pixels @ kernel + bias
+        probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        assert loss == pytest.approx(-np.log((probabilities * LABELS).sum(axis=1)).mean(), rel=1e-4)
+        gradient = (probabilities - LABELS) / 16
+        kernel, bias = kernel - rate * pixels.T @ gradient, bias - rate * gradient.sum(axis=0)
+    assert result.suggestion.clear
+    assert result.losses[-1] < result.losses[0]
 
 
 def test_it_stops_when_the_loss_diverges():
     contradictory = np.concatenate([IMAGES[:8], IMAGES[1:8], IMAGES[:1]])  # no weights tell these apart
-    found = search(1e-3, 1e3, steps=60, images=contradictory)
-    assert found.stopped == "the loss diverged"
-    assert len(found.rates) == len(found.losses) == len(found.smoothed) < 60
-    assert found.smoothed[-1] > 4 * min(found.smoothed)
-    assert found.suggestion.steepest < found.suggestion.minimum
+    result = search(1e-3, 1e3, steps=60, images=contradictory)
+    assert result.stopped == "the loss diverged"
+    assert len(result.rates) == len(result.losses) == len(result.smoothed) < 60
+    assert result.smoothed[-1] > 4 * min(result.smoothed)
+    assert result.suggestion.steepest < result.suggestion.minimum
 
 
 class Broken(keras.layers.Layer):
-    """Gives NaN from the n-th call on."""
+    """Returns NaN after a number of calls."""
 
     def __init__(self, after):
         super().__init__()
@@ -85,11 +85,11 @@ def broken_model(after):
     return keras.Model(image, keras.layers.Dense(2, "softmax", name="head_probabilities")(features))
 
 
-def test_it_stops_at_the_first_loss_that_is_no_number():
-    found = search(1e-6, 1e-5, model=broken_model(after=25))
-    assert found.stopped == "the loss became nan"
-    assert len(found.losses) == 25
-    assert np.isfinite(found.losses).all()
+def test_it_stops_at_the_first_loss_that_is_not_finite():
+    result = search(1e-6, 1e-5, model=broken_model(after=25))
+    assert result.stopped == "the loss became nan"
+    assert len(result.losses) == 25
+    assert np.isfinite(result.losses).all()
     with pytest.raises(RunError, match="the loss became nan at the first step, before any rate was tried"):
         search(1e-6, 1e-5, model=broken_model(after=0))
 
@@ -100,24 +100,24 @@ def test_each_loss_is_of_its_own_batch():
     labels = np.concatenate([LABELS, LABELS])
     model = make_model()
     model.compile(keras.optimizers.SGD(1.0), "categorical_crossentropy")
-    seen = []
-    growing = GrowingRate(np.full(6, 1e-12), seen.append)
+    advanced = []
+    range_test = GrowingRate(np.full(6, 1e-12), advanced.append)
     batches = tf.data.Dataset.from_tensor_slices((images, labels)).batch(16).repeat(3)
-    model.fit(batches, steps_per_epoch=6, callbacks=[growing], shuffle=False, verbose=0)
-    each = [model.evaluate(images[part], labels[part], verbose=0) for part in (slice(0, 16), slice(16, 32))]
-    assert each[0] != pytest.approx(each[1], rel=0.01)
-    np.testing.assert_allclose(growing.losses, each * 3, rtol=1e-5)
-    assert seen == [1] * 6
+    model.fit(batches, steps_per_epoch=6, callbacks=[range_test], shuffle=False, verbose=0)
+    losses = [model.evaluate(images[rows], labels[rows], verbose=0) for rows in (slice(0, 16), slice(16, 32))]
+    assert losses[0] != pytest.approx(losses[1], rel=0.01)
+    np.testing.assert_allclose(range_test.losses, losses * 3, rtol=1e-5)
+    assert advanced == [1] * 6
 
 
 def test_the_record_as_csv_and_json():
-    found = search(1e-3, 1e-1)
-    rows = list(csv.DictReader(io.StringIO(found.to_csv())))
+    result = search(1e-3, 1e-1)
+    rows = list(csv.DictReader(io.StringIO(result.to_csv())))
     assert [int(row["step"]) for row in rows] == list(range(1, 41))
     assert float(rows[-1]["learning_rate"]) == pytest.approx(0.1)
-    assert float(rows[7]["loss"]) == pytest.approx(found.losses[7])
-    assert float(rows[7]["smoothed_loss"]) == pytest.approx(found.smoothed[7])
-    tree = found.to_json()
+    assert float(rows[7]["loss"]) == pytest.approx(result.losses[7])
+    assert float(rows[7]["smoothed_loss"]) == pytest.approx(result.smoothed[7])
+    tree = result.to_json()
     assert tree["tried"] == 40
-    assert tree["suggestion"]["steepest"] == found.suggestion.steepest
+    assert tree["suggestion"]["steepest"] == result.suggestion.steepest
     assert "losses" not in tree

@@ -1,4 +1,4 @@
-"""The suggestion is held to curves whose steepest point is known; NumPy only."""
+"""The suggested rate on curves whose steepest point is known; NumPy only."""
 
 import math
 
@@ -14,7 +14,7 @@ ONE_STEP = 7 / 99  # decades
 
 
 def falling(center, noise=0.0, seed=0):
-    """A loss that falls from 2.3 to 0.5 around a rate, fastest exactly there, and stays there."""
+    """Return a loss that falls from 2.3 to 0.5 around a rate, fastest exactly there, and then stays constant."""
     loss = 2.3 - 1.8 / (1 + np.exp(-(DECADES - center) / 0.25))
     return loss * np.exp(np.random.default_rng(seed).normal(0, noise, STEPS))
 
@@ -28,11 +28,11 @@ def test_rates_grow_by_the_same_factor():
 
 
 def test_smoothing_by_hand():
-    # At 20 steps the weights' deviation is one step: 1, e^-½, e^-2, e^-4.5, e^-8 at distances 0 to 4.
+    # For 20 steps the weights' deviation is one step: 1, e^-½, e^-2, e^-4.5, e^-8 at distances 0 to 4.
     near, far = math.exp(-0.5), math.exp(-2)
-    found = smooth(np.array([1.0, math.e, 1.0]), 20)
+    smoothed = smooth(np.array([1.0, math.e, 1.0]), 20)
     expected = [near / (1 + near + far), 1 / (1 + 2 * near), near / (1 + near + far)]
-    np.testing.assert_allclose(np.log(found), expected)
+    np.testing.assert_allclose(np.log(smoothed), expected)
     losses = np.ones(30)
     losses[0] = 1e9
     assert smooth(losses, 20)[5] == pytest.approx(1)  # the fifth neighbour is out of reach
@@ -54,38 +54,38 @@ def test_the_last_average_is_the_end_of_the_smoothed_curve(count):
 @pytest.mark.parametrize("center", [-5, -3.5, -2])
 def test_the_steepest_point_is_found(center):
     losses = falling(center) * exploding_from(center + 1.5)
-    found = suggest(RATES, losses, STEPS)
-    # A geometric average is steepest a little later than the loss itself: where its logarithm falls fastest.
-    assert math.log10(found.steepest) == pytest.approx(center, abs=0.3)
-    assert math.log10(found.minimum) == pytest.approx(center + 1.25, abs=0.4)
-    assert found.below_minimum == found.minimum / 10
-    assert found.clear
+    suggestion = suggest(RATES, losses, STEPS)
+    # A geometric average is steepest slightly after the loss itself: where the logarithm falls fastest.
+    assert math.log10(suggestion.steepest) == pytest.approx(center, abs=0.3)
+    assert math.log10(suggestion.minimum) == pytest.approx(center + 1.25, abs=0.4)
+    assert suggestion.below_minimum == suggestion.minimum / 10
+    assert suggestion.clear
 
 
 def test_the_slope_is_over_the_logarithm_of_the_rate():
     losses = np.concatenate([np.full(40, 2.0), np.linspace(2.0, 1.0, 21), np.full(39, 1.0)])
-    found = suggest(RATES, losses, STEPS)
-    # Straight over the steps, which are even in the logarithm: steepest in the middle of the ramp, step 50.
-    assert abs(math.log10(found.steepest) - DECADES[50]) <= 3 * ONE_STEP
+    suggestion = suggest(RATES, losses, STEPS)
+    # Linear over the steps, which are evenly spaced in the logarithm: steepest in the middle of the ramp, step 50.
+    assert abs(math.log10(suggestion.steepest) - DECADES[50]) <= 3 * ONE_STEP
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_noise_moves_the_suggestion_by_less_than_half_a_decade(seed):
-    found = suggest(RATES, falling(-3, noise=0.15, seed=seed) * exploding_from(-1.5), STEPS)
-    assert abs(math.log10(found.steepest) + 3) < 0.5
-    assert found.clear
+    suggestion = suggest(RATES, falling(-3, noise=0.15, seed=seed) * exploding_from(-1.5), STEPS)
+    assert abs(math.log10(suggestion.steepest) + 3) < 0.5
+    assert suggestion.clear
 
 
 def test_one_exploding_batch_at_the_end_does_not_move_the_suggestion():
-    before = falling(-3)[:80]
-    after = before.copy()
-    after[-1] = 1e6
-    alone, exploded = (suggest(RATES[:80], losses, STEPS) for losses in (before, after))
-    assert abs(math.log10(exploded.steepest / alone.steepest)) <= ONE_STEP
+    losses = falling(-3)[:80]
+    exploding_losses = losses.copy()
+    exploding_losses[-1] = 1e6
+    plain, exploded = (suggest(RATES[:80], values, STEPS) for values in (losses, exploding_losses))
+    assert abs(math.log10(exploded.steepest / plain.steepest)) <= ONE_STEP
 
 
-def test_only_what_lies_before_the_minimum_counts():
-    # It falls slowly to 1, explodes, and then drops steeply, but not as low again.
+def test_only_rates_below_the_minimum_count():
+    # The loss falls slowly to 1, explodes, and then drops steeply, but not as low again.
     losses = np.concatenate([np.linspace(2.3, 1.0, 60), np.full(20, 9.0), np.full(20, 3.0)])
     assert suggest(RATES, losses, STEPS).steepest < RATES[60]
 
@@ -96,8 +96,8 @@ def test_a_loss_that_only_rises_has_no_suggestion():
     assert suggest(RATES[:2], np.array([2.0, 1.0]), STEPS) is None
 
 
-def test_scatter_is_not_taken_for_a_fall():
-    found = [
+def test_noise_is_not_mistaken_for_a_fall():
+    suggestions = [
         suggest(RATES, 2.3 * np.exp(np.random.default_rng(seed).normal(0, 0.15, STEPS)), STEPS) for seed in range(100)
     ]
-    assert sum(one is not None and one.clear for one in found) <= 5
+    assert sum(suggestion is not None and suggestion.clear for suggestion in suggestions) <= 5
