@@ -6,15 +6,15 @@ from keras_bench.pages.provenance import Provenance
 
 
 def ensemble_card(verification: Verification, verdict: str, provenance: Provenance) -> str:
-    """Return MODEL_CARD.md.
+    """Return the text of MODEL_CARD.md.
 
     Args:
-        verification: of the bundle; its `about` lists the members.
-        verdict: what the ensemble gains over its members, one line.
-        provenance: of the card.
+        verification: verification of the bundle; its `about` lists the members.
+        verdict: how the ensemble compares with its best member, in one line.
+        provenance: provenance of the card.
     """
-    made = environment()
-    made.filters["md"] = markdown
-    return made.get_template("ensemble_card.md.j2").render(
+    templates = environment()
+    templates.filters["md"] = markdown
+    return templates.get_template("ensemble_card.md.j2").render(
         verification=verification, verdict=verdict, provenance=provenance
     )

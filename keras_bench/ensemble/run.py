@@ -36,7 +36,7 @@ class Member:
         job: the run.
         phase: its final phase.
         val: its predictions on val.
-        test: the same on test.
+        test: its predictions on test.
     """
 
     job: Job
@@ -46,21 +46,21 @@ class Member:
 
     @property
     def label(self) -> str:
-        """What the member is called in tables."""
+        """Its name in tables."""
         return f"{self.job.experiment_folder.root.name}/{self.job.folder.label} {self.phase}"
 
 
 def run_ensemble(jobs: Sequence[Job], name: str, fit: bool, export: bool, log: Log) -> None:
-    """Average finished runs, print what that is worth, and write one bundle that holds them all.
+    """Average finished runs, compare the average with its best member, and write one bundle that holds all members.
 
-    Weights are fitted on val, or equal; the best member is chosen on val, by balanced accuracy where that decided
-    within any of the runs; test only reports.
+    Weights are equal, or fitted on val. The best member is chosen on val, by balanced accuracy if that decided within
+    any of the runs. Test only measures.
 
     Args:
-        jobs: two finished runs or more, made with the same data and splits.
-        name: of the bundle.
-        fit: fit the weights.
-        export: write the bundle.
+        jobs: two or more finished runs, made with the same data and splits.
+        name: name of the bundle.
+        fit: whether to fit the weights.
+        export: whether to write the bundle.
         log: the screen.
 
     Raises:
@@ -69,9 +69,9 @@ def run_ensemble(jobs: Sequence[Job], name: str, fit: bool, export: bool, log: L
     """
     members = _members(jobs)
     decision = shared_decision(job.folder.chosen_by() for job in jobs)
-    weights = fit_weights([one.val for one in members], decision) if fit else [1 / len(members)] * len(members)
-    val, test = (average([getattr(one, split) for one in members], weights) for split in ("val", "test"))
-    best = max(members, key=lambda one: score(one.val.correct, one.val.labels, decision))
+    weights = fit_weights([member.val for member in members], decision) if fit else [1 / len(members)] * len(members)
+    val, test = (average([getattr(member, split) for member in members], weights) for split in ("val", "test"))
+    best = max(members, key=lambda member: score(member.val.correct, member.val.labels, decision))
     paired = compare_pairs([("ensemble", test, best.label, best.test)], draw_counts(len(test.ids)), decision)[0]
     log.table(_member_table(members, weights, val, test, decision))
     verdict = _verdict(paired, best, len(test.ids), decision)
@@ -81,16 +81,16 @@ def run_ensemble(jobs: Sequence[Job], name: str, fit: bool, export: bool, log: L
 
 
 def _members(jobs: Sequence[Job]) -> list[Member]:
-    """Return the runs with their predictions, the classes of all in the order of the first.
+    """Return the runs with their predictions.
 
     Raises:
-        UserError: their images, labels or classes differ, or one is named twice.
+        UserError: their images or classes differ, or a run is named twice.
     """
     members: list[Member] = []
     for job in jobs:
         phase = finished_phase(job.folder)
         val, test = (Predictions.from_npz(job.folder.predictions(phase, split)) for split in ("val", "test"))
-        if any(job.folder.root.resolve() == one.job.folder.root.resolve() for one in members):
+        if any(job.folder.root.resolve() == member.job.folder.root.resolve() for member in members):
             raise UserError(f"{job.folder.root} is named twice; an ensemble needs different runs")
         if members:
             _refuse_differences(members[0], job, val, test)
@@ -99,11 +99,13 @@ def _members(jobs: Sequence[Job]) -> list[Member]:
 
 
 def _refuse_differences(first: Member, job: Job, val: Predictions, test: Predictions) -> None:
-    for split, one, other in (("val", first.val, val), ("test", first.test, test)):
-        for what, a, b in (("classes", one.class_names, other.class_names), ("images", one.ids, other.ids)):
+    """Raise a UserError if a run's predictions are for other classes or images than those of the first member."""
+    for split, expected, received in (("val", first.val, val), ("test", first.test, test)):
+        names = ("classes", expected.class_names, received.class_names)
+        for kind, a, b in (names, ("images", expected.ids, received.ids)):
             if not np.array_equal(a, b):
                 raise UserError(
-                    f"{job.folder.root} and {first.job.folder.root} have different {split} {what} "
+                    f"{job.folder.root} and {first.job.folder.root} have different {split} {kind} "
                     f"({len(b):,} and {len(a):,}); an ensemble averages predictions for the same images"
                 )
 
@@ -115,19 +117,24 @@ def _member_table(
     table.add_column("member")
     for column in ("weight", f"val {decision.label}", f"test {decision.label}"):
         table.add_column(column, justify="right")
-    rows = [(one.label, f"{weight:.3f}", one.val, one.test) for one, weight in zip(members, weights, strict=True)]
+    rows = [
+        (member.label, f"{weight:.3f}", member.val, member.test)
+        for member, weight in zip(members, weights, strict=True)
+    ]
     for label, weight, on_val, on_test in [*rows, ("their average", "", val, test)]:
-        found = score_interval(on_test.correct, on_test.labels, draw_counts(len(on_test.ids)), decision)
-        shown = Text(f"{100 * found.value:.1f} % [{found.ends_text(between=', ')}]")
-        table.add_row(label, weight, f"{100 * score(on_val.correct, on_val.labels, decision):.1f} %", shown)
+        val_score = score(on_val.correct, on_val.labels, decision)
+        test_score = score_interval(on_test.correct, on_test.labels, draw_counts(len(on_test.ids)), decision)
+        interval = Text(f"{100 * test_score.value:.1f} % [{test_score.ends_text(between=', ')}]")
+        table.add_row(label, weight, f"{100 * val_score:.1f} %", interval)
     return table
 
 
 def _verdict(paired: PairedTest, best: Member, images: int, decision: DecisionMetric) -> str:
-    words = {"worse": "better than", "better": "worse than", "no difference shown": "not shown to differ from"}
+    # `paired.words()` judges the best member, the second of the pair; this sentence judges the ensemble.
+    reversed_words = {"worse": "better than", "better": "worse than", "no difference shown": "not shown to differ from"}
     gap = paired.difference
     return (
-        f"The ensemble is {words[paired.words()]} its best member on val, {best.label}: "
+        f"The ensemble is {reversed_words[paired.words()]} its best member on val, {best.label}: "
         f"difference in test {decision.label} {100 * gap.value:+.1f} points "
         f"({'' if gap.ends else 'interval '}{gap.ends_text(form='+.1f')}) on {images:,} images; "
         f"{p_words(paired.p_holm)}."
@@ -143,26 +150,29 @@ def _export_mean(
     verdict: str,
     log: Log,
 ) -> None:
+    """Write the bundle of all members whose weight is above 0."""
     job = members[0].job
     data = data_of_run(job, log)
     from keras_bench.models.start import start_tensorflow
 
     start_tensorflow(log)
-    kept = [(one, weight) for one, weight in zip(members, weights, strict=True) if weight > 0]
-    about: dict[str, Any] = {
+    kept = [(member, weight) for member, weight in zip(members, weights, strict=True) if weight > 0]
+    origin: dict[str, Any] = {
         "experiment": job.config.name,
         "model": name,
         "phase": "ensemble",
-        "members": [{"run": one.label, "weight": weight, **model_identity(one.job.folder)} for one, weight in kept],
+        "members": [
+            {"run": member.label, "weight": weight, **model_identity(member.job.folder)} for member, weight in kept
+        ],
         "versions": describe_environment([])["packages"],
         "data": data.fingerprint,
     }
     plan = BundlePlan(
         title="export of the ensemble",
         folder=job.exports / name,
-        members=[(one.job.folder.model(one.phase), weight) for one, weight in kept],
+        members=[(member.job.folder.model(member.phase), weight) for member, weight in kept],
         image_size=job.image_size,
-        origin=about,
+        origin=origin,
         config=job.config,
         data=data,
         val=val,
@@ -173,7 +183,7 @@ def _export_mean(
 
 
 def default_name(jobs: Sequence[Job]) -> str:
-    """Return what an ensemble of these runs is called, e.g. "ensemble-MobileNet+VGG16"."""
+    """Return the default name of an ensemble of these runs, e.g. "ensemble-MobileNet+VGG16"."""
     return "ensemble-" + "+".join(
         job.folder.model_name + (f"-seed{job.folder.seed}" if job.folder.seed else "") for job in jobs
     )

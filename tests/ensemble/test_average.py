@@ -15,10 +15,11 @@ NAMES = [f"class{k}" for k in range(4)]
 
 
 def test_the_mean_is_weighted():
-    one, other = (predictions(LABELS, NAMES, 1.0, seed) for seed in (0, 1))
-    mean = average([one, other], [0.25, 0.75])
-    np.testing.assert_allclose(mean.probabilities, 0.25 * one.probabilities + 0.75 * other.probabilities, atol=1e-7)
-    assert mean.ids is one.ids
+    first, second = (predictions(LABELS, NAMES, 1.0, seed) for seed in (0, 1))
+    mean = average([first, second], [0.25, 0.75])
+    expected = 0.25 * first.probabilities + 0.75 * second.probabilities
+    np.testing.assert_allclose(mean.probabilities, expected, atol=1e-7)
+    assert mean.ids is first.ids
 
 
 def test_fitted_weights_are_the_best_of_a_grid():
@@ -39,17 +40,17 @@ def test_a_member_that_adds_nothing_is_left_out():
     assert fit_weights([good, wrong])[1] == 0.0
 
 
-def test_where_balanced_accuracy_decides_each_class_counts_alike_in_the_fit():
+def test_if_balanced_accuracy_decides_all_classes_count_equally_in_the_fit():
     labels = np.repeat([0, 1], [200, 50])
     large, small = (predictions(labels, NAMES[:2], 1.0, seed) for seed in (0, 1))
-    # The first knows the large class well, the second the small one.
+    # The first is good at the large class, the second at the small one.
     large.probabilities[labels == 0] = large.probabilities[labels == 0] ** [0.2, 2]
     small.probabilities[labels == 1] = small.probabilities[labels == 1] ** [2, 0.2]
     members = [
-        replace(one, probabilities=one.probabilities / one.probabilities.sum(axis=1, keepdims=True))
-        for one in (large, small)
+        replace(member, probabilities=member.probabilities / member.probabilities.sum(axis=1, keepdims=True))
+        for member in (large, small)
     ]
     balanced = fit_weights(members, DecisionMetric.BALANCED_ACCURACY)
     repeated = np.r_[np.arange(200), np.repeat(np.arange(200, 250), 4)]
-    assert balanced == pytest.approx(fit_weights([one.rows(repeated) for one in members]), abs=1e-3)
+    assert balanced == pytest.approx(fit_weights([member.rows(repeated) for member in members]), abs=1e-3)
     assert balanced[1] > fit_weights(members)[1] + 0.05
