@@ -158,7 +158,7 @@ def test_a_sweep_is_decided_by_top1_unless_a_point_corrects_for_imbalance(tmp_pa
     assert [float(row["val_top1"]) for row in rows] == [0.68, 0.65]
     assert [row["test_top1_of_seeds"] for row in rows] == ["0.68", "0.65"]
     assert rows[0]["decided_by"] == "val top1"
-    assert "exact McNemar test with Holm's" in output
+    assert "exact McNemar test, with Holm's" in output
     assert "balanced accuracy decided" not in output + page
 
 
@@ -175,7 +175,7 @@ def test_one_point_with_imbalance_makes_balanced_accuracy_decide_the_whole_sweep
         assert "best on val is dropout=0.4, imbalance=focal (val balanced accuracy 71.7 %)" in words
         assert "the best point, chosen on val by balanced accuracy" in words
         assert "71.7% [" in words or '71.7 <span class="ends">[' in words
-        assert "sign-flip permutation test of balanced accuracy (at least 10,000 draws) with Holm" in words
+        assert "sign-flip permutation test of balanced accuracy (at least 10,000 draws), with Holm" in words
     assert "Test balanced accuracy over point" in page
 
 
