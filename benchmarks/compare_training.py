@@ -8,7 +8,6 @@ phase a few epochs are run and the rest is extrapolated: first epoch as measured
 """
 
 import argparse
-import csv
 import json
 import shutil
 import statistics
@@ -25,6 +24,7 @@ from keras_bench.console import Log
 from keras_bench.data.archive import extracted
 from keras_bench.data.digits import open_digits
 from keras_bench.runs.folders import RunDir
+from keras_bench.runs.history import read_history
 
 TL_EPOCHS, LAST_EPOCHS = 15, 5
 PARTS = ("tl", "ft", "last")
@@ -101,8 +101,7 @@ def fine_tuning(folder: Path, scratch: Path, arguments: argparse.Namespace, numb
     plain = run_plain(folder, arguments, tl=1, ft=3)
     settings = {"tl.epochs": 1, "ft.epochs": 3, "latency.enabled": "true", "export.enabled": "true"}
     run = run_ours(folder, scratch / f"ft{number}", arguments, "ft", settings)
-    with run.history("ft").open() as stream:
-        seconds = [float(row["train_seconds"]) for row in csv.DictReader(stream)]
+    seconds = read_history(run.history("ft"))["train_seconds"].tolist()
     images = json.loads(run.dataset.read_text())["images"]["train"]
     result = result_of(run, "ft")
     latency = {

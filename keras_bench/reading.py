@@ -61,9 +61,9 @@ def read_record(path: Path, parse: Callable[[dict[str, Any]], Record]) -> Record
             raise ValueError(f"expected keys and values, received {type(tree).__name__}")
         return parse(tree)
     except KeyError as error:
-        raise _unreadable(path, f"{error.args[0]}: missing", _writer_version(tree)) from error
+        raise unreadable(path, f"{error.args[0]}: missing", _writer_version(tree)) from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise _unreadable(path, error, _writer_version(tree)) from error
+        raise unreadable(path, error, _writer_version(tree)) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -88,9 +88,9 @@ def arrays_of(path: Path) -> Iterator[Mapping[str, Any]]:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             yield arrays
     except KeyError as error:
-        raise _unreadable(path, str(error.args[0]), None) from error
+        raise unreadable(path, str(error.args[0]), None) from error
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise _unreadable(path, error, None) from error
+        raise unreadable(path, error, None) from error
 
 
 def _writer_version(tree: object) -> str | None:
@@ -100,7 +100,8 @@ def _writer_version(tree: object) -> str | None:
     return str(tree) if tree else None
 
 
-def _unreadable(path: Path, reason: Exception | str, writer: str | None) -> UserError:
+def unreadable(path: Path, reason: Exception | str, writer: str | None) -> UserError:
+    """Return the error of a file that cannot be read: which, why, the version that wrote it if known, and a remedy."""
     versions = f"it was written by {writer}, this is {__version__}" if writer else f"this is {__version__}"
     return UserError(
         f"{path} cannot be read ({one_line(reason, limit=None)}): it is damaged, or from another version of "

@@ -1,10 +1,11 @@
 """Leaves images out of train and val that are held out too, and reads from a run's splits.csv how it was done there."""
 
-import csv
-from collections.abc import Iterable, Mapping
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from keras_bench.audit.findings import Audit
 from keras_bench.console import Log
 from keras_bench.data.index import SPLITS, ImageIndex, SplitTable
 from keras_bench.errors import UserError
+from keras_bench.frames import read_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What splits.csv calls an image that was left out of a split.
 LEFT_OUT = {"train": "leaked", "val": "val_in_test"}
@@ -77,12 +82,11 @@ def kept_in_val(dataset: Mapping[str, Any], splits: Path, audit: Audit | None) -
     recorded: Mapping[str, str] | None = dataset.get("kept", {}).get("val")
     if recorded is not None or audit is None or not splits.is_file():
         return recorded
-    with splits.open(encoding="utf-8", newline="") as stream:
-        places = {row["id"]: row["split"] for row in csv.DictReader(stream)}
-    if _drawn_digest(list(places.values())) != audit.split:
+    rows = read_splits(splits)
+    if _drawn_digest(rows["split"]) != audit.split:
         return None
-    leaks = audit.leaks["val"]
-    return dict.fromkeys((name for name in (*leaks.exact, *leaks.near) if places[name] == "val"), EARLIER)
+    leaks, in_val = audit.leaks["val"], set(rows.loc[rows["split"] == "val", "id"])
+    return dict.fromkeys((name for name in (*leaks.exact, *leaks.near) if name in in_val), EARLIER)
 
 
 def shared_with_val(dataset: Mapping[str, Any], splits: Path, audit: Audit | None) -> int | None:
@@ -97,10 +101,10 @@ def most_shared(counts: Iterable[int | None]) -> int | None:
     return max((count for count in known if count is not None), default=0) if None not in known else None
 
 
-def _drawn_digest(places: list[str]) -> str:
+def _drawn_digest(places: pd.Series) -> str:
     """Return `SplitTable.digest` of the splits as they were drawn, from what splits.csv calls each image in turn."""
-    drawn = [next((split for split, word in LEFT_OUT.items() if word == place), place) for place in places]
-    positions = {split: np.flatnonzero([place == split for place in drawn]) for split in SPLITS}
+    drawn = places.replace({word: split for split, word in LEFT_OUT.items()})
+    positions = {split: np.flatnonzero(drawn == split) for split in SPLITS}
     return SplitTable(positions, "").digest()
 
 
@@ -116,50 +120,64 @@ def _refuse_empty(index: ImageIndex, kept: np.ndarray, split: str, held_out: str
     )
 
 
-def split_rows(index: ImageIndex, unreadable: Mapping[int, str], selection: Selection) -> list[list[str]]:
-    """Return the rows of splits.csv, its head first: where each image went, and a note where two splits share it."""
-    place = {int(i): split for split, where in selection.splits.positions.items() for i in where}
+def splits_frame(index: ImageIndex, unreadable: Collection[int], selection: Selection) -> pd.DataFrame:
+    """Return splits.csv, one row per image: its id, class and split, and a note where two splits share it.
+
+    Args:
+        index: all images.
+        unreadable: positions of those that could not be decoded.
+        selection: where each of the others went.
+    """
+    import pandas as pd
+
+    splits = np.full(len(index.ids), "unused", dtype=object)
+    splits[list(unreadable)] = "unreadable"
     notes: dict[str, str] = {}
-    words: dict[str, str] = {}
     for split, word in LEFT_OUT.items():
         gone = selection.left_out.get(split, {})
-        words |= dict.fromkeys(gone, word)
+        splits[[image_id in gone for image_id in index.ids]] = word
         notes |= {**gone, **selection.kept.get(split, {})}
-    rows = [["id", "class", "split", "note"]]
-    for i, (image_id, label) in enumerate(zip(index.ids, index.labels, strict=True)):
-        unused = words.get(image_id) or ("unreadable" if i in unreadable else "unused")
-        rows.append([image_id, index.class_names[label], place.get(i, unused), notes.get(image_id, "")])
-    return rows
+    for split, where in selection.splits.positions.items():
+        splits[where] = split
+    classes = np.array(index.class_names, dtype=object)[index.labels]
+    noted = [notes.get(image_id, "") for image_id in index.ids]
+    return pd.DataFrame({"id": index.ids, "class": classes, "split": splits, "note": noted}, dtype=str)
+
+
+def read_splits(path: Path) -> pd.DataFrame:
+    """Return splits.csv, its columns text; files of earlier versions have no notes, which are then empty.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    rows = read_frame(path, str, required=["id", "class", "split"])
+    return rows if "note" in rows else rows.assign(note="")
 
 
 def recorded_selection(path: Path, index: ImageIndex, splits: SplitTable) -> Selection:
     """Return the splits that a run's splits.csv names, whatever would be drawn or left out today.
 
     Args:
-        path: the file; those of earlier versions have no notes.
+        path: the file.
         index: the images of the run.
         splits: what the settings draw; says where test comes from.
 
     Raises:
-        UserError: the file names an image that is not there.
+        UserError: the file is damaged, or names an image that is not there.
     """
-    position = {image_id: i for i, image_id in enumerate(index.ids)}
-    places: dict[str, list[int]] = {split: [] for split in SPLITS}
-    left_out: dict[str, dict[str, str]] = {split: {} for split in LEFT_OUT}
-    kept: dict[str, dict[str, str]] = {split: {} for split in LEFT_OUT}
-    split_left = {word: split for split, word in LEFT_OUT.items()}
-    with path.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            image_id, word, note = row["id"], row["split"], row.get("note") or ""
-            if image_id not in position:
-                raise UserError(
-                    f"{path}: {image_id!r} is not among the images of {index.location}; the file was changed"
-                )
-            if word in places:
-                places[word].append(position[image_id])
-                if note:
-                    kept[word][image_id] = note
-            elif word in split_left:
-                left_out[split_left[word]][image_id] = note
-    positions = {split: np.array(sorted(where), dtype=np.int64) for split, where in places.items()}
+    rows = read_splits(path)
+    known = {image_id: i for i, image_id in enumerate(index.ids)}
+    absent = rows.loc[~rows["id"].isin(known), "id"]
+    if len(absent):
+        raise UserError(f"{path}: {absent.iloc[0]!r} is not among the images of {index.location}; the file was changed")
+    positions = {
+        split: np.array(sorted(known[image_id] for image_id in rows.loc[rows["split"] == split, "id"]), dtype=np.int64)
+        for split in SPLITS
+    }
+    left_out = {split: _notes(rows[rows["split"] == word]) for split, word in LEFT_OUT.items()}
+    kept = {split: _notes(rows[(rows["split"] == split) & (rows["note"] != "")]) for split in LEFT_OUT}
     return Selection(replace(splits, positions=positions), left_out, kept)
+
+
+def _notes(rows: pd.DataFrame) -> dict[str, str]:
+    return dict(zip(rows["id"], rows["note"], strict=True))

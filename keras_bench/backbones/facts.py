@@ -67,6 +67,7 @@ def facts_of(model: str) -> BackboneFacts:
 
 @cache
 def _read(path: Path) -> dict[str, dict[str, str]]:
+    # Not a DataFrame: `models` prints the table in the time that importing pandas would take.
     with path.open(newline="", encoding="utf-8") as stream:
         return {row["model"]: row for row in csv.DictReader(stream)}
 

@@ -150,6 +150,7 @@ def _read_cells(table: Path, name: str) -> tuple[dict[str, int], list[tuple[int,
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(f"{name}, line {line}: not UTF-8 ({error.reason}); save the table as CSV in UTF-8") from error
+    # Not pandas: it knows no line numbers, and a row with too few cells is as good to it as any.
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
     rows, line = [], 1
     try:

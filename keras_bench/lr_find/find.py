@@ -9,7 +9,8 @@ from typing import Any
 from keras_bench.console import Log
 from keras_bench.environment import describe_environment
 from keras_bench.errors import RunError, UserError
-from keras_bench.files import save_figure, write_json, write_text
+from keras_bench.files import save_figure, write_json
+from keras_bench.frames import write_frame
 from keras_bench.lr_find.records import RateSearch
 from keras_bench.phases import Phase
 from keras_bench.runs.data import describe_data, load_data, open_data, positions_of, training_rows
@@ -115,7 +116,7 @@ def _write_search(folder: RateSearchDir, job: Job, search: RateSearch, provenanc
     from keras_bench.lr_find.figure import rate_curve
 
     title = f"{job.backbone.name} {search.phase}, {job.config.name}, seed {job.request.seed}"
-    write_text(folder.points, search.to_csv())
+    write_frame(folder.points, search.points, float_format="%.9g")
     save_figure(rate_curve(search, title), folder.curve)
     write_json(folder.search, {**search.to_json(), **provenance})
 

@@ -1,9 +1,14 @@
 """What trying out learning rates for one phase showed."""
 
-import csv
-import io
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from keras_bench.frames import frame_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 from keras_bench.phases import Phase
 
@@ -57,14 +62,12 @@ class RateSearch:
     stopped: str
     suggestion: RateSuggestion | None
 
-    def to_csv(self) -> str:
-        """Return the points as CSV, one row per step."""
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(POINT_COLUMNS)
-        for step, point in enumerate(zip(self.rates, self.losses, self.smoothed, strict=True), start=1):
-            writer.writerow([step, *(f"{value:.9g}" for value in point)])
-        return stream.getvalue()
+    @property
+    def points(self) -> pd.DataFrame:
+        """The points, one row per step, which is counted from 1."""
+        steps = range(1, len(self.rates) + 1)
+        points = zip(steps, self.rates, self.losses, self.smoothed, strict=True)
+        return frame_of(dict(zip(POINT_COLUMNS, point, strict=True)) for point in points)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the points as plain values."""

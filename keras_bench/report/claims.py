@@ -47,7 +47,7 @@ def _claimed_figure(name: str, run: RunDir, view: RunView) -> float | None:
     It is the final phase's, except for time, which is that of the last phase trained: final phases may differ.
     """
     if name == "val_falls":
-        return mean_fall([row["val_top1"] for row in phase.history] for phase in view.phases.values())
+        return mean_fall(phase.history["val_top1"].tolist() for phase in view.phases.values())
     if name == "gradcam_area":
         areas = np.array([area for area in _gradcam_areas(run).values() if np.isfinite(area)])
         return float(areas.mean()) if len(areas) else None

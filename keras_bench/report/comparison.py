@@ -1,7 +1,9 @@
 """Everything the report of an experiment shows, read from finished run folders."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +23,9 @@ from keras_bench.export.records import Verification
 from keras_bench.phases import Phase
 from keras_bench.report.study import ClaimCheck, Study
 from keras_bench.runs.results import PhaseResult
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class PhaseView:
 
     Attributes:
         result: what result.json holds, with the metrics that an earlier version did not compute.
-        history: the rows of history.csv.
+        history: history.csv, one row per epoch.
         val_score: top-1 on val, where every decision was made; balanced accuracy where that decides.
         test: each of METRICS on test; None where it is not defined.
         classes: scores of every class on test.
@@ -58,7 +63,7 @@ class PhaseView:
     """
 
     result: PhaseResult
-    history: list[dict[str, float]]
+    history: pd.DataFrame
     val_score: Interval
     test: dict[str, Interval | None]
     classes: list[ClassScores]
@@ -67,9 +72,9 @@ class PhaseView:
     calibration: Calibration
 
     @property
-    def best_row(self) -> dict[str, float]:
+    def best_row(self) -> pd.Series:
         """The history of the epoch that was kept."""
-        return self.history[self.result.best_epoch - 1]
+        return self.history.iloc[self.result.best_epoch - 1]
 
     @property
     def gap(self) -> float:
@@ -78,7 +83,7 @@ class PhaseView:
         The figure of train is the running mean over that epoch, under augmentation and dropout, so it lies below
         what the finished epoch would reach on plain images, and so does the gap.
         """
-        return self.best_row["top1"] - self.best_row["val_top1"]
+        return float(self.best_row["top1"] - self.best_row["val_top1"])
 
 
 def marked(name: str, is_marked_scratch: bool) -> str:

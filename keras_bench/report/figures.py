@@ -74,8 +74,8 @@ def all_learning_curves(runs: Sequence[RunView]) -> Figure:
             for view in run.phases.values():
                 epochs = np.arange(len(view.history)) + start + 1
                 first = start == 0
-                axes.plot(epochs, [row[metric] for row in view.history], "--", color=color, linewidth=1, alpha=0.7)
-                val = [row[f"val_{metric}"] for row in view.history]
+                axes.plot(epochs, view.history[metric], "--", color=color, linewidth=1, alpha=0.7)
+                val = view.history[f"val_{metric}"]
                 name = plain(run.label) if first else None
                 axes.plot(
                     epochs, val, "-", color=color, marker=style.marker, mfc=style.fill, markersize=3.5, label=name

@@ -1,6 +1,9 @@
 """Figures of one run: each function takes records, returns a matplotlib Figure and saves nothing."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -9,7 +12,8 @@ from keras_bench.evaluation.predictions import Predictions
 from keras_bench.pages.text import plain, shorten
 from keras_bench.phases import Phase
 
-HistoryRows = list[dict[str, float]]
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Okabe and Ito's palette, readable with the common colour-vision deficiencies.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -17,11 +21,11 @@ NUMBERED_CLASSES = 20  # up to so many, each cell of a confusion matrix carries 
 INCHES_A_CLASS = 0.14  # beyond that, room for a label of 7 points
 
 
-def learning_curves(phases: dict[Phase, HistoryRows], title: str) -> Figure:
+def learning_curves(phases: Mapping[Phase, pd.DataFrame], title: str) -> Figure:
     """Draw cross-entropy and top-1 over epochs, phases one after another with a line between them.
 
     Args:
-        phases: for each phase, in order, the rows of its history.csv.
+        phases: for each phase, in order, its history.csv.
         title: heads the figure.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -29,16 +33,15 @@ def learning_curves(phases: dict[Phase, HistoryRows], title: str) -> Figure:
     panels = figure.subplots(1, 2)
     for axes, metric, label in zip(panels, ("cross_entropy", "top1"), ("cross-entropy (nats)", "top-1"), strict=True):
         start = 0
-        for number, (phase, rows) in enumerate(phases.items()):
-            epochs = np.arange(len(rows)) + start + 1
+        for number, (phase, history) in enumerate(phases.items()):
+            epochs = np.arange(len(history)) + start + 1
             names = ("train", "val") if number == 0 else (None, None)
-            axes.plot(epochs, [row[metric] for row in rows], "o-", color=BLUE, markersize=3, label=names[0])
-            val = [row[f"val_{metric}"] for row in rows]
-            axes.plot(epochs, val, "s-", color=ORANGE, markersize=3, label=names[1])
+            axes.plot(epochs, history[metric], "o-", color=BLUE, markersize=3, label=names[0])
+            axes.plot(epochs, history[f"val_{metric}"], "s-", color=ORANGE, markersize=3, label=names[1])
             if number:
                 axes.axvline(start + 0.5, color="0.4", linestyle="--", linewidth=1)
             axes.text((epochs[0] + epochs[-1]) / 2, 1.01, phase, transform=axes.get_xaxis_transform(), ha="center")
-            start += len(rows)
+            start += len(history)
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
         axes.xaxis.get_major_locator().set_params(integer=True)

@@ -1,9 +1,9 @@
 """The comparison of all runs of an experiment, for the terminal and for CSV files."""
 
-import csv
-import io
+from __future__ import annotations
+
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -13,8 +13,12 @@ from keras_bench.console import duration
 from keras_bench.evaluation.intervals import ClassScores, Interval
 from keras_bench.evaluation.metrics import BY_COLUMN, METRICS, PERCENT, Unit
 from keras_bench.evaluation.words import decisions_words
+from keras_bench.frames import frame_of
 from keras_bench.phases import Phase
 from keras_bench.report.comparison import Comparison, PhaseView, RunView
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TERMINAL_METRICS = {name: metric for name, metric in BY_COLUMN.items() if metric.terminal}
 TERMINAL_COLUMNS = (
@@ -83,9 +87,9 @@ def _phase_cells(run: RunView, phase: Phase, view: PhaseView, decision: Decision
     ]
 
 
-def classes_csv(scores: Iterable[ClassScores], titles: list[str]) -> str:
-    """Return precision, recall, F1 and support of every class as CSV."""
-    rows = [
+def classes_frame(scores: Iterable[ClassScores], titles: list[str]) -> pd.DataFrame:
+    """Return classes.csv, one row per class: its precision, recall, F1 and number of images, in [0, 1] but the last."""
+    return frame_of(
         {
             "class": row.name,
             "title": title,
@@ -95,25 +99,15 @@ def classes_csv(scores: Iterable[ClassScores], titles: list[str]) -> str:
             "images": row.support,
         }
         for row, title in zip(scores, titles, strict=True)
-    ]
-    return _csv(rows)
-
-
-def results_csv(comparison: Comparison) -> str:
-    """Return results.csv: every figure of every phase, unrounded, with versions, device, commit and fingerprints."""
-    ranked_by = {"ranked_by": f"val {comparison.decision}"}
-    return _csv(
-        [_result_row(run, phase, view) | ranked_by for run in comparison.runs for phase, view in run.phases.items()]
     )
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
+def results_frame(comparison: Comparison) -> pd.DataFrame:
+    """Return results.csv, one row per phase of every run: all figures, versions, device, commit and fingerprints."""
+    ranked_by = {"ranked_by": f"val {comparison.decision}"}
+    return frame_of(
+        _result_row(run, phase, view) | ranked_by for run in comparison.runs for phase, view in run.phases.items()
+    )
 
 
 def _result_row(run: RunView, phase: Phase, view: PhaseView) -> dict[str, Any]:

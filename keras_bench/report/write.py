@@ -14,6 +14,7 @@ from keras_bench.evaluation.classes import confusion_order
 from keras_bench.explain.records import METHOD_TITLES
 from keras_bench.export.records import Verification
 from keras_bench.files import save_figure, write_text
+from keras_bench.frames import write_frame
 from keras_bench.pages.provenance import Provenance
 from keras_bench.phases import Phase
 from keras_bench.report import figures as side_by_side
@@ -25,7 +26,7 @@ from keras_bench.report.pareto import pareto_front
 from keras_bench.report.published import published_text
 from keras_bench.report.read import read_comparison, refuse_different_tests
 from keras_bench.report.run_figures import confusion_matrix, learning_curves
-from keras_bench.report.tables import classes_csv, comparison_table, results_csv
+from keras_bench.report.tables import classes_frame, comparison_table, results_frame
 from keras_bench.runs.folders import ExperimentDir, RunDir, runs_of
 from keras_bench.runs.job import Job
 
@@ -81,7 +82,7 @@ def write_report(folder: ExperimentDir, runs: list[RunDir], log: Log) -> str:
     """
     comparison = read_comparison(folder, runs, log)
     provenance = Provenance.now()
-    write_text(folder.results, results_csv(comparison))
+    write_frame(folder.results, results_frame(comparison))
     folders = {(run.model_name, run.seed): run for run in runs}
     figures = _experiment_figures(comparison)
     with log.progress("report", len(comparison.runs) + 1, "parts") as advance:
@@ -116,7 +117,7 @@ def _write_run(run: RunDir, comparison: Comparison, view: RunView, order: np.nda
     save_figure(learning_curves(histories, f"{view.label}, {comparison.name}"), run.figures / "learning_curves")
     save_figure(_confusion(comparison, view, order, labelled=True), run.figures / "confusion_matrix")
     for phase, one in view.phases.items():
-        write_text(run.class_report(phase), classes_csv(one.classes, comparison.class_titles))
+        write_frame(run.class_report(phase), classes_frame(one.classes, comparison.class_titles))
     write_text(run.model_card, model_card(comparison, view, provenance))
 
 

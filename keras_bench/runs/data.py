@@ -1,7 +1,5 @@
 """Opens, checks and splits the data of a run, and writes down what was found. No TensorFlow."""
 
-import csv
-import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -17,7 +15,7 @@ from keras_bench.audit.selection import (
     leave_out,
     recorded_selection,
     shared_with_val,
-    split_rows,
+    splits_frame,
 )
 from keras_bench.console import Log
 from keras_bench.data.balance import epoch_rows
@@ -27,7 +25,8 @@ from keras_bench.data.splits import split_images
 from keras_bench.data.store import ImageStore, limit_decoded
 from keras_bench.errors import UserError
 from keras_bench.evaluation.words import decisions_words
-from keras_bench.files import write_json, write_text
+from keras_bench.files import write_json
+from keras_bench.frames import write_frame
 from keras_bench.reading import read_json, read_record
 from keras_bench.runs.folders import ExperimentDir, RunDir
 from keras_bench.runs.job import Job
@@ -217,10 +216,8 @@ def describe_data(data: Data) -> list[str]:
 def write_data_files(run: RunDir, data: Data) -> None:
     """Write dataset.json and splits.csv, which name every image and class of the run."""
     write_json(run.dataset, _dataset_json(data))
-    stream = io.StringIO()
     selection = Selection(data.splits, data.left_out, data.kept)
-    csv.writer(stream, lineterminator="\n").writerows(split_rows(data.index, data.store.unreadable, selection))
-    write_text(run.splits, stream.getvalue())
+    write_frame(run.splits, splits_frame(data.index, data.store.unreadable, selection))
 
 
 def _dataset_json(data: Data) -> dict[str, Any]:

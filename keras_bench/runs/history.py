@@ -1,7 +1,15 @@
 """history.csv: one row per epoch, written while training runs."""
 
-import csv
+from __future__ import annotations
+
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keras_bench.frames import append_frame, frame_of, read_frame, write_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HISTORY_COLUMNS = (
     "epoch", "seconds", "train_seconds", "learning_rate", "loss", "cross_entropy", "top1", "top5",
@@ -10,37 +18,39 @@ HISTORY_COLUMNS = (
 )  # fmt: skip
 
 
-def append_history(path: Path, row: dict[str, object]) -> None:
+def append_history(path: Path, row: Mapping[str, object]) -> None:
     """Add the row of an epoch; a file begun by an earlier version keeps the columns it has.
 
     Args:
         path: the file; it is begun where it is not there.
         row: value by column; a column that it lacks stays empty.
     """
-    columns = list(HISTORY_COLUMNS)
-    if is_begun := path.is_file():
-        with path.open(newline="", encoding="utf-8") as stream:
-            columns = next(csv.reader(stream))
-    with path.open("a", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, columns, extrasaction="ignore")
-        if not is_begun:
-            writer.writeheader()
-        writer.writerow(row)
+    append_frame(path, frame_of([row]), HISTORY_COLUMNS)
 
 
-def best_row(rows: list[dict[str, float]], monitor: str, mode: str) -> dict[str, float]:
+def read_history(path: Path) -> pd.DataFrame:
+    """Return history.csv, one row per epoch, its columns float64; NaN stands for what was not measured.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    return read_frame(path, float, required=["epoch"])
+
+
+def best_row(history: pd.DataFrame, monitor: str, mode: str) -> pd.Series:
     """Return the row of the best epoch, of equals the first, as Keras's ModelCheckpoint keeps it.
 
     Args:
-        rows: from `read_history`, at least one.
+        history: from `read_history`, at least one row.
         monitor: the column that decides.
         mode: "max" or "min", which of its values is best.
     """
-    sign = 1 if mode == "max" else -1
-    return max(rows, key=lambda row: sign * row[monitor])
+    values = history[monitor]
+    return history.loc[values.idxmax() if mode == "max" else values.idxmin()]
 
 
-def read_history(path: Path) -> list[dict[str, float]]:
-    """Return history.csv as one mapping of numbers per epoch; metrics that were not measured are left out."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
+def drop_later_epochs(path: Path, epochs: int) -> None:
+    """Cut history.csv back to its first epochs; a line that a crash cut short lies behind them, and goes too."""
+    rows = read_frame(path, str)  # as it stands: no digit changes
+    if len(rows) > epochs:
+        write_frame(path, rows.head(epochs))

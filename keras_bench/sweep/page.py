@@ -1,10 +1,10 @@
 """The results of a sweep as a terminal table, a CSV file and one HTML page that opens offline."""
 
-import csv
-import io
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -15,11 +15,15 @@ from keras_bench.config.decision import DecisionMetric
 from keras_bench.console import duration
 from keras_bench.evaluation.intervals import Interval, PairedTest
 from keras_bench.evaluation.words import decisions_words
+from keras_bench.frames import frame_of
 from keras_bench.pages.html import environment
 from keras_bench.pages.provenance import Provenance
 from keras_bench.pages.svg import inline_svg
 from keras_bench.pages.text import shorten
 from keras_bench.sweep.records import SweepRow, SweepTable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def sweep_table(table: SweepTable) -> Table:
@@ -103,15 +107,10 @@ def captions(table: SweepTable) -> list[str]:
     return lines
 
 
-def sweep_csv(table: SweepTable) -> str:
-    """Return results.csv: every figure of every point, unrounded, with a column for each key that is set."""
+def sweep_frame(table: SweepTable) -> pd.DataFrame:
+    """Return results.csv, one row per point of every model: all figures, and a column for each key that is set."""
     keys = list(dict.fromkeys(key for row in table.rows for key in row.point.settings))
-    lines = [_point_row(row, keys, table) for row in table.rows]
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return stream.getvalue()
+    return frame_of(_point_row(row, keys, table) for row in table.rows)
 
 
 def _point_row(row: SweepRow, keys: list[str], table: SweepTable) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from keras_bench.config.decision import DecisionMetric
 from keras_bench.console import Log
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.files import save_figure, write_text
+from keras_bench.frames import write_frame
 from keras_bench.pages.provenance import Provenance
 from keras_bench.reading import read_json
 from keras_bench.runs.data import shared_of_run
@@ -14,7 +15,7 @@ from keras_bench.runs.folders import SweepDir, sweep_folder
 from keras_bench.runs.job import Job
 from keras_bench.runs.results import best_phase
 from keras_bench.sweep.figures import factor_figure
-from keras_bench.sweep.page import captions, sweep_csv, sweep_page, sweep_table
+from keras_bench.sweep.page import captions, sweep_frame, sweep_page, sweep_table
 from keras_bench.sweep.plan import SweepPlan, Task, describe_points
 from keras_bench.sweep.points import Point
 from keras_bench.sweep.records import PointRun, SweepTable, value_text
@@ -44,7 +45,7 @@ def write_results(plan: SweepPlan, points: Sequence[Point], tasks: Sequence[Task
 
 
 def _write_results(plan: SweepPlan, table: SweepTable, folder: SweepDir) -> None:
-    write_text(folder.results, sweep_csv(table))
+    write_frame(folder.results, sweep_frame(table))
     figures = {
         factor.key: factor_figure(factor, f"{table.name}, test of {table.experiment}", table.decision)
         for factor in table.factors

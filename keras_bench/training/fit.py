@@ -15,26 +15,19 @@ from keras_bench.console import Log, duration
 from keras_bench.models.phases import count_parameters, set_phase
 from keras_bench.phases import Phase
 from keras_bench.runs.folders import RunDir
-from keras_bench.runs.history import best_row, read_history
+from keras_bench.runs.history import best_row, drop_later_epochs, read_history
 from keras_bench.runs.results import FitOutcome
 from keras_bench.training.callbacks import AtomicCheckpoint, HistoryWriter, StopOnNonFinite
 from keras_bench.training.losses import build_loss, class_weights
 from keras_bench.training.monitors import build_metrics, mode_of
 from keras_bench.training.optimizers import build_optimizer, build_schedule
 from keras_bench.training.precision import FullPrecisionValidation, training_precision, trains_in_tf32, uses_xla
-from keras_bench.training.resume import (
-    SavedState,
-    SaveState,
-    drop_later_rows,
-    drop_state,
-    find_state,
-    load_state,
-    restore_best,
-)
+from keras_bench.training.resume import SavedState, SaveState, drop_state, find_state, load_state, restore_best
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pandas as pd
     import tensorflow as tf
 
 
@@ -132,7 +125,7 @@ def fit_phase(model: keras.Model, plan: FitPlan, run: RunDir, examples: Examples
     xla = compile_for_phase(model, plan)
     if state:
         load_state(state, model)
-        drop_later_rows(run.history(plan.phase), state.epochs)
+        drop_later_epochs(run.history(plan.phase), state.epochs)  # they will run again
         log.line(f"{plan.phase}: continuing after epoch {state.epochs}, where it was interrupted")
         if state.seeds is None:
             log.warn(
@@ -163,10 +156,10 @@ def fit_phase(model: keras.Model, plan: FitPlan, run: RunDir, examples: Examples
                 shuffle=False,  # the stream is shuffled already
                 verbose=0,
             )
-    rows = read_history(run.history(plan.phase))
-    for row in rows[finished_epochs:]:
-        log.spend("forward and backward", row["train_seconds"])
-        log.spend("validation", row["seconds"] - row["train_seconds"])
+    history = read_history(run.history(plan.phase))
+    if len(trained := history.iloc[finished_epochs:]):
+        log.spend("forward and backward", trained["train_seconds"].sum())
+        log.spend("validation", (trained["seconds"] - trained["train_seconds"]).sum())
     resolved = {
         "xla": xla,
         "tf32": tf32,
@@ -174,7 +167,7 @@ def fit_phase(model: keras.Model, plan: FitPlan, run: RunDir, examples: Examples
         "first_step_seconds": next(each.first_step_seconds for each in callbacks if isinstance(each, HistoryWriter)),
         **({"feature_seconds": round(examples.seconds, 1)} if examples.seconds else {}),
     }
-    return _report_outcome(plan, rows, resolved, examples.seconds, log)
+    return _report_outcome(plan, history, resolved, examples.seconds, log)
 
 
 def _state_to_continue(plan: FitPlan, run: RunDir, log: Log) -> SavedState | None:
@@ -214,22 +207,22 @@ def _build_callbacks(plan: FitPlan, run: RunDir, log: Log, state: SavedState | N
 
 
 def _report_outcome(
-    plan: FitPlan, rows: list[dict[str, float]], resolved: dict[str, Any], preparation_seconds: float, log: Log
+    plan: FitPlan, history: pd.DataFrame, resolved: dict[str, Any], preparation_seconds: float, log: Log
 ) -> FitOutcome:
     """Print and return the outcome of a phase whose history is complete."""
     monitor, decision = plan.config.training.watched_by_checkpoint, plan.config.training.decision
-    best = best_row(rows, monitor, mode_of(monitor))
-    seconds = sum(row["seconds"] for row in rows)
+    best = best_row(history, monitor, mode_of(monitor))
+    seconds = float(history["seconds"].sum())
     epochs = plan.settings.epochs
-    planned = f" of {epochs}, stopped early," if len(rows) < epochs else ""
+    planned = f" of {epochs}, stopped early," if len(history) < epochs else ""
     log.line(
-        f"{plan.phase}: {len(rows)} epochs{planned} in {duration(seconds)}; the best is epoch {int(best['epoch'])} "
+        f"{plan.phase}: {len(history)} epochs{planned} in {duration(seconds)}; the best is epoch {int(best['epoch'])} "
         f"with val {decision.label} {best[f'val_{decision}']:.1%}"
     )
     return FitOutcome(
         best_epoch=int(best["epoch"]),
-        epochs=len(rows),
+        epochs=len(history),
         seconds=preparation_seconds + seconds,
-        train_seconds=preparation_seconds + sum(row["train_seconds"] for row in rows),
+        train_seconds=preparation_seconds + float(history["train_seconds"].sum()),
         resolved=resolved,
     )

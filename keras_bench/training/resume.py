@@ -5,7 +5,6 @@ history, so a resumed training would decide differently from an uninterrupted on
 state of the seed generators (Keras 3.15): Dropout would draw the masks of the first epoch again.
 """
 
-import csv
 import json
 import shutil
 import time
@@ -16,7 +15,7 @@ from typing import Any
 import keras
 
 from keras_bench.download import digest_file
-from keras_bench.files import link_or_copy, replacing, write_json, write_text
+from keras_bench.files import link_or_copy, replacing, write_json
 from keras_bench.runs.history import best_row, read_history
 from keras_bench.training.monitors import mode_of
 
@@ -110,8 +109,10 @@ def restore_best(state: SavedState, checkpoint: Path, history: Path, monitor: st
         whether the file is now of the state's best epoch; False where those weights are lost.
     """
     if state.best_sha256 is None:
-        rows = read_history(history) if checkpoint.is_file() and history.is_file() else []
-        return bool(rows) and best_row(rows, monitor, mode_of(monitor))["epoch"] <= state.epochs
+        if not (checkpoint.is_file() and history.is_file()):
+            return False
+        rows = read_history(history)
+        return len(rows) > 0 and bool(best_row(rows, monitor, mode_of(monitor))["epoch"] <= state.epochs)
     for path in (checkpoint, state.best):
         if path.is_file() and digest_file(path) == state.best_sha256:
             if path != checkpoint:
@@ -125,15 +126,6 @@ def drop_state(folder: Path) -> None:
     for pattern in ("epoch*.json", "epoch*"):
         for path in folder.glob(pattern):
             path.unlink()
-
-
-def drop_later_rows(history: Path, epochs: int) -> None:
-    """Cut history.csv back to the epochs the saved state knows; the others will run again."""
-    with history.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.reader(stream))
-    kept = rows[:1] + [row for row in rows[1:] if row and int(row[0]) <= epochs]
-    if len(kept) < len(rows):
-        write_text(history, "".join(",".join(row) + "\n" for row in kept))
 
 
 class SaveState(keras.callbacks.Callback):

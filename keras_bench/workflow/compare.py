@@ -1,10 +1,10 @@
 """The comparison at the end of a run or suite: rebuilt if something changed, otherwise printed again at once."""
 
-import csv
 import os
 
 from keras_bench.console import Log
 from keras_bench.errors import UserError
+from keras_bench.frames import read_frame
 from keras_bench.runs.folders import ExperimentDir, runs_of
 
 
@@ -38,8 +38,11 @@ def _is_current(folder: ExperimentDir) -> bool:
     if not (folder.page.is_file() and folder.summary.is_file() and folder.results.is_file()):
         return False
     runs = [run for run in runs_of(folder.root) if run.run.is_file()]
-    with folder.results.open(newline="", encoding="utf-8") as stream:
-        shown = {(row["model"], row["seed"]) for row in csv.DictReader(stream)}
+    try:
+        rows = read_frame(folder.results, str, required=["model", "seed"])
+    except UserError:  # damaged, so it is made again
+        return False
+    shown = set(zip(rows["model"], rows["seed"], strict=True))
     if shown != {(run.model_name, str(run.seed)) for run in runs}:
         return False
     sources = [path for run in runs for path in (run.run, run.cost, run.latency, run.explanation_checks)]

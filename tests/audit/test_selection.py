@@ -1,18 +1,22 @@
 """Images that two splits share: kept where a class merely looks alike, out of val, and never calibrated on."""
 
 import csv
+import io
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from keras_bench.audit.selection import Selection, recorded_selection, splits_frame
 from keras_bench.cli.main import main
 from keras_bench.console import Log
+from keras_bench.data.index import ImageIndex, SplitTable
 from keras_bench.errors import UserError
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.export.phases import data_of_run
 from keras_bench.files import write_bytes, write_text
+from keras_bench.frames import write_frame
 from keras_bench.runs.data import audit_data, load_data, open_data, shared_of_run, write_data_files
 from tests.audit.test_inspect import put, scene
 from tests.conftest import encoded
@@ -291,3 +295,35 @@ def test_runs_with_different_val_images_say_so(tmp_path):
     assert main(["report", "made", "--out", str(tmp_path)]) == 0
     page = (tmp_path / "made" / "index.html").read_text(encoding="utf-8")
     assert "The runs do not all have the same val images" in page
+
+
+def test_splits_csv_is_what_the_csv_module_writes_and_ids_and_classes_stay_text(tmp_path):
+    names = ("1e5", "NA", "a,b", "null", 'the "x"')
+    ids = ("007", "NA", "a,b.jpg", "null", "two\nlines.jpg", "наш.jpg", "1e5")
+    index = ImageIndex("folder", "photos", names, names, ids, np.array([0, 1, 2, 3, 4, 0, 1]), ("",) * 7, None)
+    splits = SplitTable({"train": np.array([0, 6]), "val": np.array([1]), "test": np.array([2])}, "made up")
+    made = Selection(splits, {"train": {"null": "as test, too"}, "val": {}}, {"train": {}, "val": {"NA": "nearly"}})
+    path = tmp_path / "splits.csv"
+    write_frame(path, splits_frame(index, {4: "broken"}, made))
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(
+        [
+            ("id", "class", "split", "note"),
+            ("007", "1e5", "train", ""), ("NA", "NA", "val", "nearly"), ("a,b.jpg", "a,b", "test", ""),
+            ("null", "null", "leaked", "as test, too"), ("two\nlines.jpg", 'the "x"', "unreadable", ""),
+            ("наш.jpg", "1e5", "unused", ""), ("1e5", "NA", "train", ""),
+        ]
+    )  # fmt: skip
+    assert path.read_bytes() == stream.getvalue().encode()
+    again = recorded_selection(path, index, splits)
+    assert (again.left_out, again.kept) == (made.left_out, made.kept)
+    assert {split: where.tolist() for split, where in again.splits.positions.items()} == {
+        "train": [0, 6], "val": [1], "test": [2],
+    }  # fmt: skip
+    assert [where.dtype for where in again.splits.positions.values()] == [np.int64] * 3
+    path.write_text(path.read_text().replace("007", "7"))
+    with pytest.raises(UserError, match="'7' is not among the images of photos"):
+        recorded_selection(path, index, splits)
+    write_text(path, path.read_text().replace("class,split", "class,place"))
+    with pytest.raises(UserError, match="no column 'split'"):
+        recorded_selection(path, index, splits)

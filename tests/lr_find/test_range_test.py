@@ -12,6 +12,7 @@ from keras_bench.backbones.table import BACKBONES
 from keras_bench.config import load_experiment, parse_setting
 from keras_bench.console import Log
 from keras_bench.errors import RunError
+from keras_bench.frames import frame_csv
 from keras_bench.lr_find.range_test import GrowingRate, search_rate
 from keras_bench.training.fit import FitPlan
 
@@ -112,7 +113,7 @@ def test_each_loss_is_of_its_own_batch():
 
 def test_the_record_as_csv_and_json():
     result = search(1e-3, 1e-1)
-    rows = list(csv.DictReader(io.StringIO(result.to_csv())))
+    rows = list(csv.DictReader(io.StringIO(frame_csv(result.points, "%.9g"))))
     assert [int(row["step"]) for row in rows] == list(range(1, 41))
     assert float(rows[-1]["learning_rate"]) == pytest.approx(0.1)
     assert float(rows[7]["loss"]) == pytest.approx(result.losses[7])

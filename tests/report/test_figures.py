@@ -15,6 +15,7 @@ from keras_bench.evaluation.intervals import Interval
 from keras_bench.evaluation.metrics import METRICS, SplitMetrics
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.explain.records import METHOD_TITLES
+from keras_bench.frames import frame_csv, frame_of
 from keras_bench.pages.html import interval_html, points
 from keras_bench.pages.provenance import Provenance
 from keras_bench.pages.svg import inline_svg
@@ -26,14 +27,15 @@ from keras_bench.report.page import filled_columns, report_page
 from keras_bench.report.pareto import pareto_front
 from keras_bench.report.read import read_comparison
 from keras_bench.report.run_figures import confusion_matrix, learning_curves, sample_predictions
-from keras_bench.report.tables import comparison_table, results_csv
+from keras_bench.report.tables import comparison_table, results_frame
 from keras_bench.runs.folders import experiment_folder
 from keras_bench.runs.results import PhaseResult
 from tests.made import make_run
 
 
 def history(*values):
-    return [{"cross_entropy": v, "val_cross_entropy": v + 0.1, "top1": 1 - v, "val_top1": 0.9 - v} for v in values]
+    rows = [{"cross_entropy": v, "val_cross_entropy": v + 0.1, "top1": 1 - v, "val_top1": 0.9 - v} for v in values]
+    return frame_of(rows)
 
 
 def predictions(labels, probabilities):
@@ -136,8 +138,12 @@ def test_the_table_rounds_marks_the_final_phase_and_shows_names_as_they_are(comp
     assert f"{best.test['top1'].value:.1%} [{100 * best.test['top1'].low:.1f}" in text
 
 
+def results_text(comparison):
+    return frame_csv(results_frame(comparison))
+
+
 def test_results_csv_is_unrounded_and_carries_provenance(comparison):
-    lines = list(csv.DictReader(io.StringIO(results_csv(comparison))))
+    lines = list(csv.DictReader(io.StringIO(results_text(comparison))))
     assert len(lines) == 3
     run = comparison.runs[0]
     assert lines[0]["model"] == run.model
@@ -171,7 +177,7 @@ def test_a_figure_without_an_interval_is_said_so_everywhere_and_has_no_bar(compa
     console = Console(width=250, file=io.StringIO(), record=True)
     Log(console).table(comparison_table(changed))
     assert "100.0% [not defined]" in console.export_text()
-    lines = csv.DictReader(io.StringIO(results_csv(changed)))
+    lines = csv.DictReader(io.StringIO(results_text(changed)))
     line = next(line for line in lines if line["model"] == run.model and line["final"] == "True")
     assert (line["test_top1_low"], line["test_top1_high"], line["test_macro_f1_low"]) == ("", "", "")
     card = model_card(changed, bare, Provenance("now", "0"))
@@ -188,7 +194,7 @@ def test_every_metric_of_the_table_is_shown_everywhere(comparison, name):
     low, value, high = (f"{unit.scale * number:.{unit.digits}f}" for number in (score.low, score.value, score.high))
     (line,) = [
         row
-        for row in csv.DictReader(io.StringIO(results_csv(comparison)))
+        for row in csv.DictReader(io.StringIO(results_text(comparison)))
         if (row["model"], row["final"]) == (run.model, "True")
     ]
     assert float(line[f"val_{name}"]) == getattr(run.final.result.metrics["val"], name)
@@ -218,12 +224,12 @@ def test_a_metric_that_nothing_computed_is_an_error(comparison, name):
 
 def test_a_metric_that_an_earlier_version_did_not_compute_is_computed_from_its_predictions(tmp_path):
     run = make_run(tmp_path, "MobileNet")
-    now = results_csv(read_comparison(experiment_folder(tmp_path, "made"), [run], Log()))
+    now = results_text(read_comparison(experiment_folder(tmp_path, "made"), [run], Log()))
     tree = json.loads(run.result("ft").read_text())
     for split in ("val", "test"):
         assert tree["metrics"][split].pop("top5") > 0
     run.result("ft").write_text(json.dumps(tree))
-    assert results_csv(read_comparison(experiment_folder(tmp_path, "made"), [run], Log())) == now
+    assert results_text(read_comparison(experiment_folder(tmp_path, "made"), [run], Log())) == now
 
 
 def test_all_learning_curves_run_on_through_the_phases(comparison):

@@ -13,6 +13,7 @@ from keras_bench.config import Config, to_yaml
 from keras_bench.console import Log, table_text
 from keras_bench.explain.records import Explanations
 from keras_bench.files import write_bytes, write_text
+from keras_bench.frames import frame_csv
 from keras_bench.pages.html import environment
 from keras_bench.pages.provenance import Provenance
 from keras_bench.report.figures import COLORS, accuracy_for_cost, all_learning_curves, styles
@@ -21,7 +22,7 @@ from keras_bench.report.pareto import pareto_front
 from keras_bench.report.published import measured, published_text
 from keras_bench.report.read import read_comparison
 from keras_bench.report.study import FIGURES
-from keras_bench.report.tables import comparison_table, results_csv
+from keras_bench.report.tables import comparison_table, results_frame
 from keras_bench.report.verdict import verdict_lines
 from keras_bench.runs.folders import RunDir, experiment_folder
 from tests.made import make_run
@@ -178,7 +179,7 @@ def test_every_table_says_which_of_mixed_runs_trained_from_scratch(mixed):
     assert "ResNet50 (scratch)" not in page
     summary = table_text(comparison_table(mixed)) + "\n".join(mixed.verdict)
     assert summary.count("ResNet18") == summary.count("ResNet18 (scratch)") >= 2
-    rows = csv.DictReader(io.StringIO(results_csv(mixed)))
+    rows = csv.DictReader(io.StringIO(frame_csv(results_frame(mixed))))
     assert {(row["model"], row["phase"]) for row in rows} == {
         ("ResNet18", "scratch"), ("ResNet50", "tl"), ("ResNet50", "ft"),
     }  # fmt: skip

@@ -10,9 +10,10 @@ from rich.console import Console
 
 from keras_bench.console import Log
 from keras_bench.evaluation.intervals import Interval
+from keras_bench.frames import frame_csv
 from keras_bench.pages.provenance import Provenance
 from keras_bench.sweep.figures import factor_figure
-from keras_bench.sweep.page import captions, difference, sweep_csv, sweep_page, sweep_table
+from keras_bench.sweep.page import captions, difference, sweep_frame, sweep_page, sweep_table
 from keras_bench.sweep.records import Factor, FactorLine, PointRun, SweepPoint
 from keras_bench.sweep.tabulate import tabulate
 
@@ -85,7 +86,7 @@ def test_captions_say_what_was_chosen_tested_and_left_out(table):
 
 
 def test_the_csv_is_unrounded_and_has_a_column_for_each_key(table):
-    rows = list(csv.DictReader(io.StringIO(sweep_csv(table))))
+    rows = list(csv.DictReader(io.StringIO(frame_csv(sweep_frame(table)))))
     assert [row["model.l2"] for row in rows] == ["0", "0.001"]
     assert [float(row["test_top1"]) for row in rows] == [0.9, 0.4]
     # Class a has the images 0, 2, …, 18: correct are those below 18, and below 8.
@@ -157,7 +158,7 @@ def test_what_is_not_defined_is_said_in_the_table_and_empty_in_the_csv(table):
     shown = console.export_text()
     assert "+0.0 [not defined]" in shown
     assert "100.0% [not defined]" in shown
-    first, second = csv.DictReader(io.StringIO(sweep_csv(bare)))
+    first, second = csv.DictReader(io.StringIO(frame_csv(sweep_frame(bare))))
     assert (first["test_balanced_accuracy"], first["test_balanced_accuracy_low"]) == ("1.0", "")
     assert (second["difference"], second["difference_low"], second["difference_high"]) == ("0.0", "", "")
     page = sweep_page(replace(bare, factors=()), {}, "", PROVENANCE)

@@ -93,11 +93,11 @@ def run_phase(folder, phase, log=None, training=stream):
 def test_the_best_epoch_is_kept_and_history_tells_why(tmp_path):
     run, outcome = run_phase(tmp_path, make_phase())
     rows = read_history(run.history("tl"))
-    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
-    best = max(rows, key=lambda row: row["val_top1"])
+    assert rows["epoch"].tolist() == [1, 2, 3, 4]
+    best = max(rows.to_dict("records"), key=lambda row: row["val_top1"])
     assert outcome.best_epoch == best["epoch"]
     assert outcome.epochs == 4
-    assert outcome.seconds == pytest.approx(sum(row["seconds"] for row in rows))
+    assert outcome.seconds == pytest.approx(sum(rows["seconds"]))
     assert outcome.resolved.pop("first_step_seconds") > 0
     assert outcome.resolved == {"xla": False, "tf32": True, "mixed_precision": "none"}
     model = make_model()
@@ -144,8 +144,8 @@ def test_the_two_monitors_keep_different_epochs(tmp_path, imbalance, kept):
     run.phase("tl").mkdir(parents=True)
     outcome = fit_phase(model_whose_features_vary(), phase, run, Examples(None, changing_labels, validation), Log())
     rows = read_history(run.history("tl"))
-    assert [row["val_top1"] for row in rows] == pytest.approx([5 / 7, 6 / 7])
-    assert [row["val_balanced_accuracy"] for row in rows] == pytest.approx([(4 / 6 + 1) / 2, 1 / 2])
+    assert rows["val_top1"].tolist() == pytest.approx([5 / 7, 6 / 7])
+    assert rows["val_balanced_accuracy"].tolist() == pytest.approx([(4 / 6 + 1) / 2, 1 / 2])
     assert outcome.best_epoch == kept
     model = make_model()
     model.load_weights(run.best_weights("tl"))
@@ -165,9 +165,9 @@ def test_an_interrupted_phase_resumes_as_if_nothing_had_happened(tmp_path):
         history.write("3,1,1,0.1,1,1,0.1,,1,1,0.1,\n")  # as if the interrupted epoch had still written its row
     _, outcome = run_phase(tmp_path / "cut", phase)
     assert (outcome.best_epoch, outcome.epochs) == (expected.best_epoch, expected.epochs)
-    for row, expected_row in zip(read_history(run.history("tl")), read_history(whole.history("tl")), strict=True):
-        for name in ("loss", "val_cross_entropy", "val_top1", "learning_rate"):
-            assert row[name] == pytest.approx(expected_row[name], rel=1e-4)
+    ours, theirs = read_history(run.history("tl")), read_history(whole.history("tl"))
+    for name in ("loss", "val_cross_entropy", "val_top1", "learning_rate"):
+        assert ours[name].tolist() == pytest.approx(theirs[name].tolist(), rel=1e-4)
 
 
 def test_several_steps_per_execution_end_with_the_epoch_and_change_nothing(tmp_path):
@@ -177,9 +177,9 @@ def test_several_steps_per_execution_end_with_the_epoch_and_change_nothing(tmp_p
     with pytest.raises(KeyboardInterrupt):
         run_phase(tmp_path / "several", several, InterruptedLog(3), epoch_by_epoch)
     run, _ = run_phase(tmp_path / "several", several, training=epoch_by_epoch)
-    for row, expected_row in zip(read_history(run.history("tl")), read_history(single.history("tl")), strict=True):
-        for name in ("loss", "top1", "val_cross_entropy", "learning_rate"):
-            assert row[name] == pytest.approx(expected_row[name], rel=1e-6)
+    ours, theirs = read_history(run.history("tl")), read_history(single.history("tl"))
+    for name in ("loss", "top1", "val_cross_entropy", "learning_rate"):
+        assert ours[name].tolist() == pytest.approx(theirs[name].tolist(), rel=1e-6)
 
 
 def test_a_phase_that_had_stopped_early_does_not_train_again(tmp_path):

@@ -79,7 +79,7 @@ def test_training_steps_follow_the_setting_and_validation_is_exact(emulated_tf32
     allow(False)
     run, outcome = fit(tmp_path, make_phase(*STILL, f"training.tf32={str(tf32).lower()}"), model)
     assert outcome.resolved["tf32"] is tf32
-    for row in read_history(run.history("tl")):
+    for _, row in read_history(run.history("tl")).iterrows():
         assert row["cross_entropy"] == pytest.approx(coarse if tf32 else exact, abs=1e-5)
         assert row["val_cross_entropy"] == pytest.approx(exact, abs=1e-5)
 

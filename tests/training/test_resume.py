@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_bench.console import Log
 from keras_bench.files import link_or_copy
 from keras_bench.runs.folders import run_folder
-from keras_bench.runs.history import read_history
+from keras_bench.runs.history import drop_later_epochs, read_history
 from keras_bench.training import resume
 from keras_bench.training.fit import Examples, fit_phase
 from keras_bench.training.resume import find_state
@@ -71,7 +71,7 @@ def interrupted(request, tmp_path, monkeypatch):
     monkeypatch.setattr(resume, "time", Clock())
     with pytest.raises(KeyboardInterrupt):
         fit_phase(make_model(), phase, run, Examples(None, stream, VALIDATION), InterruptedLog(5))
-    losses = [row["val_cross_entropy"] for row in read_history(run.history("tl"))]
+    losses = read_history(run.history("tl"))["val_cross_entropy"].tolist()
     assert find_state(run.state("tl")).epochs == 1
     assert losses.index(min(losses)) > 0
     return run, phase, checkpoint
@@ -86,7 +86,7 @@ def cross_entropy_of(checkpoint):
 
 def check_agreement(run, checkpoint, outcome):
     """The weights on disk give the figures of the epoch that is called the best, and that is the best of history."""
-    losses = [row["val_cross_entropy"] for row in read_history(run.history("tl"))]
+    losses = read_history(run.history("tl"))["val_cross_entropy"].tolist()
     assert len(losses) == outcome.epochs == 6
     assert outcome.best_epoch == 1 + losses.index(min(losses))
     assert cross_entropy_of(checkpoint) == pytest.approx(min(losses), rel=1e-4)
@@ -138,7 +138,7 @@ def test_what_an_earlier_version_kept_counts_where_history_says_that_it_is_of_th
     del tree["best_sha256"]
     path.write_text(json.dumps(tree))
     os.replace(path.with_suffix(".best.weights.h5"), checkpoint)
-    resume.drop_later_rows(run.history("tl"), 1)
+    drop_later_epochs(run.history("tl"), 1)
     log = Lines()
     outcome = fit_phase(make_model(), phase, run, Examples(None, misleading, VALIDATION), log)
     assert log.warned == []

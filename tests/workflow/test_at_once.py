@@ -109,3 +109,14 @@ def test_two_writers_of_the_same_file_do_not_share_the_unfinished_one(tmp_path):
         second.write_text("second")
     assert path.read_text() == "first"
     assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize("content", [b"", b"model,phase\nMobileNet,tl\n", b"\xff\xfe"])
+def test_a_damaged_table_of_results_is_written_again(tmp_path, content):
+    make_run(tmp_path, "MobileNet", skills=(("tl", 1.0),))
+    folder = experiment_folder(tmp_path, "made")
+    compare_runs(folder, Log())
+    whole = folder.results.read_bytes()
+    folder.results.write_bytes(content)
+    compare_runs(folder, Log())
+    assert folder.results.read_bytes() == whole
