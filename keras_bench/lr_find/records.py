@@ -17,12 +17,13 @@ POINT_COLUMNS = ("step", "learning_rate", "loss", "smoothed_loss")
 
 @dataclass(frozen=True)
 class RateSuggestion:
-    """The rates that a search points to.
+    """The rates that a search suggests.
 
     Attributes:
-        steepest: where the smoothed loss falls fastest; the one suggested.
-        minimum: where it is lowest, which is too high to train with: the loss is about to rise.
-        clear: whether it fell by more than single batches scatter.
+        steepest: the suggested rate, at which the smoothed loss falls fastest.
+        minimum: the rate at which the smoothed loss is lowest, which is too high to train with: the loss is about to
+            rise.
+        clear: whether the loss fell by more than the noise of single batches.
     """
 
     steepest: float
@@ -31,7 +32,7 @@ class RateSuggestion:
 
     @property
     def below_minimum(self) -> float:
-        """A tenth of the rate of the minimum, the other usual choice."""
+        """A tenth of the rate at the minimum, the other usual choice."""
         return self.minimum / 10
 
 
@@ -42,14 +43,14 @@ class RateSearch:
     Attributes:
         phase: which.
         low: the first rate.
-        high: the last one that would have been tried.
-        steps: how many would have been tried.
-        rates: those that were tried, ascending.
-        losses: what training minimises, for the batch before the step with that rate: cross-entropy with class
-            weights and label smoothing, and the L2 penalty.
-        smoothed: the same, smoothed.
+        high: the last rate planned.
+        steps: the number of rates planned.
+        rates: the rates tried, ascending.
+        losses: training loss of each rate's batch before the step: cross-entropy with class weights and label
+            smoothing, plus the L2 penalty.
+        smoothed: the smoothed losses.
         stopped: "at the highest rate", "the loss diverged" or "the loss became nan" (or inf).
-        suggestion: None where the loss never fell.
+        suggestion: the suggested rates; None if the loss never fell.
     """
 
     phase: Phase

@@ -25,18 +25,18 @@ COUNTERS = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
 
 @dataclass(frozen=True)
 class SavedState:
-    """Where an interrupted phase stands.
+    """The saved state of an interrupted phase.
 
     Attributes:
-        epochs: epochs finished.
-        stopped: early stopping had already ended the phase.
-        counters: for each callback class its counters.
-        model: the .keras file with optimizer.
-        inputs: what the phase was started with.
-        best: a second name of the weights of the best epoch until then.
-        best_sha256: their digest; None in states of earlier versions, which kept no such file.
+        epochs: number of finished epochs.
+        stopped: whether early stopping had already ended the phase.
+        counters: the counters of each callback, by class name.
+        model: the .keras file of model and optimizer.
+        inputs: everything the phase's result depends on.
+        best: copy of the weights of the best epoch so far.
+        best_sha256: digest of those weights; None in states of earlier versions, which kept no copy.
         seeds: state of each seed generator of the model, in the order of `seed_generators`; None in states of earlier
-            versions, which did not keep it.
+            versions, which did not save it.
     """
 
     epochs: int
@@ -50,7 +50,7 @@ class SavedState:
 
 
 def find_state(folder: Path) -> SavedState | None:
-    """Return the newest whole state in a phase's state folder, or None."""
+    """Return the newest complete state in a phase's state folder, or None."""
     for path in sorted(folder.glob("epoch*.json"), reverse=True):
         tree = json.loads(path.read_text())
         return SavedState(
@@ -67,17 +67,18 @@ def find_state(folder: Path) -> SavedState | None:
 
 
 def load_state(state: SavedState, model: keras.Model) -> None:
-    """Put a compiled model back to where it was when the state was saved: weights, optimizer and random state.
+    """Restore weights, optimizer and random state of a compiled model to a saved state.
 
-    The model is built as for a new start and only filled from the file: a model that Keras rebuilds from the file can
-    differ, since the configuration of some layers leaves things out (SpatialDropout2D's leaves out its precision).
+    The model is built as for a new start, and only its variables are read from the file: a model that Keras rebuilds
+    from the file can differ, since some layers do not save all of their settings (SpatialDropout2D omits its
+    precision).
 
     Args:
-        state: from `find_state`.
-        model: compiled for the phase, its optimizer's variables built.
+        state: the saved state.
+        model: a model compiled for the phase, with its optimizer's variables built.
 
     Raises:
-        ValueError: the state is of a model with other layers.
+        ValueError: the state belongs to a model with other layers.
     """
     model.load_weights(state.model)
     if state.seeds is not None:
@@ -88,25 +89,25 @@ def load_state(state: SavedState, model: keras.Model) -> None:
 def seed_generators(model: keras.Model) -> list[keras.Variable]:
     """Return the states of a model's seed generators, integers of shape (2,), in the order of its layers.
 
-    Keras counts them among the variables of a layer, but not among its weights, and saves the weights only.
+    Keras counts them among a layer's variables but not among its weights, and saves only the weights.
     """
     weights = {id(weight) for weight in model.weights}
     return [variable for variable in model.variables if id(variable) not in weights]
 
 
 def restore_best(state: SavedState, checkpoint: Path, history: Path, monitor: str) -> bool:
-    """Put the weights of the best epoch back to what they were when the state was saved.
+    """Restore the best weights as of the saved state.
 
-    An epoch after that may have replaced them; it will run again, and need not turn out the best again.
+    A later epoch may have replaced them; it will run again, and need not be the best again.
 
     Args:
-        state: what the phase continues from.
-        checkpoint: the file of the best weights.
+        state: the state that the phase resumes from.
+        checkpoint: file of the best weights.
         history: history.csv, with the rows of later epochs still in it.
-        monitor: the metric that decides.
+        monitor: the metric that decides which epoch is best.
 
     Returns:
-        whether the file is now of the state's best epoch; False where those weights are lost.
+        whether the file now holds the state's best epoch; False if those weights are lost.
     """
     if state.best_sha256 is None:
         if not (checkpoint.is_file() and history.is_file()):
@@ -122,7 +123,7 @@ def restore_best(state: SavedState, checkpoint: Path, history: Path, monitor: st
 
 
 def drop_state(folder: Path) -> None:
-    """Remove what was saved between epochs, first the file that makes it count."""
+    """Remove a saved state, its JSON first, without which the other files do not count."""
     for pattern in ("epoch*.json", "epoch*"):
         for path in folder.glob(pattern):
             path.unlink()
@@ -131,16 +132,15 @@ def drop_state(folder: Path) -> None:
 class SaveState(keras.callbacks.Callback):
     """Saves the state between epochs and restores callback counters at the start; must be the last callback.
 
-    Saving takes about a second, which is long beside a short epoch: so not after each one, but at most every
-    `seconds`.
+    Saving takes about a second, which is long compared with a short epoch, so it happens at most every `seconds`.
 
     Args:
         folder: the phase's state folder.
-        checkpoint: the file of the best weights.
-        watched: the callbacks whose counters decide something.
-        inputs: what the phase was started with.
-        restored: the state to continue from, or None.
-        seconds: at least so much time lies between two savings.
+        checkpoint: file of the best weights.
+        watched: the callbacks whose counters influence decisions.
+        inputs: everything the phase's result depends on.
+        restored: the state to resume from, or None.
+        seconds: minimum time between two saves.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class SaveState(keras.callbacks.Callback):
         self.watched, self.inputs, self.restored = watched, inputs, restored
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Put the counters back after the other callbacks have reset theirs."""
+        """Restore the counters after the other callbacks have reset theirs."""
         if self.restored is None:
             return
         for callback in self.watched:

@@ -35,7 +35,8 @@ about = {"question": 1}
 print("ready", flush=True)
 sys.stdin.readline()
 entry = store.entry_for(about)
-stored = store.load_or_compute_features(lambda: (lambda x: 2 * x + 1, 1), batches, (64, 4), entry, about, lambda count: None, Log())
+forward, advance = (lambda x: 2 * x + 1), (lambda count: None)
+stored = store.load_or_compute_features(lambda: (forward, 1), batches, (64, 4), entry, about, advance, Log())
 np.save(sys.argv[1], stored.array)
 """
 
