@@ -1,4 +1,4 @@
-"""InceptionV3's auxiliary classifier: a second softmax half-way up the network that takes part in training only."""
+"""InceptionV3's auxiliary classifier: a second softmax halfway up the network, used in training only."""
 
 from typing import Any
 
@@ -12,13 +12,13 @@ WINDOW = 5  # side of its pooling window and of its second convolution
 
 @keras.saving.register_keras_serializable(package="keras_bench")
 class AuxiliaryModel(keras.Model):
-    """A functional model of two outputs: the first is the prediction, the second has a loss of its own in training.
+    """A functional model with two outputs: the prediction, and the auxiliary one, which adds to the training loss.
 
-    Metrics and the validation loss are of the first output alone. The constructor is Keras's (inputs, outputs), and
-    the weight is set afterwards, so that a saved state is rebuilt as a functional model.
+    Metrics and the validation loss refer to the first output alone. The constructor is Keras's (inputs, outputs); the
+    weight is set afterwards, so that Keras restores a saved model as a functional model.
 
     Attributes:
-        auxiliary_weight: of the second output's loss in the training loss.
+        auxiliary_weight: weight of the second output's loss in the training loss.
     """
 
     auxiliary_weight: float = 0.0
@@ -26,17 +26,17 @@ class AuxiliaryModel(keras.Model):
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """Return the loss of the first output with all penalties and, in training, the second's times its weight.
+        """Return the first output's loss plus penalties and, in training, the second's loss times its weight.
 
         Args:
             x: images, not used.
             y: one-hot labels, float32 (batch, num_classes).
             y_pred: both outputs, float32 (batch, num_classes) each.
-            sample_weight: float32 (batch,), e.g. of class weights, for both losses; or None.
-            training: whether the second loss counts.
+            sample_weight: float32 (batch,), e.g. from class weights, for both losses; or None.
+            training: whether to add the second loss.
         """
-        prediction, auxiliary = y_pred
-        loss = super().compute_loss(x, y, prediction, sample_weight, training)
+        predicted, auxiliary = y_pred
+        loss = super().compute_loss(x, y, predicted, sample_weight, training)
         if not training:
             return loss
         return loss + self.auxiliary_weight * self.loss(y, auxiliary, sample_weight)
@@ -46,12 +46,12 @@ class AuxiliaryModel(keras.Model):
         return super().compute_metrics(x, y, y_pred[0], sample_weight)
 
     def get_config(self) -> dict[str, Any]:
-        """Return what rebuilds the model, its weight included."""
+        """Return the model's configuration, including the auxiliary weight."""
         return {**super().get_config(), "auxiliary_weight": self.auxiliary_weight}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "AuxiliaryModel":
-        """Rebuild the model, its weight included."""
+        """Rebuild the model from the result of `get_config`."""
         config = dict(config)
         weight = config.pop("auxiliary_weight")
         model = super().from_config(config, custom_objects)
@@ -60,7 +60,7 @@ class AuxiliaryModel(keras.Model):
 
 
 def with_auxiliary(model: keras.Model, layer: str, weight: float, momentum: float | None = None) -> AuxiliaryModel:
-    """Return a model for training that shares all layers of another and has the auxiliary classifier as second output.
+    """Return a training model that shares all layers of `model` and adds the auxiliary classifier as second output.
 
     Szegedy et al. 2015 (arXiv:1512.00567, section 4): a small softmax classifier on the last map of 17×17, with batch
     normalisation, acts as a regulariser. Its shape and initial values are those of torchvision's InceptionAux: 5×5
@@ -69,9 +69,9 @@ def with_auxiliary(model: keras.Model, layer: str, weight: float, momentum: floa
 
     Args:
         model: flat functional model with one output, float32 (batch, num_classes), rows summing to 1.
-        layer: name of the layer on whose output, (batch, height, width, channels), the classifier sits.
-        weight: of its loss in the training loss.
-        momentum: of its BatchNorm layers; None: Keras's 0.99. Nothing reads their moving statistics.
+        layer: name of the layer whose output, (batch, height, width, channels), feeds the classifier.
+        weight: weight of the classifier's loss in the training loss.
+        momentum: momentum of its BatchNorm layers; None: Keras's 0.99. Their moving statistics are never used.
     """
     features = _output_of(model, layer)
     x = keras.layers.AveragePooling2D(WINDOW, strides=3, padding=_padding(features), name=f"{PREFIX}pool")(features)
@@ -85,18 +85,18 @@ def with_auxiliary(model: keras.Model, layer: str, weight: float, momentum: floa
         dtype="float32",
         name=f"{PREFIX}probabilities",
     )(x)
-    whole = AuxiliaryModel(model.input, [model.output, second], name=model.name)
-    whole.auxiliary_weight = weight
-    return whole
+    training_model = AuxiliaryModel(model.input, [model.output, second], name=model.name)
+    training_model.auxiliary_weight = weight
+    return training_model
 
 
 def trains_before(model: keras.Model, layer: str) -> bool:
-    """Return whether any weight trains up to a layer's output; else a loss put there changes nothing that is kept."""
+    """Return whether any weight up to a layer's output is trainable; else an auxiliary loss there has no effect."""
     return bool(keras.Model(model.input, _output_of(model, layer)).trainable_weights)
 
 
 def _output_of(model: keras.Model, layer: str) -> keras.KerasTensor:
-    """Return a layer's output in this very model; `layer.output` is of the first model the layer was put in."""
+    """Return a layer's output within `model`; `layer.output` belongs to the first model that used the layer."""
     nodes = (node for level in model._nodes_by_depth.values() for node in level)
     return next(node.outputs[0] for node in nodes if node.operation.name == layer)
 
@@ -104,7 +104,7 @@ def _output_of(model: keras.Model, layer: str) -> keras.KerasTensor:
 def _convolution_norm_relu(
     x: keras.KerasTensor, filters: int, kernel: int, deviation: float, momentum: float | None, name: str
 ) -> keras.KerasTensor:
-    """Return convolution, BatchNorm and ReLU; no bias, since BatchNorm adds one."""
+    """Apply convolution, BatchNorm and ReLU; no bias, since BatchNorm adds one."""
     x = keras.layers.Conv2D(
         filters,
         kernel,
@@ -118,8 +118,8 @@ def _convolution_norm_relu(
 
 
 def _padding(x: keras.KerasTensor) -> str:
-    """Return "valid", as at 299 pixels, or "same" where a map of smaller images has no room for a 5×5 window.
+    """Return "valid", as used at 299 pixels, or "same" if the feature map is too small for a 5×5 window.
 
-    InceptionV3's map is 17×17 at 299 pixels and 3×3 at 75; pooling averages over what lies inside the map only.
+    InceptionV3's map is 17×17 at 299 pixels and 3×3 at 75; average pooling ignores the padding.
     """
     return "valid" if min(x.shape[1:3]) >= WINDOW else "same"

@@ -1,4 +1,4 @@
-"""Builds one flat functional model: raw RGB pixels in, class probabilities out."""
+"""Builds one flat functional model from raw RGB pixels to class probabilities."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from keras_bench.config import ModelConfig
 from keras_bench.models.normalization import normalize
 from keras_bench.models.resnet import RESNET_BUILDERS
 
-HEAD = "head_"  # every layer of the head is named so; all others belong to the backbone
+HEAD = "head_"  # prefix of the names of all head layers; all other layers belong to the backbone
 POOL = f"{HEAD}pool"
 FEATURES_LAYER = "features"
 POOLED_NORM = "features_norm"
@@ -17,7 +17,7 @@ POOLED_NORM = "features_norm"
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """All that decides a model's graph.
+    """Everything that determines a model's graph.
 
     Attributes:
         backbone: a row of the table.
@@ -33,15 +33,15 @@ class ModelSpec:
 
 
 def build_backbone(spec: ModelSpec) -> keras.Model:
-    """Return what was pretrained, with random weights and the normalisation of pixels inside.
+    """Return the network without its head, randomly initialised, pixel normalisation included.
 
-    The graph is the same whichever weights are put in later: keras.applications adds a layer to EfficientNet when
-    it is asked for ImageNet weights (tensorflow#62193), so it is never asked.
+    The graph is the same whichever weights are loaded later: keras.applications adds a layer to EfficientNet if called
+    with ImageNet weights (tensorflow#62193), so it is always called without.
 
     Returns:
         a flat functional model from `image`, float32 (batch, image_size, image_size, 3), RGB in [0, 255], to the
-        last feature map, (batch, height, width, channels); or, where the last layer was pretrained on pooled features
-        (`Family.pooled_norm`), to these, normalised, (batch, channels).
+        last feature map, (batch, height, width, channels); or, if the last layer was pretrained on pooled features
+        (`Family.pooled_norm`), to these features, normalised, (batch, channels).
     """
     row = spec.backbone
     image = keras.Input((spec.image_size, spec.image_size, 3), name="image")
@@ -64,10 +64,10 @@ def build_backbone(spec: ModelSpec) -> keras.Model:
 
 
 def build_model(spec: ModelSpec) -> keras.Model:
-    """Return backbone and head with random weights as one flat functional model.
+    """Return backbone and head, randomly initialised, as one flat functional model.
 
-    The head is global average pooling (ConvNeXt's last LayerNormalization, which belongs to the backbone, comes right
-    after it), dropout, a ReLU layer with L2 (none if `hidden_units` is 0) and a softmax computed in float32 whatever
+    The head is global average pooling (ConvNeXt's last LayerNormalization, which belongs to the backbone, follows it
+    directly), dropout, a ReLU layer with L2 (none if `hidden_units` is 0) and a softmax computed in float32 whatever
     the precision policy.
 
     Returns:
@@ -95,5 +95,5 @@ def build_model(spec: ModelSpec) -> keras.Model:
 
 
 def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """Return the layers that are not of the head, in the order of the graph."""
+    """Return the layers outside the head, in the order of the graph."""
     return [layer for layer in model.layers if not layer.name.startswith(HEAD)]

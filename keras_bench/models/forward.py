@@ -1,4 +1,4 @@
-"""A network as a plain function from images to arrays."""
+"""Networks as plain functions from images to arrays."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ Forward = Callable[[tf.Tensor], np.ndarray]
 
 
 def keras_forward(network: keras.Model) -> Forward:
-    """Return a function from a batch of images to what a network makes of it, by Keras, nothing drawn at random."""
+    """Return a function from a batch of images to the network's output, computed by Keras in inference mode."""
     signature = [tf.TensorSpec(network.input_shape, tf.float32)]
     compiled = tf.function(lambda images: network(images, training=False), input_signature=signature)
     return lambda images: np.asarray(compiled(images), dtype=np.float32)
@@ -19,12 +19,12 @@ def keras_forward(network: keras.Model) -> Forward:
 def onnx_forward(model: bytes) -> Forward:
     """Return a function from a batch of images to features, computed by ONNX Runtime on the calling thread alone.
 
-    `load_or_compute_features` calls it from as many threads as there are cores. Threads that share one batch wait for
-    each other after every operation, and for the cores that meanwhile read the next images: on two cores 0.71 of the
-    network's own rate was left (MobileNet, 128 pixels), and a batch per thread reaches it.
+    `load_or_compute_features` calls it from as many threads as there are cores, one batch per thread. Threads that share
+    a batch wait for each other after every operation, and for the cores that are reading the next images: on two cores that left
+    0.71 of the network's own throughput (MobileNet, 128 pixels), whereas one batch per thread attains all of it.
 
     Args:
-        model: of one input, as bytes.
+        model: a serialised ONNX model with one input.
     """
     import onnxruntime
 

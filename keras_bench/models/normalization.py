@@ -1,23 +1,23 @@
-"""Turns raw RGB in [0, 255] into what each family's ImageNet weights were trained on."""
+"""Normalises raw RGB in [0, 255] as each family's ImageNet weights expect."""
 
 import keras
 import numpy as np
 
 from keras_bench.backbones.table import Normalization
 
-# Mean and deviation of ImageNet's training images: RGB in [0, 1] (torch), and the BGR mean in [0, 255] (caffe), as in
-# keras.applications.imagenet_utils.
+# Mean and standard deviation of ImageNet's training images: RGB in [0, 1] (torch), and the BGR mean in [0, 255]
+# (caffe), as in keras.applications.imagenet_utils.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 
 def normalize(image: keras.KerasTensor, scheme: Normalization) -> keras.KerasTensor:
-    """Return the normalised tensor; layers are named, so that the graph is the same in every process.
+    """Return the normalised tensor; layers have fixed names, so the graph is the same in every process.
 
     Args:
         image: float32, (batch, height, width, 3), RGB in [0, 255].
-        scheme: as `keras_bench.backbones.table.Family` explains.
+        scheme: see `keras_bench.backbones.table.Family`.
     """
     if scheme == "tf":
         return keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="normalize")(image)
@@ -32,11 +32,11 @@ def normalize(image: keras.KerasTensor, scheme: Normalization) -> keras.KerasTen
 
 
 def fix_efficientnet_normalization(backbone_layers: list[keras.layers.Layer]) -> None:
-    """Give EfficientNet's own normalisation layer the constants its ImageNet weights need.
+    """Set the constants of EfficientNet's own normalisation layer that its ImageNet weights need.
 
-    That layer divides by the square root of a "variance" which the published file fills with the deviation, and
-    keras.applications makes up for it with an extra Rescaling only when asked for weights="imagenet". Storing the
-    squared deviation instead gives the same numbers, (x / 255 - mean) / deviation, however weights arrive.
+    That layer divides by the square root of its "variance", in which the published file stores the standard deviation;
+    keras.applications compensates with an extra Rescaling layer, but only for weights="imagenet". Storing the squared
+    deviation gives the same values, (x / 255 - mean) / deviation, wherever the weights come from.
     """
     for layer in backbone_layers:
         if isinstance(layer, keras.layers.Normalization):

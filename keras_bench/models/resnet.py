@@ -1,6 +1,6 @@
 """ResNet18 and ResNet34, which keras.applications lacks (He et al. 2015, arXiv:1512.03385, table 1).
 
-Layers are named like the larger ResNets of keras.applications. As in the paper (and unlike Keras's ResNet50) the
+Layers are named like those of the larger ResNets in keras.applications. As in the paper, and unlike Keras's ResNet50,
 convolutions have no bias, since a BatchNorm follows each: 11.7 M and 21.8 M parameters with a 1000-class top.
 """
 
@@ -12,7 +12,7 @@ from keras import layers
 
 
 def _padded_convolution(x: keras.KerasTensor, filters: int, kernel: int, stride: int, name: str) -> keras.KerasTensor:
-    """Pad by hand: "same" would pad unevenly at stride 2, unlike the reference."""
+    """Apply padding, convolution and BatchNorm; "same" would pad asymmetrically at stride 2, unlike the reference."""
     if kernel > 1:
         x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
     x = layers.Conv2D(
@@ -33,7 +33,7 @@ def _basic_block(x: keras.KerasTensor, filters: int, stride: int, name: str) -> 
 
 
 def _resnet(pixels: keras.KerasTensor, depths: tuple[int, int, int, int]) -> keras.KerasTensor:
-    """Return the last feature map, (batch, height / 32, width / 32, 512), of normalised pixels."""
+    """Return the last feature map, (batch, height / 32, width / 32, 512), for normalised pixels."""
     x = _padded_convolution(pixels, 64, 7, 2, "conv1")
     x = layers.Activation("relu", name="conv1_relu")(x)
     x = layers.ZeroPadding2D(1, name="pool1_pad")(x)

@@ -1,4 +1,4 @@
-"""Cuts a model where its frozen part ends, so that this part need run only once for each image."""
+"""Splits a model where its frozen part ends, so that this part needs to run only once per image."""
 
 import hashlib
 import json
@@ -14,8 +14,8 @@ from keras_bench.models.graph import graph_of
 def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     """Return the frozen part of a model and the rest; both share the model's layers and weights.
 
-    The cut is the last tensor on which everything behind it depends alone, with nothing before it that trains.
-    Dropout in the frozen part counts as frozen; `set_phase` turned it off.
+    The cut is the last tensor that is the only input of everything after it, with no trainable layer before it.
+    Dropout in the frozen part counts as frozen, since `set_phase` disabled it.
 
     Args:
         model: flat functional model from `build_model`, its phase set.
@@ -24,20 +24,20 @@ def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
         (frozen, rest): from images, float32 (batch, side, side, 3), to features, and from features to probabilities.
 
     Raises:
-        ValueError: nothing that has weights is frozen from the input on.
+        ValueError: no layer with weights is frozen before the first trainable one.
     """
-    cut = _cut(model)
+    cut = _last_frozen_bridge(model)
     frozen = keras.Model(model.input, cut, name=f"{model.name}_frozen")
     if not frozen.weights:
-        raise ValueError("every block trains, so there is nothing that need run only once")
+        raise ValueError("every block trains, so no part of the model has fixed outputs")
     return frozen, keras.Model(cut, model.output, name=f"{model.name}_rest")
 
 
 def network_digest(network: keras.Model) -> str:
-    """Return a digest of all that decides what a network gives for an image: its graph, its weights, its precision.
+    """Return a digest of everything that determines a network's output: its graph, weights and precision.
 
-    Names do not count, since keras.applications numbers some of them anew in each process, nor does which layers
-    train. So a change in how a model is built, or normalised, is a change here, whoever thought of it.
+    Names are ignored, since some in keras.applications carry a number that differs between processes, and so is
+    `trainable`. Any change in how a model is built or normalised therefore changes the digest.
     """
     config = json.loads(network.to_json())
     names = {name: f"layer {i}" for i, name in enumerate([network.name, *_layer_names(config)])}
@@ -49,7 +49,7 @@ def network_digest(network: keras.Model) -> str:
 
 
 def _layer_names(tree: Any) -> Iterator[str]:
-    """Yield the name of each layer of a configuration, those of models within models too, in its order."""
+    """Yield the name of each layer of a configuration, including those of nested models, in order."""
     if isinstance(tree, dict):
         for layer in tree.get("layers", []):
             yield layer["config"]["name"]
@@ -60,7 +60,7 @@ def _layer_names(tree: Any) -> Iterator[str]:
 
 
 def _without_names(tree: Any, names: dict[str, str]) -> Any:
-    """Return a configuration as JSON has it with each layer's name replaced by its place, and without `trainable`."""
+    """Return a JSON configuration with each layer's name replaced by its position, and without `trainable`."""
     if isinstance(tree, dict):
         return {key: _without_names(value, names) for key, value in tree.items() if key != "trainable"}
     if isinstance(tree, list):
@@ -68,14 +68,13 @@ def _without_names(tree: Any, names: dict[str, str]) -> Any:
     return names.get(tree, tree) if isinstance(tree, str) else tree
 
 
-def _cut(model: keras.Model) -> keras.KerasTensor:
-    """Return the output of the last operation that can be the only bridge between a frozen part and the rest."""
+def _last_frozen_bridge(model: keras.Model) -> keras.KerasTensor:
+    """Return the output of the last frozen operation that alone connects what precedes it with what follows it."""
     graph = graph_of(model)
-    # Where the inputs of each operation come from at the earliest.
-    earliest = [min(inputs, default=i) for i, inputs in enumerate(graph.inputs)]
-    end = next(i for i, operation in enumerate(graph.operations) if _is_trained(operation))
-    # Behind a bridge at i, nothing may look back beyond i.
-    bridges = [i for i in range(end) if min(earliest[i + 1 :]) >= i]
+    earliest_inputs = [min(inputs, default=i) for i, inputs in enumerate(graph.inputs)]
+    first_trained = next(i for i, operation in enumerate(graph.operations) if _is_trained(operation))
+    # After a bridge at i, no operation may read an output from before i.
+    bridges = [i for i in range(first_trained) if min(earliest_inputs[i + 1 :]) >= i]
     return graph.outputs[bridges[-1]]
 
 

@@ -11,7 +11,7 @@ from keras_bench.environment import set_tensorflow_defaults
 
 
 def start_tensorflow(log: Log) -> list[str]:
-    """Import TensorFlow quietly, in full float32; returns the names of the accelerators it sees."""
+    """Import TensorFlow quietly, without TF32; returns the names of the accelerators it sees."""
     set_tensorflow_defaults()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with _without_native_stderr():
@@ -19,7 +19,7 @@ def start_tensorflow(log: Log) -> list[str]:
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
-    # All that is reported is computed in full float32; training steps alone may use TF32 (training/precision.py).
+    # All reported numbers are computed in full float32; only training steps may use TF32 (training/precision.py).
     tf.config.experimental.enable_tensor_float_32_execution(False)
     keras.backend.clear_session()
     devices = []
@@ -32,13 +32,13 @@ def start_tensorflow(log: Log) -> list[str]:
 
 @contextmanager
 def _without_native_stderr() -> Iterator[None]:
-    """Hide what TensorFlow's C++ prints while it looks for a GPU, whatever the log level; we name the device."""
+    """Hide what TensorFlow's C++ code prints while it looks for a GPU, regardless of the log level."""
     sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    original = os.dup(2)
+    with open(os.devnull, "w") as devnull:
+        os.dup2(devnull.fileno(), 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(original, 2)
+        os.close(original)

@@ -1,4 +1,4 @@
-"""Puts weights into a freshly built model, from ImageNet, a file, or an earlier run."""
+"""Loads weights into a newly built model: from ImageNet, a file, or an earlier run."""
 
 import warnings
 from pathlib import Path
@@ -12,14 +12,14 @@ from keras_bench.models.normalization import fix_efficientnet_normalization
 
 
 def initial_model(spec: ModelSpec, weights: Path | None) -> keras.Model:
-    """Return the model a run starts from: the given backbone weights and a random head.
+    """Return the model from which a run starts: a backbone with these weights, and a random head.
 
-    Whichever way weights arrive, the same weights give the same outputs.
+    The same weights give the same outputs, whichever way they are loaded.
 
     Args:
         spec: the model to build.
-        weights: None for random ones; an .h5 file of the backbone without top, as keras.applications publishes
-            them; or a .keras file that this project saved, whose head is discarded.
+        weights: None for random weights; an .h5 file of the backbone without top, as published for keras.applications;
+            or a .keras file saved by keras-bench, whose head is discarded.
 
     Raises:
         UserError: the file does not fit this backbone.
@@ -47,7 +47,7 @@ def load_model(path: Path) -> keras.Model:
     """Load a .keras file in safe mode, uncompiled.
 
     Raises:
-        UserError: the file is damaged or not a Keras model.
+        UserError: the file is damaged or is not a Keras model.
     """
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
@@ -57,13 +57,13 @@ def load_model(path: Path) -> keras.Model:
 
 def _copy_backbone(source: keras.Model, target: keras.Model, origin: Path) -> None:
     """Copy weights by position: some names in keras.applications carry a number that differs between processes."""
-    values = [weight for layer in backbone_layers(source) for weight in layer.weights]
-    places = [weight for layer in backbone_layers(target) for weight in layer.weights]
-    if [tuple(value.shape) for value in values] != [tuple(place.shape) for place in places]:
-        received, expected = (sum(int(np.prod(w.shape)) for w in group) for group in (values, places))
+    source_weights = [weight for layer in backbone_layers(source) for weight in layer.weights]
+    target_weights = [weight for layer in backbone_layers(target) for weight in layer.weights]
+    if [tuple(weight.shape) for weight in source_weights] != [tuple(weight.shape) for weight in target_weights]:
+        received, expected = (sum(int(np.prod(w.shape)) for w in group) for group in (source_weights, target_weights))
         raise UserError(
             f"weights: {origin} holds another backbone than {target.name}: "
             f"expected {expected:,} backbone parameters, received {received:,}"
         )
-    for place, value in zip(places, values, strict=True):
-        place.assign(value)
+    for target_weight, source_weight in zip(target_weights, source_weights, strict=True):
+        target_weight.assign(source_weight)

@@ -1,4 +1,4 @@
-"""The auxiliary classifier: its share of the loss worked out by hand, and nothing of it where nobody trains."""
+"""The auxiliary classifier: its share of the loss computed by hand, and no trace of it outside training."""
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ SMOOTHING = 0.1
 
 
 def small_model():
-    """Three convolutions in a row, the second with an L2 penalty; the branch sits behind it."""
+    """Three convolutions in sequence; the second has an L2 penalty and feeds the branch."""
     keras.utils.set_random_seed(0)
     image = keras.Input((8, 8, 3), name="image")
     x = keras.layers.Conv2D(4, 3, activation="relu", name="before")(image)
@@ -30,8 +30,8 @@ def small_model():
 
 def compiled(weight=0.4):
     model = small_model()
-    whole = with_auxiliary(model, "branch", weight)
-    whole.compile(
+    training_model = with_auxiliary(model, "branch", weight)
+    training_model.compile(
         keras.optimizers.SGD(0.0),
         keras.losses.CategoricalCrossentropy(label_smoothing=SMOOTHING),
         metrics=[
@@ -40,115 +40,116 @@ def compiled(weight=0.4):
         ],
         jit_compile=False,
     )
-    return model, whole
+    return model, training_model
 
 
-def cross_entropies(predictions, smoothing=SMOOTHING):
-    """Of each image, with NumPy; Keras clips probabilities at 1e-7."""
+def cross_entropies(probabilities, smoothing=SMOOTHING):
+    """Per image, with NumPy; Keras clips probabilities at 1e-7."""
     targets = LABELS * (1 - smoothing) + smoothing / 4
-    return -(targets * np.log(np.clip(predictions, 1e-7, 1 - 1e-7))).sum(axis=1)
+    return -(targets * np.log(np.clip(probabilities, 1e-7, 1 - 1e-7))).sum(axis=1)
 
 
 def test_the_training_loss_has_the_weighted_second_loss_and_the_validation_loss_has_not():
-    model, whole = compiled()
-    whole.get_layer(f"{PREFIX}probabilities").kernel.assign(RNG.normal(0, 0.03, (768, 4)))
-    prediction, second = (np.asarray(part) for part in whole(IMAGES, training=True))
-    np.testing.assert_allclose(prediction, model(IMAGES), atol=1e-6)
+    model, training_model = compiled()
+    training_model.get_layer(f"{PREFIX}probabilities").kernel.assign(RNG.normal(0, 0.03, (768, 4)))
+    first, second = (np.asarray(output) for output in training_model(IMAGES, training=True))
+    np.testing.assert_allclose(first, model(IMAGES), atol=1e-6)
     penalty = 0.5 * (np.asarray(model.get_layer("branch").kernel) ** 2).sum()
-    expected = cross_entropies(prediction).mean() + penalty
-    of_second = cross_entropies(second).mean()
-    assert of_second > 1
-    history = whole.fit(IMAGES, LABELS, batch_size=6, validation_data=(IMAGES, LABELS), verbose=0).history
-    assert history["loss"][0] == pytest.approx(expected + 0.4 * of_second, rel=1e-4)
+    expected = cross_entropies(first).mean() + penalty
+    second_loss = cross_entropies(second).mean()
+    assert second_loss > 1
+    history = training_model.fit(IMAGES, LABELS, batch_size=6, validation_data=(IMAGES, LABELS), verbose=0).history
+    assert history["loss"][0] == pytest.approx(expected + 0.4 * second_loss, rel=1e-4)
     assert history["val_loss"][0] == pytest.approx(expected, rel=1e-4)
-    assert history["cross_entropy"][0] == pytest.approx(cross_entropies(prediction, 0).mean(), rel=1e-4)
-    assert history["val_top1"][0] == pytest.approx((prediction.argmax(axis=1) == LABELS.argmax(axis=1)).mean())
+    assert history["cross_entropy"][0] == pytest.approx(cross_entropies(first, 0).mean(), rel=1e-4)
+    assert history["val_top1"][0] == pytest.approx((first.argmax(axis=1) == LABELS.argmax(axis=1)).mean())
     assert set(history) == {f"{part}{name}" for part in ("", "val_") for name in ("loss", "cross_entropy", "top1")}
 
 
 def test_class_weights_count_in_both_losses():
-    _, whole = compiled()
-    prediction, second = (np.asarray(part) for part in whole(IMAGES, training=True))
+    _, training_model = compiled()
+    outputs = [np.asarray(output) for output in training_model(IMAGES, training=True)]
     weights = {0: 3.0, 1: 0.5, 2: 1.0, 3: 0.0}
-    of_image = np.array([weights[label] for label in LABELS.argmax(axis=1)])
-    penalty = float(sum(whole.losses))
-    expected = sum(
-        share * (of_image * cross_entropies(part)).mean() for share, part in ((1, prediction), (0.4, second))
-    )
-    loss = whole.fit(IMAGES, LABELS, batch_size=6, class_weight=weights, verbose=0).history["loss"][0]
+    image_weights = np.array([weights[label] for label in LABELS.argmax(axis=1)])
+    penalty = float(sum(training_model.losses))
+    losses = [(image_weights * cross_entropies(output)).mean() for output in outputs]
+    expected = losses[0] + 0.4 * losses[1]
+    loss = training_model.fit(IMAGES, LABELS, batch_size=6, class_weight=weights, verbose=0).history["loss"][0]
     assert loss == pytest.approx(expected + penalty, rel=1e-4)
 
 
-def test_the_second_loss_moves_what_lies_before_the_branch_and_nothing_behind_it():
-    _, whole = compiled()
+def test_the_second_loss_has_gradients_before_the_branch_and_none_after_it():
+    _, training_model = compiled()
     with tf.GradientTape() as tape:
-        outputs = whole(IMAGES, training=True)
-        with_it, without = (whole.compute_loss(y=LABELS, y_pred=outputs, training=mode) for mode in (True, False))
+        outputs = training_model(IMAGES, training=True)
+        with_it, without = (
+            training_model.compute_loss(y=LABELS, y_pred=outputs, training=mode) for mode in (True, False)
+        )
         share = with_it - without
-    gradients = tape.gradient(share, [weight.value for weight in whole.trainable_weights])
-    size = {}
-    for weight, gradient in zip(whole.trainable_weights, gradients, strict=True):
+    gradients = tape.gradient(share, [weight.value for weight in training_model.trainable_weights])
+    largest = {}
+    for weight, gradient in zip(training_model.trainable_weights, gradients, strict=True):
         layer = weight.path.split("/")[0]
-        size[layer] = max(size.get(layer, 0), 0 if gradient is None else float(np.abs(gradient).max()))
-    assert size["before"] > 1e-6
-    assert size["branch"] > 1e-6
-    assert size[f"{PREFIX}probabilities"] > 1e-3
-    assert size["after"] == size["head_probabilities"] == 0
+        largest[layer] = max(largest.get(layer, 0), 0 if gradient is None else float(np.abs(gradient).max()))
+    assert largest["before"] > 1e-6
+    assert largest["branch"] > 1e-6
+    assert largest[f"{PREFIX}probabilities"] > 1e-3
+    assert largest["after"] == largest["head_probabilities"] == 0
 
 
-def test_weights_saved_without_it_are_those_of_the_plain_model(tmp_path):
-    model, whole = compiled()
-    whole.compile(keras.optimizers.SGD(0.1), whole.loss, jit_compile=False)
+def test_weights_saved_without_the_classifier_are_those_of_the_plain_model(tmp_path):
+    model, training_model = compiled()
+    training_model.compile(keras.optimizers.SGD(0.1), training_model.loss, jit_compile=False)
     start = np.asarray(model.get_layer("before").kernel)
-    whole.fit(IMAGES, LABELS, batch_size=3, verbose=0)
+    training_model.fit(IMAGES, LABELS, batch_size=3, verbose=0)
     assert np.abs(np.asarray(model.get_layer("before").kernel) - start).max() > 1e-4
     model.save_weights(tmp_path / "best.weights.h5")
     other = small_model()
     other.load_weights(tmp_path / "best.weights.h5")
     np.testing.assert_array_equal(other(IMAGES), model(IMAGES))
-    np.testing.assert_allclose(other(IMAGES), whole(IMAGES, training=False)[0], atol=1e-6)
+    np.testing.assert_allclose(other(IMAGES), training_model(IMAGES, training=False)[0], atol=1e-6)
     model.save(tmp_path / "model.keras")
     assert not [layer for layer in keras.models.load_model(tmp_path / "model.keras").layers if PREFIX in layer.name]
 
 
 def test_a_saved_state_keeps_the_weight_the_optimizer_and_both_losses(tmp_path):
-    _, whole = compiled(weight=0.7)
-    whole.compile(keras.optimizers.Adam(0.01), whole.loss, metrics=["accuracy"], jit_compile=False)
-    whole.train_on_batch(IMAGES, LABELS)
-    whole.save(tmp_path / "state.keras")
+    _, training_model = compiled(weight=0.7)
+    training_model.compile(keras.optimizers.Adam(0.01), training_model.loss, metrics=["accuracy"], jit_compile=False)
+    training_model.train_on_batch(IMAGES, LABELS)
+    training_model.save(tmp_path / "state.keras")
     again = keras.models.load_model(tmp_path / "state.keras", safe_mode=True)
-    assert type(again) is type(whole)
+    assert type(again) is type(training_model)
     assert again.auxiliary_weight == 0.7
     assert int(again.optimizer.iterations) == 1
     losses = [
         float(model.compute_loss(y=LABELS, y_pred=model(IMAGES, training=True), training=True))
-        for model in (whole, again)
+        for model in (training_model, again)
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     again.save_weights(tmp_path / "again.weights.h5")
-    whole.get_layer(f"{PREFIX}1_conv").kernel.assign(np.zeros((1, 1, 5, 128)))
-    whole.load_weights(tmp_path / "again.weights.h5")
-    np.testing.assert_allclose(whole(IMAGES)[1], again(IMAGES)[1], atol=1e-6)
+    training_model.get_layer(f"{PREFIX}1_conv").kernel.assign(np.zeros((1, 1, 5, 128)))
+    training_model.load_weights(tmp_path / "again.weights.h5")
+    np.testing.assert_allclose(training_model(IMAGES)[1], again(IMAGES)[1], atol=1e-6)
 
 
-def test_it_helps_only_where_something_before_it_trains():
+def test_the_classifier_is_useful_only_if_a_layer_before_it_trains():
     model = small_model()
     assert trains_before(model, "branch")
     for name in ("before", "branch"):
         model.get_layer(name).trainable = False
     assert not trains_before(model, "branch")
     assert trains_before(model, "after")
-    # The second half alone, as it trains on cached features: the branch is found in its own graph.
+    # The second half alone, as trained on cached features: the branch is found in this model's graph.
     rest = keras.Model(model.get_layer("branch").output, model.output)
-    whole = with_auxiliary(rest, "after", 0.4)
-    assert [output.shape for output in whole(RNG.normal(size=(2, 6, 6, 5)))] == [(2, 4), (2, 4)]
+    training_model = with_auxiliary(rest, "after", 0.4)
+    assert [output.shape for output in training_model(RNG.normal(size=(2, 6, 6, 5)))] == [(2, 4), (2, 4)]
 
 
 @pytest.mark.parametrize(
     ("side", "map_side", "pooled", "convolved"),
     [(75, 3, 1, 1), pytest.param(224, 12, 3, 3, marks=pytest.mark.slow), (299, 17, 5, 1)],
 )
-def test_on_inception_its_shape_follows_the_map(side, map_side, pooled, convolved):
+def test_in_inception_its_shape_follows_the_feature_map(side, map_side, pooled, convolved):
     row = BACKBONES["InceptionV3"]
     model = build_model(ModelSpec(row, side, 1000, ModelConfig(hidden_units=0)))
     set_phase(model, row, "ft", 3)
@@ -156,19 +157,21 @@ def test_on_inception_its_shape_follows_the_map(side, map_side, pooled, convolve
     set_phase(model, row, "ft", 4)
     assert trains_before(model, row.auxiliary_layer)
     trained = {layer.name for layer in model.layers if layer.trainable}
-    whole = with_auxiliary(model, row.auxiliary_layer, 0.4, 0.9)
-    set_phase(whole, row, "ft", 4)
-    own = [layer for layer in whole.layers if layer.name.startswith(PREFIX)]
-    assert {layer.name for layer in whole.layers if layer.trainable} == trained | {layer.name for layer in own}
-    assert [layer.name for layer in backbone_layers(whole)] == [layer.name for layer in backbone_layers(model)]
-    shape = {layer.name.removeprefix(PREFIX): layer.output.shape[1:] for layer in own}
-    assert whole.get_layer("mixed7").output.shape == (None, map_side, map_side, 768)
+    training_model = with_auxiliary(model, row.auxiliary_layer, 0.4, 0.9)
+    set_phase(training_model, row, "ft", 4)
+    auxiliary = [layer for layer in training_model.layers if layer.name.startswith(PREFIX)]
+    assert {layer.name for layer in training_model.layers if layer.trainable} == trained | {
+        layer.name for layer in auxiliary
+    }
+    assert [layer.name for layer in backbone_layers(training_model)] == [layer.name for layer in backbone_layers(model)]
+    shape = {layer.name.removeprefix(PREFIX): layer.output.shape[1:] for layer in auxiliary}
+    assert training_model.get_layer("mixed7").output.shape == (None, map_side, map_side, 768)
     assert shape["pool"] == (pooled, pooled, 768)
     assert shape["1_relu"] == (pooled, pooled, 128)
     assert shape["2_relu"] == (convolved, convolved, 768)
     assert shape["probabilities"] == (1000,)
     # torchvision's inception_v3 has 27,161,264 parameters with the auxiliary classifier and 23,834,568 without.
-    trainable = sum(int(np.prod(weight.shape)) for layer in own for weight in layer.trainable_weights)
+    trainable = sum(int(np.prod(weight.shape)) for layer in auxiliary for weight in layer.trainable_weights)
     assert trainable == 27_161_264 - 23_834_568
-    assert {whole.get_layer(f"{PREFIX}{i}_bn").momentum for i in (1, 2)} == {0.9}
+    assert {training_model.get_layer(f"{PREFIX}{i}_bn").momentum for i in (1, 2)} == {0.9}
     assert count_parameters(model)[0] == 21_802_784 + 2048 * 1000 + 1000

@@ -1,4 +1,4 @@
-"""ConvNeXt's last LayerNormalization runs behind the pooling, where it was pretrained, whichever way weights arrive."""
+"""ConvNeXt's last LayerNormalization follows the pooling, as pretrained, whichever way weights are loaded."""
 
 import keras
 import numpy as np
@@ -26,9 +26,9 @@ def pooled_features(model):
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
-    """Weights in the form of the published file, and what the whole network computes with them before its last layer.
+    """Weights in the format of the published file, and the input of the last layer that the full network computes.
 
-    The reference is keras.applications with its top, as it is pretrained: pooling, LayerNormalization, Dense.
+    The reference is keras.applications with its top, as pretrained: pooling, LayerNormalization, Dense.
     """
     keras.backend.clear_session()
     rng = np.random.default_rng(0)
@@ -38,22 +38,22 @@ def pretrained(tmp_path_factory):
             weight.assign(np.asarray(weight) + rng.normal(0, 0.1, weight.shape))
     path = tmp_path_factory.mktemp("weights") / "convnext_tiny_notop.h5"
     without_top.save(path)
-    whole = keras.applications.ConvNeXtTiny(include_top=True, weights=None, input_shape=(64, 64, 3))
-    places = [weight for layer in whole.layers[:-1] for weight in layer.weights]
-    for place, value in zip(places, without_top.weights, strict=True):
-        place.assign(value)
-    before_top = keras.Model(whole.input, whole.layers[-1].input)
+    with_top = keras.applications.ConvNeXtTiny(include_top=True, weights=None, input_shape=(64, 64, 3))
+    targets = [weight for layer in with_top.layers[:-1] for weight in layer.weights]
+    for target, weight in zip(targets, without_top.weights, strict=True):
+        target.assign(weight)
+    before_top = keras.Model(with_top.input, with_top.layers[-1].input)
     return path, np.asarray(before_top(IMAGES, training=False)), without_top.count_params()
 
 
-def test_features_are_those_before_the_top_of_the_pretrained_network(pretrained):
+def test_features_equal_those_before_the_top_of_the_pretrained_network(pretrained):
     path, expected, parameters = pretrained
     model = initial_model(SPEC, path)
     np.testing.assert_allclose(pooled_features(model), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
     assert count_parameters(model)[0] == parameters + 768 * 3 + 3
 
 
-def test_it_matters_on_which_side_of_the_pooling_the_norm_is(pretrained):
+def test_the_position_of_the_norm_relative_to_the_pooling_matters(pretrained):
     path, expected, _ = pretrained
     model = initial_model(SPEC, path)
     last_map = np.asarray(keras.Model(model.input, model.get_layer("features").output)(IMAGES, training=False))
@@ -62,13 +62,13 @@ def test_it_matters_on_which_side_of_the_pooling_the_norm_is(pretrained):
     def normalised(x):
         return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6) * scale + shift
 
-    behind, before = normalised(last_map.mean((1, 2))), normalised(last_map).mean((1, 2))
-    np.testing.assert_allclose(behind, expected, atol=1e-3 * np.abs(expected).max())
-    assert np.linalg.norm(before - behind) > 0.02 * np.linalg.norm(behind)
+    after, before = normalised(last_map.mean((1, 2))), normalised(last_map).mean((1, 2))
+    np.testing.assert_allclose(after, expected, atol=1e-3 * np.abs(expected).max())
+    assert np.linalg.norm(before - after) > 0.02 * np.linalg.norm(after)
 
 
 @pytest.mark.slow
-def test_features_stay_when_the_model_is_saved_and_handed_on_to_another_run(pretrained, tmp_path):
+def test_features_are_unchanged_after_saving_and_transfer_to_another_run(pretrained, tmp_path):
     path, expected, _ = pretrained
     first = initial_model(SPEC, path)
     first.save(tmp_path / "model.keras")
@@ -98,7 +98,7 @@ def test_the_norm_belongs_to_the_backbone_and_to_its_last_block():
     np.testing.assert_allclose(rest(frozen(IMAGES, training=False)), model(IMAGES, training=False), atol=1e-6)
 
 
-def test_work_of_the_earlier_network_is_not_gone_on_with(tmp_path):
+def test_work_on_the_earlier_network_is_not_resumed(tmp_path):
     job = resolve(Request("digits", model="ConvNeXtTiny", phase="tl", weights="none", out=tmp_path))
     inputs = phase_inputs(job, "tl", "f" * 32, "none")
     earlier = {key: value for key, value in inputs.items() if key != "model.last_norm"}

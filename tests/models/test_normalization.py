@@ -8,7 +8,7 @@ from keras_bench.models.normalization import normalize
 @pytest.mark.parametrize(
     ("scheme", "module"), [("caffe", "resnet50"), ("tf", "inception_v3"), ("torch", "densenet"), ("inside", None)]
 )
-def test_normalisation_is_that_of_the_familys_own_preprocess_input(scheme, module):
+def test_normalisation_equals_the_familys_preprocess_input(scheme, module):
     images = np.random.default_rng(0).uniform(0, 255, (2, 5, 4, 3)).astype(np.float32)
     image = keras.Input((5, 4, 3))
     ours = keras.Model(image, normalize(image, scheme))(images)

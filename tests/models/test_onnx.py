@@ -1,4 +1,4 @@
-"""Conversion against Keras itself, on images of many sizes."""
+"""Converted models compared with Keras, on images of many sizes."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ from keras_bench.models.onnx import to_onnx
 from keras_bench.models.weights import initial_model
 
 SHAPES = ((2, 64, 64, 3), (1, 333, 250, 3), (3, 48, 48, 3), (1, 1, 1, 3), (1, 5, 700, 3), (1, 1900, 2500, 3))
-TOLERANCE = 1e-3  # a picture that is off by a pixel moves predictions far more, as a test below shows
+TOLERANCE = 1e-3  # shifting an image by one pixel changes predictions far more, as a test below shows
 METADATA = {"class_names": ["a", 'b "quoted" ü', "c"], "image_size": 48, "experiment": "made"}
 
 
@@ -57,13 +57,12 @@ def graph(mobilenet):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_any_size_gives_the_answer_of_keras(mobilenet, graph, shape):
+def test_any_size_gives_the_same_prediction_as_keras(mobilenet, graph, shape):
     images = images_of(shape)
-    found, expected = predictions_of(graph, images), keras_predictions(mobilenet, images)
-    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+    np.testing.assert_allclose(predictions_of(graph, images), keras_predictions(mobilenet, images), atol=TOLERANCE)
 
 
-def test_the_answers_depend_on_the_image(mobilenet, graph):
+def test_predictions_depend_on_the_image(mobilenet, graph):
     images = np.concatenate([np.full((1, 48, 48, 3), value, np.uint8) for value in (0, 90, 255)])
     assert np.ptp(predictions_of(graph, images), axis=0).max() > 20 * TOLERANCE
     images = images_of((4, 48, 48, 3))
@@ -72,7 +71,7 @@ def test_the_answers_depend_on_the_image(mobilenet, graph):
     )
 
 
-def test_the_contract_of_the_file(graph):
+def test_names_types_and_metadata_of_the_file(graph):
     onnx.checker.check_model(graph, full_check=True)
     (image,), (output,) = graph.graph.input, graph.graph.output
     assert image.name == "image"
@@ -80,12 +79,12 @@ def test_the_contract_of_the_file(graph):
     assert [d.dim_param or d.dim_value for d in image.type.tensor_type.shape.dim] == ["batch", "height", "width", 3]
     assert output.name == "probabilities"
     assert [d.dim_param or d.dim_value for d in output.type.tensor_type.shape.dim] == ["batch", 3]
-    assert [(one.domain, one.version) for one in graph.opset_import] == [("", 18)]
-    kept = {one.key: one.value for one in graph.metadata_props}
-    assert json.loads(kept["class_names"]) == METADATA["class_names"]
-    assert (kept["image_size"], kept["experiment"]) == ("48", "made")
-    kinds = {node.op_type for node in graph.graph.node}
-    assert not kinds & {"RandomUniformLike", "Dropout", "BatchNormalization"}
+    assert [(opset.domain, opset.version) for opset in graph.opset_import] == [("", 18)]
+    metadata = {entry.key: entry.value for entry in graph.metadata_props}
+    assert json.loads(metadata["class_names"]) == METADATA["class_names"]
+    assert (metadata["image_size"], metadata["experiment"]) == ("48", "made")
+    operators = {node.op_type for node in graph.graph.node}
+    assert not operators & {"RandomUniformLike", "Dropout", "BatchNormalization"}
 
 
 @pytest.mark.slow
@@ -95,7 +94,7 @@ def test_efficientnet_converts_and_keeps_its_constants():
     before = layer.mean
     graph = to_onnx([(model, 1.0)], {**METADATA, "image_size": 32})
     assert layer.mean is before
-    assert len(graph.graph.input) == 1  # tf2onnx makes eager constants further inputs
+    assert len(graph.graph.input) == 1  # tf2onnx would turn eager constants into further inputs
     images = images_of((2, 50, 41, 3))
     np.testing.assert_allclose(predictions_of(graph, images), keras_predictions(model, images), atol=TOLERANCE)
 
@@ -105,8 +104,8 @@ def test_members_are_averaged_by_weight_each_at_its_own_size(mobilenet):
     other.layers[-1].bias.assign([2.0, 0.0, -1.0])
     images = images_of((2, 64, 50, 3))
     expected = 0.3 * keras_predictions(mobilenet, images) + 0.7 * keras_predictions(other, images)
-    found = predictions_of(to_onnx([(mobilenet, 0.3), (other, 0.7)], METADATA), images)
-    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+    averaged = predictions_of(to_onnx([(mobilenet, 0.3), (other, 0.7)], METADATA), images)
+    np.testing.assert_allclose(averaged, expected, atol=TOLERANCE)
 
 
 LARGEST_FIRST = sorted(BACKBONES.values(), key=lambda row: -row.parameters_millions)
@@ -116,9 +115,9 @@ SMALLEST = {row.family: row.name for row in LARGEST_FIRST}
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(SMALLEST.values()))
 def test_every_family_converts_and_agrees(name):
-    """A process each, since memory is not given back; `python -m benchmarks.convert_backbones` does the whole table."""
-    words = [sys.executable, "-m", "benchmarks.convert_backbones", "--only", name]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    """One process per family, since TensorFlow keeps its memory; convert_backbones without --only does all rows."""
+    command = [sys.executable, "-m", "benchmarks.convert_backbones", "--only", name]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stderr[-500:]
     row = json.loads(done.stdout.splitlines()[-1])
     assert row["agrees"]

@@ -14,7 +14,7 @@ ROW = BACKBONES["MobileNet"]
 def model():
     keras.utils.set_random_seed(0)
     model = build_model(ModelSpec(ROW, 32, 3, ModelConfig(alpha=0.25)))
-    for layer in norms(model):  # without trained statistics the signal would die out on its way through
+    for layer in norms(model):  # without trained statistics the signal would vanish on its way through the network
         layer.gamma.assign(layer.gamma * 4)
     return model
 
@@ -53,12 +53,12 @@ def test_ft_keeps_batch_norm_and_its_moving_statistics(model):
     np.testing.assert_array_equal(moving_statistics(model), statistics)
     for layer, gamma in zip(norms(model), gammas, strict=True):
         np.testing.assert_array_equal(layer.gamma.numpy(), gamma)
-    now = [layer.kernel.numpy() for layer in backbone_layers(model) if hasattr(layer, "kernel")]
-    assert not all(np.array_equal(old, new) for old, new in zip(kernels, now, strict=True))
+    new_kernels = [layer.kernel.numpy() for layer in backbone_layers(model) if hasattr(layer, "kernel")]
+    assert not all(np.array_equal(old, new) for old, new in zip(kernels, new_kernels, strict=True))
 
 
 @pytest.mark.parametrize(("phase", "batch_norm"), [("ft", "train"), ("scratch", "frozen")])
-def test_batch_norm_trains_where_it_is_asked_to(model, phase, batch_norm):
+def test_batch_norm_trains_if_configured(model, phase, batch_norm):
     set_phase(model, ROW, phase, batch_norm=batch_norm, momentum=0.8)
     assert {layer.momentum for layer in norms(model)} == {0.8}
     statistics = moving_statistics(model)
@@ -66,7 +66,7 @@ def test_batch_norm_trains_where_it_is_asked_to(model, phase, batch_norm):
     assert not np.array_equal(moving_statistics(model), statistics)
 
 
-def test_the_backbones_own_momentum_stays_where_none_is_given(model):
+def test_without_a_momentum_the_backbones_own_is_kept(model):
     set_phase(model, ROW, "scratch")
     assert {layer.momentum for layer in norms(model)} == {0.99}
 
@@ -81,7 +81,7 @@ def test_the_last_blocks_alone_can_be_unfrozen(model):
     assert not any(layer.trainable for layer in backbone_layers(model))
 
 
-def test_a_frozen_backbone_drops_nothing_and_one_that_trains_drops_branches():
+def test_a_frozen_backbone_has_no_dropout_and_a_trainable_one_drops_branches():
     row = BACKBONES["EfficientNetB0"]
     model = build_model(ModelSpec(row, 32, 3, ModelConfig(dropout=0.0)))
     features = keras.Model(model.input, model.get_layer("top_activation").output)
@@ -89,7 +89,7 @@ def test_a_frozen_backbone_drops_nothing_and_one_that_trains_drops_branches():
     ratio = {}
     for phase in ("ft", "tl"):
         set_phase(model, row, phase)
-        once, again = (np.asarray(features(images, training=True)) for _ in range(2))
-        ratio[phase] = np.abs(once - again).max() / np.abs(once).max()
+        first, second = (np.asarray(features(images, training=True)) for _ in range(2))
+        ratio[phase] = np.abs(first - second).max() / np.abs(first).max()
     assert ratio["ft"] > 0.1
     assert ratio["tl"] == 0

@@ -1,4 +1,4 @@
-"""The cut between what is frozen and what trains: in its place for every kind of network, both halves the whole."""
+"""The cut between the frozen and the trainable part: at the expected layer, and both halves together are the model."""
 
 import keras
 import numpy as np
@@ -33,7 +33,7 @@ def bridge(frozen):
         ("DenseNet121", 1, "conv5_block15_concat"),
     ],
 )
-def test_the_last_block_is_cut_off_where_it_begins(name, unfreeze, expected):
+def test_the_cut_is_where_the_last_block_begins(name, unfreeze, expected):
     model, images = build(name, "ft", unfreeze)
     frozen, rest = split_frozen(model)
     assert not frozen.trainable_weights

@@ -1,4 +1,4 @@
-"""Whichever way weights arrive, the same weights give the same outputs (tensorflow#62193 is the trap)."""
+"""The same weights give the same outputs, whichever way they are loaded (see tensorflow#62193)."""
 
 import keras
 import numpy as np
@@ -23,7 +23,7 @@ def spec(name, alpha=None):
 
 
 def shake(model):
-    """Give every layer, BatchNorm statistics included, weights that are not at their start."""
+    """Move the weights of every layer, BatchNorm statistics included, away from their initial values."""
     rng = np.random.default_rng(0)
     for layer in model.layers:
         layer.set_weights(
@@ -33,7 +33,7 @@ def shake(model):
 
 @pytest.fixture(scope="module")
 def published_file(tmp_path_factory):
-    """A file as published: legacy HDF5 whose normalisation holds ImageNet's mean and, as "variance", its deviation."""
+    """A file as published: legacy HDF5 whose normalisation stores ImageNet's standard deviation as "variance"."""
     keras.backend.clear_session()  # a published file's layers are numbered from the start
     model = keras.applications.EfficientNetB0(weights=None, include_top=False, input_shape=(64, 64, 3))
     shake(model)
@@ -47,7 +47,7 @@ def published_file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reference(published_file):
-    """What keras.applications itself computes on its weights="imagenet" path."""
+    """Features that keras.applications computes with weights="imagenet"."""
     patch = pytest.MonkeyPatch()
     patch.setattr(file_utils, "get_file", lambda *arguments, **options: str(published_file))
     model = keras.applications.EfficientNetB0(weights="imagenet", include_top=False, input_shape=(64, 64, 3))
@@ -55,7 +55,7 @@ def reference(published_file):
     return model(IMAGES, training=False).numpy()
 
 
-def test_efficientnet_gives_keras_own_features_from_a_file(published_file, reference):
+def test_efficientnet_from_a_file_gives_the_features_of_keras(published_file, reference):
     model = initial_model(spec("EfficientNetB0"), published_file)
     ours = features(model, "top_activation")
     np.testing.assert_allclose(ours, reference, rtol=1e-3, atol=1e-3 * np.abs(reference).max())
@@ -84,11 +84,11 @@ def test_random_efficientnet_normalises_too():
     np.testing.assert_allclose(normalised, expected, atol=1e-5)
 
 
-def test_real_imagenet_weights_serve_every_input_size(shared_keras_home):
+def test_real_imagenet_weights_work_at_every_input_size(shared_keras_home):
     path = shared_keras_home / "models" / "mobilenet_7_5_224_tf_no_top.h5"
     model = initial_model(spec("MobileNet", alpha=0.75), path)
-    keras_own = keras.applications.MobileNet(alpha=0.75, weights=str(path), include_top=False, input_shape=(64, 64, 3))
-    expected = keras_own(keras.applications.mobilenet.preprocess_input(IMAGES.copy()), training=False)
+    reference = keras.applications.MobileNet(alpha=0.75, weights=str(path), include_top=False, input_shape=(64, 64, 3))
+    expected = reference(keras.applications.mobilenet.preprocess_input(IMAGES.copy()), training=False)
     np.testing.assert_allclose(features(model, "conv_pw_13_relu"), expected, atol=1e-4)
 
 
@@ -105,7 +105,7 @@ def test_weights_of_another_backbone_are_refused_in_one_line(tmp_path):
         initial_model(spec("MobileNet", alpha=0.5), tmp_path / "broken.keras")
 
 
-def test_model_files_that_carry_code_are_not_run(tmp_path):
+def test_code_in_model_files_is_not_run(tmp_path):
     image = keras.Input((4, 4, 3))
     keras.Model(image, keras.layers.Lambda(lambda x: x + 1)(image)).save(tmp_path / "code.keras")
     with pytest.raises(UserError, match="not a model that can be loaded.*[Ll]ambda"):
