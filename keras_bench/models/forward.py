@@ -19,9 +19,10 @@ def keras_forward(network: keras.Model) -> Forward:
 def onnx_forward(model: bytes) -> Forward:
     """Return a function from a batch of images to features, computed by ONNX Runtime on the calling thread alone.
 
-    `load_or_compute_features` calls it from as many threads as there are cores, one batch per thread. Threads that share
-    a batch wait for each other after every operation, and for the cores that are reading the next images: on two cores that left
-    0.71 of the network's own throughput (MobileNet, 128 pixels), whereas one batch per thread attains all of it.
+    `load_or_compute_features` calls it from as many threads as there are cores, one batch per thread. Threads that
+    share a batch wait for each other after every operation, and for the cores that are reading the next images: on two
+    cores that left 0.71 of the network's own throughput (MobileNet, 128 pixels), whereas one batch per thread attains
+    all of it.
 
     Args:
         model: a serialised ONNX model with one input.

@@ -1,4 +1,4 @@
-"""What a phase's result depends on, and whether finished work still answers the question asked."""
+"""The inputs that determine a phase's result, and whether finished work matches the current settings."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from keras_bench.runs.job import Job
 
 _SECTIONS = ("dataset", "augmentation", "model", "training")
 
-# What was done before there was the setting, where that is not the setting's default.
+# Behaviour from before a setting existed, if it differs from the setting's default.
 DONE_BEFORE = {
     "dataset.remove_leaked": "none",
     "tl.features": "streamed",
@@ -23,14 +23,14 @@ DONE_BEFORE = {
 
 
 def phase_inputs(job: Job, phase: Phase, data: str, weights: str) -> dict[str, Any]:
-    """Return every setting and fingerprint that the result of a phase depends on, flat.
+    """Return every setting and fingerprint that the result of a phase depends on, by dotted key.
 
-    Paths do not count, contents do; nor do settings that cannot change a result (`runtime`), nor those that only say
-    which file the initial weights are in. Monitors and momentum stand there as what they come to, so that "auto" or
-    null and the value it stands for are the same.
+    File contents count, paths do not; nor do settings that cannot change a result (`runtime`) or that only select the
+    file of initial weights. Monitors and momentum are resolved, so that "auto" or null equals the value it resolves
+    to.
 
     Args:
-        job: the run.
+        job: the run's job.
         phase: which; ft also depends on everything tl does.
         data: fingerprint of the images.
         weights: fingerprint of the initial weights.
@@ -50,10 +50,10 @@ def phase_inputs(job: Job, phase: Phase, data: str, weights: str) -> dict[str, A
 
 
 def finished_phases(job: Job, inputs: Mapping[Phase, dict[str, Any]]) -> list[Phase]:
-    """Return which of the job's phases have a result for the same inputs.
+    """Return the phases of a job that have a result for the same inputs.
 
     Raises:
-        UserError: a phase has a result, or unfinished work, for other inputs; nothing is ever overwritten.
+        UserError: a phase has a result, or unfinished work, for other inputs, which is never overwritten.
     """
     done: list[Phase] = []
     for phase in job.phases:
@@ -71,14 +71,14 @@ def finished_phases(job: Job, inputs: Mapping[Phase, dict[str, Any]]) -> list[Ph
 def changed_settings(
     before: Mapping[str, object], now: Mapping[str, object], defaults: Mapping[str, object]
 ) -> list[str]:
-    """Return a line for each setting that is another than it was.
+    """Return one line per setting whose value differs.
 
-    A key that there was none of yet stood for its default. A key that is gone is a change, whatever its value.
+    A key that did not exist yet had its default value. A key that no longer exists is a change, whatever its value.
 
     Args:
-        before: value by key, as an earlier version may have written it.
-        now: the same as this version has it.
-        defaults: what a key stands for where `before` lacks it; other keys then count as changed.
+        before: value by key, possibly written by an earlier version.
+        now: value by key in this version.
+        defaults: values for keys that `before` lacks; a key without a default counts as changed.
     """
     return [
         f"{key} was {_former_value(key, before, defaults)}, is now {now.get(key, 'not set')}"
@@ -95,7 +95,7 @@ def _former_value(key: str, before: Mapping[str, Any], defaults: Mapping[str, An
 
 
 def _defaults() -> dict[str, Any]:
-    """Return what each setting of a phase stands for in a result that was written before there was that setting."""
+    """Return the value of each setting in results from before the setting existed."""
     tree = Config(name="defaults").model_dump(mode="json")
     sections = (*_SECTIONS, *PHASES)
     schema = {f"{section}.{key}": value for section in sections for key, value in tree[section].items()}
@@ -111,12 +111,12 @@ def _refuse_changes(job: Job, phase: Phase, state: str, before: dict[str, Any], 
         raise UserError(
             f"{job.folder.phase(phase)} was {state} with other settings: {'; '.join(changes[:4])}{more}. "
             "Keep both with --variant NAME or another --out, or remove that folder to start over"
-            f"{_hint_of_weights_size(job) if other_weights else ''}"
+            f"{_weights_size_hint(job) if other_weights else ''}"
         )
 
 
-def _hint_of_weights_size(job: Job) -> str:
-    """Return how to have the weights of the default size, which earlier versions took for inputs of every size."""
+def _weights_size_hint(job: Job) -> str:
+    """Return how to select the weights for the default size, which earlier versions used for all input sizes."""
     model, default = job.config.model, job.backbone.image_size
     sizes = job.backbone.weights_sizes(model.alpha)
     if model.weights != "imagenet" or model.weights_size != "auto" or len(sizes) < 2:
@@ -124,6 +124,6 @@ def _hint_of_weights_size(job: Job) -> str:
     if job.backbone.weights_size(job.image_size, model.alpha) == default:
         return ""
     return (
-        f"; earlier versions took the weights for {default} pixels whatever the input's size: "
+        f"; earlier versions used the weights for {default} pixels for every input size: "
         f"--set model.weights_size={default}"
     )

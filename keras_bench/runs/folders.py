@@ -1,4 +1,4 @@
-"""The only module that knows a path inside a run folder; files appear whole or not at all."""
+"""The only module that knows the paths of files in run, experiment and sweep folders."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from keras_bench.phases import Phase
 from keras_bench.reading import read_json, read_record
 from keras_bench.runs.results import PhaseResult, run_label
 
-VARIANT_LENGTH = 120  # a folder's name ends at 255 bytes, on some encrypted file systems at 143
+VARIANT_LENGTH = 120  # folder names are limited to 255 bytes, on some encrypted file systems to 143
 
 
 class RunDir:
@@ -52,7 +52,7 @@ class RunDir:
         return self.root / phase
 
     def history(self, phase: Phase) -> Path:
-        """Return the CSV that grows by a row per epoch."""
+        """Return the CSV file with one row per epoch."""
         return self.phase(phase) / "history.csv"
 
     def best_weights(self, phase: Phase) -> Path:
@@ -60,23 +60,23 @@ class RunDir:
         return self.phase(phase) / "best.weights.h5"
 
     def tail_weights(self, phase: Phase) -> Path:
-        """Return the weights of what lies behind the frozen part, where that was trained on cached features."""
+        """Return the weights of the layers after the frozen part, if these were trained on cached features."""
         return self.phase(phase) / "state" / "tail.weights.h5"
 
     def model(self, phase: Phase) -> Path:
-        """Return the whole float32 model with those weights."""
+        """Return the complete float32 model with the best weights."""
         return self.phase(phase) / "model.keras"
 
     def result(self, phase: Phase) -> Path:
-        """Return the file whose presence means that the phase is finished."""
+        """Return the file whose existence means that the phase is finished."""
         return self.phase(phase) / "result.json"
 
     def predictions(self, phase: Phase, split: str) -> Path:
-        """Return the per-image probabilities of one split."""
+        """Return the file of per-image probabilities for one split."""
         return self.phase(phase) / f"predictions-{split}.npz"
 
     def state(self, phase: Phase) -> Path:
-        """Return the folder that an interrupted phase continues from."""
+        """Return the folder from which an interrupted phase resumes."""
         return self.phase(phase) / "state"
 
     def tensorboard(self, phase: Phase) -> Path:
@@ -84,15 +84,15 @@ class RunDir:
         return self.phase(phase) / "tensorboard"
 
     def class_report(self, phase: Phase) -> Path:
-        """Return the CSV of precision, recall, F1 and support of every class on test."""
+        """Return the CSV file of precision, recall, F1 and support per class on test."""
         return self.phase(phase) / "classes.csv"
 
     def export(self, phase: Phase) -> Path:
-        """Return the file that says where the phase's ONNX bundle lies and how it was verified."""
+        """Return the file that records the location and verification of the phase's ONNX bundle."""
         return self.phase(phase) / "export.json"
 
     def thumbnail(self, image_id: str) -> Path:
-        """Return the small JPEG of one test image; ids are hashed, since they may hold any character."""
+        """Return the small JPEG of one test image; ids are hashed, since they may contain any character."""
         return self.root / "thumbnails" / f"{hashlib.blake2b(image_id.encode(), digest_size=10).hexdigest()}.jpg"
 
     def read_result(self, phase: Phase) -> PhaseResult | None:
@@ -106,7 +106,7 @@ class RunDir:
         return {phase: result for phase, result in results.items() if result is not None}
 
     def read_export(self, phase: Phase) -> dict[str, Any] | None:
-        """Return export.json's content, or None where the phase was not exported."""
+        """Return export.json's content, or None if the phase was not exported."""
         path = self.export(phase)
         return read_json(path) if path.is_file() else None
 
@@ -115,20 +115,20 @@ class RunDir:
         return read_json(self.run) if self.run.is_file() else None
 
     def chosen_by(self) -> DecisionMetric:
-        """Return which metric of val chose the final phase of a finished run; a run that does not say: top-1."""
-        usual = f"val {DecisionMetric.TOP1}"
-        return read_record(self.run, lambda run: DecisionMetric(run.get("chosen_by", usual).removeprefix("val ")))
+        """Return the metric on val that chose a finished run's final phase; top-1 if the run does not record it."""
+        default = f"val {DecisionMetric.TOP1}"
+        return read_record(self.run, lambda run: DecisionMetric(run.get("chosen_by", default).removeprefix("val ")))
 
     def rate_search(self, phase: Phase) -> "RateSearchDir":
-        """Return where a search for the phase's learning rate goes: beside the run, of which it is no part."""
+        """Return the folder of a search for the phase's learning rate: beside the run, since it is not part of it."""
         return RateSearchDir(self.root.parent / "lr-find" / f"{phase}-{self.root.name}")
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run folder for this process.
+        """Lock the run folder for this process.
 
         Raises:
-            UserError: another process is working in it.
+            UserError: another process holds the lock.
         """
         remedy = "wait for it or choose another --out"
         with refuse_if_locked(self.root / ".lock", f"{self.root} is in use by another process; {remedy}"):
@@ -158,13 +158,13 @@ def run_folder(out: Path, experiment: str, model: str, seed: int, variant: str |
         experiment: the experiment's name.
         model: the backbone's name.
         seed: the run's seed.
-        variant: keeps a changed recipe apart.
+        variant: distinguishes runs with changed settings.
     """
     return RunDir(experiment_folder(out, experiment, variant).root / model / f"seed{seed}")
 
 
 class ExperimentDir:
-    """What lies beside the runs of an experiment, in `runs/<experiment>[@<variant>]/`.
+    """The files beside an experiment's runs, in `runs/<experiment>[@<variant>]/`.
 
     Args:
         root: that folder.
@@ -181,15 +181,15 @@ class ExperimentDir:
     figures = property(lambda self: self.root / "figures")
 
     def lock_audit(self, log: Log) -> AbstractContextManager[None]:
-        """Hold audit.json, after a process that is making it; look whether it does before making another."""
+        """Lock audit.json, waiting for a process that is writing it; once held, check whether it now exists."""
         return wait_for_lock(self.root / ".audit.lock", f"auditing the images of {self.root}", log)
 
     def lock_explained(self, log: Log) -> AbstractContextManager[None]:
-        """Hold explained.json, after a process that is choosing the images; its choice then holds for all."""
+        """Lock explained.json, waiting for a process that is choosing the images; its choice applies to all runs."""
         return wait_for_lock(self.root / ".explained.lock", f"choosing the images to explain in {self.root}", log)
 
     def lock_comparison(self, log: Log) -> AbstractContextManager[None]:
-        """Hold everything a comparison consists of, written as one set, after a process that is writing it."""
+        """Lock all files of a comparison, which are written together, waiting for a process that is writing them."""
         return wait_for_lock(self.root / ".comparison.lock", f"comparing the runs in {self.root}", log)
 
 
@@ -199,18 +199,18 @@ def experiment_folder(out: Path, experiment: str, variant: str | None = None) ->
 
 
 def variant_name(settings: Mapping[str, object]) -> str:
-    """Return the variant of a sweep point: its sorted `key=value` list, made safe as part of a folder's name.
+    """Return the variant of a sweep point: its sorted `key=value` list, made safe for a folder's name.
 
-    What had to be changed or cut is told apart by a digest of the whole list.
+    If characters had to be replaced or cut off, a digest of the complete list is appended.
 
     Args:
-        settings: value by dotted key; values as JSON has them.
+        settings: JSON values by dotted key.
     """
-    whole = ",".join(f"{key}={_variant_value(value)}" for key, value in sorted(settings.items()))
-    safe = re.sub(r"[^A-Za-z0-9._=,+\[\]-]", "_", whole)
-    if safe == whole and len(whole) <= VARIANT_LENGTH:
-        return whole or "default"
-    digest = hashlib.blake2b(whole.encode("utf-8"), digest_size=5).hexdigest()
+    text = ",".join(f"{key}={_variant_value(value)}" for key, value in sorted(settings.items()))
+    safe = re.sub(r"[^A-Za-z0-9._=,+\[\]-]", "_", text)
+    if safe == text and len(text) <= VARIANT_LENGTH:
+        return text or "default"
+    digest = hashlib.blake2b(text.encode("utf-8"), digest_size=5).hexdigest()
     return f"{safe[: VARIANT_LENGTH - len(digest) - 1]}-{digest}"
 
 
@@ -223,7 +223,7 @@ def _variant_value(value: object) -> str:
 
 
 class SweepDir:
-    """What a sweep comes to, in `runs/sweeps/<name>/`; its runs lie with those of their experiment.
+    """The results of a sweep, in `runs/sweeps/<name>/`; its runs are in the folder of their experiment.
 
     Args:
         root: that folder.
@@ -238,15 +238,15 @@ class SweepDir:
     trials = property(lambda self: self.root / "trials.sqlite")
 
     def lock_results(self, log: Log) -> AbstractContextManager[None]:
-        """Hold table, page and figures, written as one set, after a process that is writing them."""
+        """Lock table, page and figures, which are written together, waiting for a process that is writing them."""
         return wait_for_lock(self.root / ".results.lock", f"writing the table of {self.root}", log)
 
     @contextmanager
     def lock_search(self) -> Iterator[None]:
-        """Hold the trials of a search for this process.
+        """Lock the trials of a search for this process.
 
         Raises:
-            UserError: another process is drawing and running them.
+            UserError: another process is running the same search.
         """
         remedy = "wait for it, or give this search another name or --out"
         with refuse_if_locked(self.root / ".search.lock", f"{self.root} is in use by another process; {remedy}"):
@@ -259,16 +259,16 @@ def sweep_folder(out: Path, name: str) -> SweepDir:
 
 
 def runs_of(root: Path) -> list[RunDir]:
-    """Return every run below an experiment's folder, finished or not, by model and seed."""
-    found = [RunDir(path.parent) for path in root.glob("*/seed*/config.yaml")]
-    return sorted(found, key=lambda run: (run.model_name, run.seed))
+    """Return every run in an experiment's folder, finished or not, sorted by model and seed."""
+    runs = [RunDir(path.parent) for path in root.glob("*/seed*/config.yaml")]
+    return sorted(runs, key=lambda run: (run.model_name, run.seed))
 
 
 def parse_run_reference(reference: str, out: Path) -> RunDir:
-    """Turn `run:<experiment>[@<variant>]/<model>/seed<k>` into the run folder it names.
+    """Return the run folder that `run:<experiment>[@<variant>]/<model>/seed<k>` names.
 
     Raises:
-        UserError: the text has another form.
+        UserError: the text does not have this form.
     """
     parts = reference.removeprefix("run:").split("/")
     if len(parts) != 3 or not parts[2].removeprefix("seed").isdigit() or ".." in parts:

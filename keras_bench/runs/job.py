@@ -1,4 +1,4 @@
-"""What the command line asked for, resolved and checked before anything heavy is imported."""
+"""Requests from the command line, resolved and checked before anything heavy is imported."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,21 +23,21 @@ DEFAULT_EXPERIMENT = "tiny-imagenet"
 
 @dataclass(frozen=True)
 class Request:
-    """The command line's words, unchecked.
+    """The options of the command line, unchecked.
 
     Attributes:
         experiment: name or path of an experiment.
         model: backbone; None: the experiment's first.
         phase: last phase to train; None: the experiment's.
-        data: the user's data; None: $KERAS_BENCH_DATA or the cache.
+        data: path of the user's data; None: $KERAS_BENCH_DATA or the cache.
         weights: overrides model.weights.
-        seed: of initial weights, dropout, shuffling and augmentation.
+        seed: seed of initial weights, dropout, shuffling and augmentation.
         out: folder of all runs.
-        variant: keeps a changed recipe apart.
-        settings: texts of --set, in order.
+        variant: distinguishes runs with changed settings, as part of the folder's name.
+        settings: values of --set, in order.
         exports: folder of all bundles; None: exports/ for runs/, else exports/ below `out`.
-        export: whether bundles are made at the end.
-        layers: what a sweep sets for this run, weakest first; weaker than `settings`.
+        export: whether to make bundles at the end.
+        layers: settings from a sweep, lowest precedence first; all yield to `settings`.
     """
 
     experiment: str = DEFAULT_EXPERIMENT
@@ -56,15 +56,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Job:
-    """One run, resolved.
+    """A resolved request for one run.
 
     Attributes:
-        request: what was asked.
-        config: for this model.
-        backbone: the row of the table.
-        phases: what to train, in order.
-        folder: where it goes.
-        experiment_folder: what lies beside it, its experiment's.
+        request: the options of the command line.
+        config: the configuration for this model.
+        backbone: the model's row of the table.
+        phases: the phases to train, in order.
+        folder: the run's folder.
+        experiment_folder: the folder of its experiment, which holds it.
         image_size: side of the network's input, pixels.
         exports: the experiment's folder of bundles.
     """
@@ -80,7 +80,7 @@ class Job:
 
 
 def overriding_layers(request: Request) -> list[Layer]:
-    """Return what overrides the experiment's file as configuration layers, weakest first."""
+    """Return the configuration layers that override the experiment's file, lowest precedence first."""
     layers = [*request.layers, *(parse_setting(text) for text in request.settings)]
     if request.weights is not None:
         layers.append(Layer("--weights", {"model": {"weights": request.weights}}))
@@ -90,10 +90,10 @@ def overriding_layers(request: Request) -> list[Layer]:
 
 
 def resolve(request: Request, experiment: Experiment | None = None) -> Job:
-    """Turn the words of the command line into one checked job.
+    """Turn the options of the command line into a checked job.
 
     Raises:
-        UserError: anything the user can correct, with the place it was written.
+        UserError: a setting is invalid; the message says where it was written.
     """
     experiment = experiment or load_experiment(request.experiment)
     model = request.model or next(iter(experiment.models))
@@ -120,13 +120,13 @@ def resolve(request: Request, experiment: Experiment | None = None) -> Job:
 
 
 def job_of_run(run: RunDir, data: Path | None, exports: Path | None, changes: dict[str, object]) -> Job:
-    """Return the job whose finished run lies in a folder, as its config.yaml says.
+    """Return the job of a finished run, according to its config.yaml.
 
     Args:
         run: the run's folder.
-        data: the user's data; None: where the run found them, if they still lie there.
-        exports: folder of all bundles; None: by the default rule.
-        changes: to its export settings.
+        data: path of the user's data; None: the path that the run used, if it still exists.
+        exports: folder of all bundles; None: the default of `exports_folder`.
+        changes: changed export settings, by key.
 
     Raises:
         UserError: the folder holds no finished run.
@@ -162,13 +162,13 @@ def job_of_run(run: RunDir, data: Path | None, exports: Path | None, changes: di
 
 
 def exports_folder(out: Path, exports: Path | None) -> Path:
-    """Return the folder of all bundles: exports/ beside runs/, else exports/ in the folder of runs that was named."""
+    """Return the folder of all bundles: `exports` if given, exports/ for the default runs/, else exports/ in `out`."""
     return exports or (Path("exports") if out == Path("runs") else out / "exports")
 
 
 def _without_weights(config: Config, request: Request) -> Config:
     if request.weights not in (None, "none"):
-        raise UserError(f"--weights {request.weights}: phase scratch starts from random weights; drop one of the two")
+        raise UserError(f"--weights {request.weights}: phase scratch starts from random weights; omit one of the two")
     return config.model_copy(update={"model": config.model.model_copy(update={"weights": "none"})})
 
 
@@ -181,7 +181,7 @@ def _refuse_uneven_portions(training: TrainingConfig) -> None:
 
 
 def _refuse_conflicting_settings(job: Job) -> None:
-    """Refuse combinations of valid keys that cannot work together."""
+    """Refuse values that are valid by themselves but incompatible with each other."""
     family, model, ft = job.backbone.family, job.config.model, job.config.ft
     name = job.backbone.name
     _refuse_uneven_portions(job.config.training)
@@ -203,29 +203,28 @@ def _refuse_conflicting_settings(job: Job) -> None:
         )
     if model.weights == "imagenet" and not job.backbone.weights_url:
         raise UserError(
-            f"model.weights: there are no ImageNet weights of {name}; "
+            f"model.weights: there are no ImageNet weights for {name}; "
             "use --phase scratch, --weights none, --weights PATH or --weights run:<experiment>/<model>/seed<k>"
         )
     if model.weights == "imagenet" and model.alpha is not None and model.alpha not in family.alphas:
-        known = ", ".join(f"{alpha:g}" for alpha in family.alphas)
-        raise UserError(f"model.alpha: ImageNet weights of {name} exist for {known}; received {model.alpha:g}")
+        alphas = ", ".join(f"{alpha:g}" for alpha in family.alphas)
+        raise UserError(f"model.alpha: ImageNet weights of {name} exist for {alphas}; received {model.alpha:g}")
     _check_weights_size(job)
 
 
 def _check_weights_size(job: Job) -> None:
-    wanted, alpha, name = job.config.model.weights_size, job.config.model.alpha, job.backbone.name
+    size, alpha, name = job.config.model.weights_size, job.config.model.alpha, job.backbone.name
     sizes = job.backbone.weights_sizes(alpha)
-    if wanted == "auto" or wanted in sizes:
+    if size == "auto" or size in sizes:
         return
     if not sizes:
-        having = " and ".join(f"models.{row.name}" for row in BACKBONES.values() if row.weights_sizes())
+        blocks = " and ".join(f"models.{row.name}" for row in BACKBONES.values() if row.weights_sizes())
         raise UserError(
-            f"model.weights_size: {name} has no ImageNet weights by input size, received {wanted}; "
-            f"leave it auto, or set it in the blocks {having}"
+            f"model.weights_size: {name} has no ImageNet weights by input size, received {size}; "
+            f"leave it auto, or set it in the blocks {blocks}"
         )
     width = "" if alpha is None else f" with alpha {alpha:g}"
-    known = ", ".join(map(str, sizes))
     raise UserError(
         f"model.weights_size: expected auto or one of the sizes that ImageNet weights of {name}{width} exist for "
-        f"({known} pixels), received {wanted}"
+        f"({', '.join(map(str, sizes))} pixels), received {size}"
     )

@@ -1,6 +1,6 @@
-"""What one phase of one run came to.
+"""The result of one phase of a run.
 
-Earlier versions wrote fewer fields: one that is added has a default, for the runs that lack it.
+Every field added since the first version has a default, for runs of earlier versions that lack it.
 """
 
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ from keras_bench.reading import record_of
 
 @dataclass(frozen=True)
 class FitOutcome:
-    """What fitting one phase came to.
+    """The outcome of fitting one phase.
 
     Attributes:
         best_epoch: 1-based epoch whose weights were kept, chosen on val.
-        epochs: epochs trained, early stopping included.
-        seconds: wall time of all of them, validation included.
-        train_seconds: the same without validation.
-        resolved: how "auto" settings were decided, e.g. {"xla": False}.
+        epochs: number of epochs trained, possibly fewer than configured because of early stopping.
+        seconds: wall time of all epochs, validation included.
+        train_seconds: wall time without validation.
+        resolved: values chosen for "auto" settings, e.g. {"xla": False}.
     """
 
     best_epoch: int
@@ -34,7 +34,7 @@ class FitOutcome:
 
 @dataclass(frozen=True)
 class PhaseResult:
-    """Everything result.json holds.
+    """The content of result.json.
 
     Attributes:
         phase: which.
@@ -42,13 +42,13 @@ class PhaseResult:
         epochs: epochs trained.
         seconds: wall time of training, validation included.
         seconds_per_epoch: `seconds` / `epochs`.
-        images_per_second: training images processed a second of training, validation and its time left out.
-        parameters: of the whole model.
-        trainable_parameters: of those, how many this phase trained.
-        peak_memory_mb: highest resident memory of the process so far, MiB.
-        metrics: for "val" and "test".
-        inputs: every setting and fingerprint the result depends on, flat.
-        resolved: how "auto" settings were decided.
+        images_per_second: training throughput, validation and its time excluded.
+        parameters: number of parameters of the complete model.
+        trainable_parameters: number of parameters that this phase trained.
+        peak_memory_mb: peak resident memory of the process so far, MiB.
+        metrics: metrics of "val" and "test".
+        inputs: every setting and fingerprint that the result depends on, by dotted key.
+        resolved: values chosen for "auto" settings.
         environment: versions, device, commit.
     """
 
@@ -72,20 +72,20 @@ class PhaseResult:
 
     @staticmethod
     def from_json(tree: dict[str, Any]) -> "PhaseResult":
-        """Rebuild the value from result.json's content."""
+        """Build the result from result.json's content."""
         return record_of(PhaseResult, tree)
 
 
 def run_label(model: str, seed: int) -> str:
-    """Return a run's name for people: the model, and the seed where it is not 0."""
+    """Return a run's display name: the model, and the seed if it is not 0."""
     return model + (f" seed {seed}" if seed else "")
 
 
 def best_phase(results: Mapping[Phase, PhaseResult], decision: DecisionMetric) -> Phase:
-    """Return the phase that is best on val; of equals the first, which cost less.
+    """Return the phase that is best on val; ties go to the first, which took less training.
 
     Args:
-        results: by phase, in order of training.
-        decision: which metric.
+        results: results by phase, in order of training.
+        decision: the metric that decides.
     """
     return max(results, key=lambda phase: getattr(results[phase].metrics["val"], decision))

@@ -1,4 +1,4 @@
-"""One run at work: what was asked, its images, its weights and devices, and what follows from them."""
+"""A run in progress: its job, images, initial weights and devices, and what is derived from them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """One run at work.
+    """A run in progress.
 
     Attributes:
-        job: what was asked, resolved.
-        data: its images, decoded and split.
+        job: the resolved request.
+        data: the images, decoded and split.
         log: the screen and run.log.
-        initial_weights: what its backbone starts from; None for a run that is finished, and trains no more.
-        devices: names of the accelerators; none on a machine without one.
+        initial_weights: the backbone's initial weights; None for a finished run, which does not train.
+        devices: names of the accelerators; empty if there are none.
     """
 
     job: Job
@@ -41,28 +41,28 @@ class Run:
 
     @property
     def config(self) -> Config:
-        """Its configuration."""
+        """The run's configuration."""
         return self.job.config
 
     @property
     def folder(self) -> RunDir:
-        """Where it goes."""
+        """The run's folder."""
         return self.job.folder
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """What it trains, in order."""
+        """The phases to train, in order."""
         return self.job.phases
 
     @property
     def weights(self) -> InitialWeights:
-        """What its backbone starts from."""
+        """The backbone's initial weights."""
         assert self.initial_weights is not None, "only a run that trains has initial weights"
         return self.initial_weights
 
     @cached_property
     def pipeline(self) -> Pipeline:
-        """Its tf.data pipeline."""
+        """The run's tf.data pipeline."""
         from keras_bench.data.pipeline import Pipeline
 
         return Pipeline(
@@ -75,7 +75,7 @@ class Run:
 
     @property
     def model_spec(self) -> ModelSpec:
-        """What decides the graph of its model."""
+        """The specification of the run's model."""
         from keras_bench.models.build import ModelSpec
 
         return ModelSpec(self.job.backbone, self.job.image_size, len(self.data.index.class_names), self.config.model)
@@ -86,14 +86,14 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether its training is finished."""
+        """Whether training is finished."""
         return self.folder.run.is_file()
 
     @property
     def final_phase(self) -> Phase:
-        """The phase that was chosen on val.
+        """The phase chosen on val.
 
         Raises:
-            RunError: it is not finished.
+            RunError: the run is not finished.
         """
         return finished_phase(self.folder)

@@ -83,7 +83,7 @@ def test_damaged_weights_are_named(capsys, weights, monkeypatch):
     received = hashlib.md5(b"half a file").hexdigest()
     expected = f"(expected md5 50bc09e76180e00e4465e1a485ddc09d, received {received}); delete {weights}"
     assert line.startswith(f"problem: weights: efficientnetb0_notop.h5 is not the published file {expected}")
-    assert Check("weights", f"{name}, md5 is correct") in check_weight_files()
+    assert Check("weights", f"{name}, md5 matches") in check_weight_files()
 
 
 def test_weights_without_a_published_checksum_that_were_cut_off_are_seen(weights):
@@ -91,7 +91,7 @@ def test_weights_without_a_published_checksum_that_were_cut_off_are_seen(weights
     with h5py.File(path, "w") as file:
         file["kernel"] = np.arange(10_000.0)
     (check,) = check_weight_files()
-    assert check == Check("weights", f"{path.name}, can be opened; no checksum of it is published")
+    assert check == Check("weights", f"{path.name}, can be opened; no checksum is published for it")
     path.write_bytes(path.read_bytes()[:-1000])
     (check,) = check_weight_files()
     assert "cannot be read" in check.value
@@ -118,7 +118,7 @@ def test_an_old_python_is_a_problem_and_a_checkout_that_is_not_installed_is_not(
     assert check_packages()[0].remedy.startswith("use Python ")
     monkeypatch.setattr(machine, "DISTRIBUTION", "not-installed-anywhere")
     checks = check_packages()
-    assert "not installed, so that the versions it needs are not known" in checks[1].value
+    assert "not installed, so the versions it requires are unknown" in checks[1].value
     assert Check("keras", metadata.version("keras")) in checks
     assert not any(check.remedy for check in checks)
 
@@ -134,9 +134,9 @@ def test_folders_without_room_or_permission_are_problems(tmp_path, monkeypatch):
     usage = machine.shutil.disk_usage(tmp_path)
     assert check_folder("runs", tmp_path / "runs") == Check("runs", f"{tmp_path / 'runs'}, 21.5 GB free")
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: usage._replace(free=GIB - 1))
-    assert "make room" in check_folder("runs", tmp_path / "runs").remedy
+    assert "free some space" in check_folder("runs", tmp_path / "runs").remedy
     monkeypatch.setattr(machine.os, "access", lambda path, mode: False)
-    assert check_folder("runs", tmp_path / "runs").value == f"{tmp_path} cannot be written to"
+    assert check_folder("runs", tmp_path / "runs").value == f"{tmp_path} is not writable"
 
 
 def test_little_memory_is_a_problem_and_unknown_memory_is_not(monkeypatch):

@@ -81,7 +81,7 @@ def test_settings_that_cannot_work_together_are_refused(capsys, tmp_path):
     run = ["run", "--experiment", "digits"]
     assert "VGG16 has no width multiplier" in fails(capsys, *run, "--model", "VGG16", "--set", "model.alpha=0.5")
     assert "InceptionV3 needs at least 75 pixels, received 32" in fails(capsys, *run, "--model", "InceptionV3")
-    assert "there are no ImageNet weights of ResNet18" in fails(capsys, *run, "--model", "ResNet18", "--phase", "tl")
+    assert "there are no ImageNet weights for ResNet18" in fails(capsys, *run, "--model", "ResNet18", "--phase", "tl")
     alpha = ["--phase", "tl", "--model", "MobileNet", "--set", "model.alpha=0.3"]
     assert "ImageNet weights of MobileNet exist for 0.25, 0.5, 0.75, 1; received 0.3" in fails(capsys, *run, *alpha)
     assert "phase scratch starts from random weights" in fails(capsys, *run, "--weights", "imagenet")

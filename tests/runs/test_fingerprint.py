@@ -1,4 +1,4 @@
-"""Whether a finished phase still answers, when the version that trained it had fewer, more or other settings."""
+"""Whether a finished phase is still valid if the version that trained it had fewer, more or other settings."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def job_of(out, *settings):
 
 @pytest.fixture
 def trained(tmp_path):
-    """Return a function that makes a finished tl with the inputs of today less some, and more."""
+    """Return a function that writes a finished tl phase with today's inputs, some removed or added."""
 
     def train(*settings, without=(), more=None):
         job = job_of(tmp_path, *settings)
@@ -35,7 +35,7 @@ def done(out, *settings):
     return finished_phases(job, {"tl": phase_inputs(job, "tl", "data", "none")})
 
 
-def test_a_setting_that_there_was_none_of_yet_stood_for_its_default(trained, tmp_path):
+def test_a_setting_that_did_not_exist_yet_had_its_default_value(trained, tmp_path):
     trained(without=("training.focal_gamma", "augmentation.brightness_factor", "tl.views", "model.alpha"))
     with pytest.raises(UserError, match=r"model\.alpha was None \(not a setting then\), is now 0\.25\. Keep both"):
         done(tmp_path)
@@ -45,14 +45,14 @@ def test_a_setting_that_there_was_none_of_yet_stood_for_its_default(trained, tmp
         done(tmp_path, "tl.views=2")
 
 
-def test_earlier_versions_trained_as_tensorflow_does_by_itself(trained, tmp_path):
+def test_earlier_versions_trained_with_tensorflows_default_precision(trained, tmp_path):
     trained(without=("training.tf32",))
     assert done(tmp_path) == ["tl"]
     with pytest.raises(UserError, match=r"training\.tf32 was True \(not a setting then\), is now False"):
         done(tmp_path, "training.tf32=false")
 
 
-def test_what_earlier_versions_did_is_not_always_the_default_of_today(trained, tmp_path):
+def test_earlier_behaviour_is_not_always_todays_default(trained, tmp_path):
     trained(without=("dataset.remove_leaked", "tl.features"))
     with pytest.raises(
         UserError, match=r"remove_leaked was none \(not a setting then\), is now near; tl\.features was"
@@ -61,7 +61,7 @@ def test_what_earlier_versions_did_is_not_always_the_default_of_today(trained, t
     assert done(tmp_path, "dataset.remove_leaked=none", "tl.features=streamed") == ["tl"]
 
 
-def test_a_setting_that_has_another_name_now_means_the_same(trained, tmp_path):
+def test_a_renamed_setting_keeps_its_meaning(trained, tmp_path):
     trained(without=("training.imbalance",), more={"training.class_weights": "balanced"})
     assert done(tmp_path, "training.imbalance=class_weights", *MONITORS_BEFORE) == ["tl"]
     with pytest.raises(UserError, match=r"training\.imbalance was class_weights, is now none"):
@@ -70,11 +70,11 @@ def test_a_setting_that_has_another_name_now_means_the_same(trained, tmp_path):
     assert done(tmp_path) == ["tl"]
 
 
-def test_auto_is_the_monitor_it_stands_for_and_another_one_is_a_change(trained, tmp_path):
+def test_auto_equals_the_monitor_it_resolves_to_and_another_one_is_a_change(trained, tmp_path):
     before = {"training.early_stopping_monitor": "val_cross_entropy", "training.checkpoint_monitor": "val_top1"}
     trained(more=before)
     assert done(tmp_path) == done(tmp_path, *MONITORS_BEFORE) == ["tl"]
-    trained(without=tuple(before))  # from before there was a choice
+    trained(without=tuple(before))  # written before monitors could be chosen
     assert done(tmp_path) == ["tl"]
     trained("training.imbalance=oversample", more=before)
     assert done(tmp_path, "training.imbalance=oversample", *MONITORS_BEFORE) == ["tl"]
@@ -82,7 +82,7 @@ def test_auto_is_the_monitor_it_stands_for_and_another_one_is_a_change(trained, 
         done(tmp_path, "training.imbalance=oversample")
 
 
-def test_a_setting_that_is_gone_or_has_another_value_is_a_change(trained, tmp_path):
+def test_a_setting_that_no_longer_exists_or_has_another_value_is_a_change(trained, tmp_path):
     trained(more={"training.sharpness": 0.0})
     with pytest.raises(
         UserError, match=r"finished with other settings: training\.sharpness was 0\.0, is now not set\."
@@ -94,7 +94,7 @@ def test_a_setting_that_is_gone_or_has_another_value_is_a_change(trained, tmp_pa
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
-def test_momentum_that_was_0_9_for_every_optimizer_is_no_change_but_for_rmsprop(trained, tmp_path, optimizer):
+def test_the_former_momentum_of_0_9_is_a_change_for_rmsprop_only(trained, tmp_path, optimizer):
     trained(f"tl.optimizer={optimizer}", more={"tl.momentum": 0.9})
     assert done(tmp_path, f"tl.optimizer={optimizer}") == ["tl"]
     assert done(tmp_path, f"tl.optimizer={optimizer}", "tl.momentum=0.9") == ["tl"]
@@ -111,7 +111,7 @@ def test_fine_tuning_depends_on_the_momentum_of_both_phases(tmp_path):
     assert "tl.momentum" not in phase_inputs(job, "scratch", "data", "none")
 
 
-def test_an_interrupted_phase_is_held_to_the_same(trained, tmp_path):
+def test_an_interrupted_phase_is_compared_in_the_same_way(trained, tmp_path):
     trained()
     job = job_of(tmp_path)
     inputs = phase_inputs(job, "tl", "data", "none")
@@ -131,7 +131,7 @@ def test_a_key_without_a_default_counts_as_changed():
     assert changed_settings({"a": 1}, {"a": 1, "b": 2}, {"a": 1, "b": 2}) == []
 
 
-def test_a_bundle_is_made_again_only_where_a_setting_of_it_changed(tmp_path):
+def test_a_bundle_is_rebuilt_only_if_one_of_its_settings_changed(tmp_path):
     job = job_of(tmp_path)
     job.folder.model("tl").parent.mkdir(parents=True)
     job.folder.model("tl").write_bytes(b"weights")
@@ -152,7 +152,7 @@ def test_a_bundle_is_made_again_only_where_a_setting_of_it_changed(tmp_path):
         ("VGG16", ["dataset.image_size=128"], False),  # one file serves all sizes
     ],
 )
-def test_other_weights_of_a_backbone_with_several_sizes_tell_how_to_have_the_former_ones(
+def test_for_a_backbone_with_several_weights_sizes_the_refusal_says_how_to_select_the_former_ones(
     tmp_path, model, settings, is_hinted
 ):
     job = resolve(Request("digits", model, "tl", out=tmp_path, settings=tuple(settings)))

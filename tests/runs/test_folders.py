@@ -9,7 +9,7 @@ from keras_bench.files import replacing, write_json, write_text
 from keras_bench.runs.folders import parse_run_reference, run_folder, runs_of, sweep_folder, variant_name
 
 
-def test_paths_are_those_of_the_layout():
+def test_paths_follow_the_documented_layout():
     run = run_folder(Path("runs"), "demo", "VGG16", 3, "wide")
     assert run.root == Path("runs/demo@wide/VGG16/seed3")
     assert run.best_weights("tl") == run.root / "tl" / "best.weights.h5"
@@ -24,14 +24,14 @@ def test_a_variant_is_its_sorted_settings_made_safe():
     assert variant_name({}) == "default"
     weights = variant_name({"model.weights": "run:demo/VGG16/seed0"})
     assert weights.startswith("model.weights=run_demo_VGG16_seed0-")
-    assert weights != variant_name({"model.weights": "run:demo_VGG16/seed0"})  # a digest tells them apart
+    assert weights != variant_name({"model.weights": "run:demo_VGG16/seed0"})  # the digests differ
     long = [variant_name({"title": "x" * 200 + end}) for end in "ab"]
     assert [len(name) for name in long] == [120, 120]
     assert long[0] != long[1]
     assert parse_run_reference(f"run:demo@{long[0]}/VGG16/seed1", Path("runs")).model_name == "VGG16"
 
 
-def test_a_sweep_is_not_taken_for_an_experiments_runs(tmp_path):
+def test_a_sweep_folder_is_not_mistaken_for_runs(tmp_path):
     folder = sweep_folder(tmp_path, "dropout")
     assert folder.page == tmp_path / "sweeps" / "dropout" / "index.html"
     write_text(folder.results, "")
@@ -88,8 +88,8 @@ def test_runs_are_listed_by_model_and_seed(tmp_path):
     for model, seed in (("VGG16", 10), ("VGG16", 2), ("ResNet50", 0)):
         write_text(run_folder(tmp_path, "demo", model, seed).config, "")
     (tmp_path / "demo" / "stray").mkdir()
-    found = [(run.model_name, run.seed) for run in runs_of(tmp_path / "demo")]
-    assert found == [("ResNet50", 0), ("VGG16", 2), ("VGG16", 10)]
+    listed = [(run.model_name, run.seed) for run in runs_of(tmp_path / "demo")]
+    assert listed == [("ResNet50", 0), ("VGG16", 2), ("VGG16", 10)]
 
 
 def test_thumbnails_of_any_id_stay_inside_the_run_folder():

@@ -47,7 +47,7 @@ def offline(monkeypatch):
 
 
 def put(models, *names):
-    """Write files of different contents, so that the wrong one shows."""
+    """Write files with different contents, so that using the wrong one is noticed."""
     for name in names:
         (models / name).write_bytes(name.encode())
 
@@ -57,7 +57,7 @@ def sha256(content):
 
 
 @pytest.mark.parametrize(
-    ("image_size", "weights_size", "expected", "told"),
+    ("image_size", "weights_size", "expected", "description"),
     [
         (128, "auto", 128, "trained at 128 pixels"),
         (160, "auto", 160, "trained at 160 pixels"),
@@ -67,26 +67,26 @@ def sha256(content):
         (224, 128, 128, "trained at 128 pixels and used at 224"),
     ],
 )
-def test_the_file_of_the_input_size_or_of_the_size_that_is_named_is_taken(
-    models, image_size, weights_size, expected, told
+def test_the_file_for_the_input_size_or_for_the_configured_size_is_used(
+    models, image_size, weights_size, expected, description
 ):
     put(models, *(name_of(size) for size in (128, 160, 192, 224)))
     chosen = job("MobileNet", f"dataset.image_size={image_size}", f"model.weights_size={weights_size}")
     weights = find_weights(chosen, Log())
     assert weights.path == models / name_of(expected)
     assert weights.fingerprint == sha256(name_of(expected).encode())
-    assert weights.origin == f"ImageNet weights {name_of(expected)}, {told}"
+    assert weights.origin == f"ImageNet weights {name_of(expected)}, {description}"
     assert missing_weights([chosen]) == []
 
 
-def test_the_backbones_own_size_decides_where_the_experiment_names_none(models):
+def test_without_a_configured_image_size_the_backbones_own_decides(models):
     put(models, name_of(128), name_of(224))
     chosen = job("MobileNet", "dataset.image_size=null")
     assert chosen.image_size == 224
     assert find_weights(chosen, Log()).path == models / name_of(224)
 
 
-def test_backbones_with_one_file_do_not_speak_of_sizes(models, monkeypatch):
+def test_the_origin_of_backbones_with_one_file_mentions_no_size(models, monkeypatch):
     monkeypatch.setattr(
         "keras_bench.runs.weights.digest_file", lambda path, *algorithm: "50bc09e76180e00e4465e1a485ddc09d"
     )
@@ -118,18 +118,18 @@ def test_backbones_with_one_file_do_not_speak_of_sizes(models, monkeypatch):
         ("MobileNet", ["model.weights_size=0"], r"--set model\.weights_size=0: .*received 0"),
     ],
 )
-def test_sizes_that_cannot_be_are_refused_in_one_line(model, settings, message):
+def test_impossible_sizes_are_refused_in_one_line(model, settings, message):
     with pytest.raises(UserError, match=message) as refusal:
         job(model, *settings)
     assert "\n" not in str(refusal.value)
 
 
-def test_a_size_is_not_in_the_way_of_other_weights():
+def test_a_size_does_not_prevent_other_weights():
     assert find_weights(job("MobileNet", "model.weights_size=224", weights="none"), Log()).fingerprint == "none"
     assert job("MobileNet", "model.weights_size=224", phase="scratch").config.model.weights == "none"
 
 
-def test_offline_another_size_that_is_here_is_offered_and_not_taken(models, offline):
+def test_offline_local_weights_for_another_size_are_suggested_but_not_used(models, offline):
     put(models, name_of(224, "7_5"), name_of(160, "7_5"), name_of(192, "1_0"))
     chosen = job("MobileNet", "dataset.image_size=128", "model.alpha=0.75")
     with pytest.raises(UserError) as refusal:
@@ -149,14 +149,14 @@ def test_offline_another_size_that_is_here_is_offered_and_not_taken(models, offl
     assert find_weights(named, Log()).path == models / name_of(224, "7_5")
 
 
-def test_nothing_is_offered_where_no_other_size_of_that_width_is_here(models, offline):
+def test_nothing_is_suggested_without_local_weights_of_that_width(models, offline):
     put(models, name_of(224, "1_0"), "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.75_224_no_top.h5")
     with pytest.raises(UserError, match="for 128 pixels are missing") as refusal:
         find_weights(job("MobileNet", "dataset.image_size=128", "model.alpha=0.75"), Log())
     assert "weights_size" not in str(refusal.value)
 
 
-def test_a_suite_offers_what_every_model_of_it_accepts(models, offline, capsys):
+def test_a_suite_suggests_settings_that_all_its_models_accept(models, offline, capsys):
     put(models, name_of(224), "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5")
     small = "dataset.image_size=128"
     with pytest.raises(UserError) as refusal:
@@ -173,7 +173,7 @@ def test_a_suite_offers_what_every_model_of_it_accepts(models, offline, capsys):
     assert f"{name_of(128)} (MobileNet for 128 pixels) goes to {models}/" in capsys.readouterr().out
 
 
-def test_a_dry_run_says_which_file_it_would_download_or_use(models, offline, capsys):
+def test_a_dry_run_names_the_file_that_a_run_would_download_or_use(models, offline, capsys):
     put(models, name_of(224, "2_5"))
     words = ["run", "--experiment", "digits", "--model", "MobileNet", "--phase", "tl", "--dry-run"]
     words += ["--set", "model.alpha=0.25", "--set", "dataset.limit_per_class=2", "--set", "dataset.image_size=160"]
@@ -187,7 +187,7 @@ def test_a_dry_run_says_which_file_it_would_download_or_use(models, offline, cap
     assert f"weights: ImageNet weights {name_of(224, '2_5')}, trained at 224 pixels and used at 160" in output
 
 
-def test_the_table_of_backbones_tells_sizes_apart(models, capsys):
+def test_the_table_of_backbones_distinguishes_sizes(models, capsys):
     put(models, name_of(128), name_of(160, "7_5"))
     assert main(["models", "--filter", "name=MobileNet"]) == 0
     output = capsys.readouterr().out
@@ -203,14 +203,14 @@ def test_the_table_of_backbones_tells_sizes_apart(models, capsys):
     assert "others for inputs" not in capsys.readouterr().out
 
 
-def test_the_setting_is_no_input_of_a_phase_but_the_content_of_the_file_is(tmp_path):
+def test_the_setting_is_not_an_input_of_a_phase_but_the_file_content_is(tmp_path):
     small = job("MobileNet", "dataset.image_size=128")
     named = job("MobileNet", "dataset.image_size=128", "model.weights_size=128")
     inputs = phase_inputs(small, "tl", "d", "w")
     assert inputs == phase_inputs(named, "tl", "d", "w")
     assert not [key for key in inputs if "weights_" in key]
     assert inputs["weights"] == "w"
-    (tmp_path / "config.yaml").write_text("name: digits\nmodel: {alpha: 0.75}\n")  # as written before there were sizes
+    (tmp_path / "config.yaml").write_text("name: digits\nmodel: {alpha: 0.75}\n")  # as written before the setting existed
     assert load_run_config(tmp_path / "config.yaml").model.weights_size == "auto"
 
 
@@ -224,7 +224,7 @@ def start(request):
     run_sweep(request, False, Log(), run=lambda job: pytest.fail("a run started before its weights were found"))
 
 
-def test_a_sweep_over_sizes_has_points_that_differ_and_looks_for_every_file(tmp_path, models, offline):
+def test_a_sweep_over_sizes_has_distinct_points_and_looks_for_every_file(tmp_path, models, offline):
     request = sweep_file(tmp_path, "set: {dataset.image_size: 128}\ngrid: {model.weights_size: [128, 224]}")
     assert len(plan_sweep(request).sweep.points) == 2
     put(models, name_of(128))
@@ -235,7 +235,7 @@ def test_a_sweep_over_sizes_has_points_that_differ_and_looks_for_every_file(tmp_
     with pytest.raises(UserError, match=f"1 files of .*: {name_of(128)}"):
         start(request)
     by_image_size = sweep_file(tmp_path, "grid: {dataset.image_size: [224, 160, 96]}")
-    with pytest.raises(UserError, match=f"1 files of .*: {name_of(160)}"):  # 224's and 96's are the same and here
+    with pytest.raises(UserError, match=f"1 files of .*: {name_of(160)}"):  # 224 and 96 share one file, which exists
         start(by_image_size)
     same = sweep_file(tmp_path, "set: {dataset.image_size: 128}\ngrid: {model.weights_size: [auto, 128]}")
     with pytest.raises(UserError, match=r"weights_size=auto and .*weights_size=128 would train the same MobileNet"):
@@ -259,7 +259,7 @@ class Storage(BaseHTTPRequestHandler):
 
 
 def published(path, seed):
-    """Return a file of the kind Keras publishes, with weights of its own, and the kernel of its first layer."""
+    """Return a file as Keras publishes them, with weights drawn from `seed`, and the kernel of its first layer."""
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     model = keras.applications.MobileNet(alpha=0.25, weights=None, include_top=False, input_shape=(128, 128, 3))
@@ -283,7 +283,7 @@ def storage(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_run_downloads_the_file_of_its_size_and_shares_no_features_with_another(tmp_path, storage, models, capsys):
+def test_a_run_downloads_the_file_for_its_size_and_shares_no_features_with_another(tmp_path, storage, models, capsys):
     words = ["run", "--experiment", "digits", "--model", "MobileNet", "--phase", "tl", "--no-export"]
     for setting in (
         "model.alpha=0.25", "dataset.image_size=128", "dataset.classes=['3', '5']", "dataset.limit_per_class=10",
@@ -307,8 +307,8 @@ def test_a_run_downloads_the_file_of_its_size_and_shares_no_features_with_anothe
         trained = keras.models.load_model(run.model("tl"))
         np.testing.assert_array_equal(trained.get_layer("conv1").kernel.numpy(), storage.kernels[size])
         computed.append(len(cached_features()))
-    assert computed == [2, 4]  # train and val, computed anew for other weights
-    assert main([*words, "--set", "model.weights_size=128"]) == 0  # what auto chose: no change
+    assert computed == [2, 4]  # train and val, recomputed for other weights
+    assert main([*words, "--set", "model.weights_size=128"]) == 0  # the size that auto chose: no change
     assert "finished before with the same settings: nothing to do" in " ".join(capsys.readouterr().out.split())
     assert main([*words, "--set", "model.weights_size=224"]) == 2
     assert "was finished with other settings: weights was" in capsys.readouterr().err
