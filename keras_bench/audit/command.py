@@ -1,4 +1,4 @@
-"""The verb `audit`: looks through a data set and says what is wrong with it. No TensorFlow."""
+"""The verb `audit`: inspects a data set and reports its problems. No TensorFlow."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +18,16 @@ from keras_bench.files import write_json, write_text
 
 @dataclass(frozen=True)
 class AuditRequest:
-    """The command line's words, unchecked.
+    """The options of the command line, unchecked.
 
     Attributes:
-        data: folder or archive; None for sources that need none.
-        experiment: whose data settings apply; None: the defaults.
-        source: kind of source; None: the experiment's, or by the layout of `data`.
-        settings: texts of --set, in order.
-        json: where to write the findings.
-        html: where to write the page.
-        force: whether those files may be replaced.
+        data: folder or file; None for sources that need no path.
+        experiment: experiment whose data settings apply; None: the defaults.
+        source: name of the source; None: the experiment's, or guessed from the layout of `data`.
+        settings: values of --set, in order.
+        json: file to write the findings to; None: no file.
+        html: file to write the page to; None: no file.
+        force: whether existing files may be replaced.
     """
 
     data: Path | None
@@ -40,28 +40,27 @@ class AuditRequest:
 
 
 def run_audit(request: AuditRequest, log: Log) -> int:
-    """Print and write the findings; returns 0 for clean data, 1 where there are problems.
+    """Print and write the findings; returns 0 for clean data, 1 if there are problems.
 
     Raises:
-        UserError: the data cannot be opened, or a file to be written exists.
+        UserError: the data cannot be opened, or an output file already exists.
     """
     for path in (request.json, request.html):
         if path is not None and path.exists() and not request.force:
             raise UserError(f"{path} exists; choose another name, or replace it with --force")
-    settings = _config(request)
-    config = settings.dataset
-    index = open_source(config, request.data, log)
-    store = ImageStore(index, settings.runtime.cache_memory_mb << 20)
+    config = _resolve_config(request)
+    index = open_source(config.dataset, request.data, log)
+    store = ImageStore(index, config.runtime.cache_memory_mb << 20)
     fingerprint = store.fingerprint(log)
     store.load(log)
-    splits = split_images(index, config, store.readable)
+    splits = split_images(index, config.dataset, store.readable)
     audit = audit_images(index, splits, store, fingerprint, log)
-    _show(audit, [*index.warnings, *splits.warnings], request, log)
+    _print_and_write(audit, [*index.warnings, *splits.warnings], request, log)
     return 1 if audit.problems else 0
 
 
-def _config(request: AuditRequest) -> Config:
-    """Return the experiment's configuration, or the default one for the source that the data's layout tells."""
+def _resolve_config(request: AuditRequest) -> Config:
+    """Return the experiment's configuration, or the defaults for the source that matches the data's layout."""
     layers = [parse_setting(text) for text in request.settings]
     if request.experiment is not None:
         experiment = load_experiment(request.experiment)
@@ -73,7 +72,7 @@ def _config(request: AuditRequest) -> Config:
     return experiment.resolve(next(iter(experiment.models or BACKBONES)), layers)
 
 
-def _show(audit: Audit, warnings: list[str], request: AuditRequest, log: Log) -> None:
+def _print_and_write(audit: Audit, warnings: list[str], request: AuditRequest, log: Log) -> None:
     for table in audit_tables(audit):
         log.table(table)
     for line in [*warnings, *audit.problems]:
@@ -86,7 +85,6 @@ def _show(audit: Audit, warnings: list[str], request: AuditRequest, log: Log) ->
     if request.html:
         write_text(request.html, audit_page(audit))
         log.line(f"written: {request.html}")
-    found = f"{len(audit.problems)} problems found" if audit.problems else "no problem found"
-    log.line(found)
+    log.line(f"{len(audit.problems)} problems found" if audit.problems else "no problem found")
     if request.data and not audit.problems:
         log.line(f"next: keras-bench run --data {request.data} --set dataset.source={audit.source} --dry-run")

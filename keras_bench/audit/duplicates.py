@@ -1,4 +1,4 @@
-"""Finds images that are the same, or nearly, without comparing every pair."""
+"""Finds exact and near-duplicates without comparing every pair of images."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -9,11 +9,11 @@ from scipy.sparse.csgraph import connected_components
 
 from keras_bench.audit.likeness import PositionPair
 
-# Bits of 64 in which perceptual hashes of near-duplicates may differ. Measured on 22,000 images of Tiny ImageNet:
-# copies saved again as JPEG of quality 50 differ in at most 4 bits in 99 of 100 cases, halved ones in 2, brightened
-# ones in 6; up to 6 bits none of the 242 million pairs was alike but for one true copy, at 8 bits 15 false pairs.
+# Bits of 64 in which perceptual hashes of near-duplicates may differ. Measured on 22,000 images of Tiny ImageNet: in
+# 99 of 100 cases copies saved as JPEG of quality 50 differ in at most 4 bits, copies of half the size in 2, brightened
+# copies in 6. Among the 242 million pairs, a limit of 6 bits found one true copy and no false pair; 8 bits, 15 false.
 NEAR_DISTANCE = 6
-BANDS = NEAR_DISTANCE + 1  # hashes within the distance agree on one band at least (pigeonhole principle)
+BANDS = NEAR_DISTANCE + 1  # hashes within the distance agree on at least one band (pigeonhole principle)
 BITS = 64
 
 
@@ -22,24 +22,26 @@ def find_duplicates(
     hashes: Sequence[int | None],
     confirm: Callable[[list[PositionPair]], list[PositionPair]] | None = None,
 ) -> list[tuple[str, list[int]]]:
-    """Return groups of duplicates, each ("exact" or "near", positions in ascending order).
+    """Return groups of duplicates, each as ("exact" or "near", positions in ascending order).
 
-    Images in a chain of near-duplicates are one group, "exact" only where all its images have the same pixels.
+    A chain of near-duplicates is one group; it is "exact" only if all its images have the same pixels.
 
     Args:
         digests: N digests of pixels.
         hashes: N perceptual hashes of 64 bits; None for images that are only compared exactly.
-        confirm: returns which pairs of close hashes are copies of one picture, after a second look; None: all are.
+        confirm: returns those pairs of close hashes that a closer comparison confirms as copies; None: all are.
     """
-    by_digest: dict[bytes, list[int]] = defaultdict(list)
+    positions_by_digest: dict[bytes, list[int]] = defaultdict(list)
     for i, digest in enumerate(digests):
-        by_digest[digest].append(i)
-    links = [(members[0], other) for members in by_digest.values() for other in members[1:]]
-    # Copies have equal hashes: one of them stands for all.
-    firsts = [members[0] for members in by_digest.values()]
+        positions_by_digest[digest].append(i)
+    links = [(positions[0], other) for positions in positions_by_digest.values() for other in positions[1:]]
+    # Exact copies have equal hashes, so one of them represents all.
+    firsts = [positions[0] for positions in positions_by_digest.values()]
     hashed = [(i, value) for i in firsts if (value := hashes[i]) is not None]
-    close = _near_pairs(np.array([i for i, _ in hashed]), np.array([value for _, value in hashed], dtype=np.uint64))
-    links += confirm(close) if confirm else close
+    candidates = _near_pairs(
+        np.array([i for i, _ in hashed]), np.array([value for _, value in hashed], dtype=np.uint64)
+    )
+    links += confirm(candidates) if confirm else candidates
     if not links:
         return []
     rows, columns = np.array(links).T
@@ -51,8 +53,8 @@ def find_duplicates(
     return [("exact" if len({digests[i] for i in members}) == 1 else "near", members) for members in groups.values()]
 
 
-def _near_pairs(places: np.ndarray, hashes: np.ndarray) -> list[PositionPair]:
-    """Return the pairs of places whose hashes differ in at most NEAR_DISTANCE bits."""
+def _near_pairs(positions: np.ndarray, hashes: np.ndarray) -> list[PositionPair]:
+    """Return the pairs of positions whose hashes differ in at most NEAR_DISTANCE bits."""
     pairs: set[PositionPair] = set()
     for band in np.array_split(np.arange(BITS), BANDS):
         mask = np.uint64(sum(1 << int(bit) for bit in band))
@@ -60,9 +62,9 @@ def _near_pairs(places: np.ndarray, hashes: np.ndarray) -> list[PositionPair]:
         order = np.argsort(keys, kind="stable")
         starts = np.flatnonzero(np.append(True, keys[order][1:] != keys[order][:-1]))
         for bucket in np.split(order, starts[1:]):
-            # Each image against those after it in its bucket; with 9 bits a bucket is a few hundredths of all.
-            for step, i in enumerate(bucket[:-1]):
-                rest = bucket[step + 1 :]
-                close = rest[np.bitwise_count(hashes[rest] ^ hashes[i]) <= NEAR_DISTANCE]
-                pairs.update((int(places[min(i, j)]), int(places[max(i, j)])) for j in close)
+            # Each image is compared with those after it in its bucket; a 9-bit band makes buckets small.
+            for offset, i in enumerate(bucket[:-1]):
+                rest = bucket[offset + 1 :]
+                near = rest[np.bitwise_count(hashes[rest] ^ hashes[i]) <= NEAR_DISTANCE]
+                pairs.update((int(positions[min(i, j)]), int(positions[max(i, j)])) for j in near)
     return sorted(pairs)

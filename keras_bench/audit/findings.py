@@ -1,23 +1,23 @@
-"""What was found in a data set before training: damage, duplicates, balance, sizes."""
+"""Findings about a data set before training: damage, duplicates, balance, sizes."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from keras_bench.reading import record_of
 
-# What a problem says that a run does about it, after what was found; a run that was begun keeps its splits.
+# Begins the part of a problem that says how a run handles it; not shown for a run that already has its splits.
 A_RUN_LEAVES = "; a run leaves "
 
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """Images that are the same, or nearly.
+    """Exact or near-duplicates.
 
     Attributes:
         kind: "exact" (the same pixels) or "near" (perceptual hashes and gray levels within the limits).
         ids: two or more image ids.
-        splits: the split of each.
-        classes: the class name of each.
+        splits: the split of each image.
+        classes: the class name of each image.
     """
 
     kind: str
@@ -28,13 +28,13 @@ class DuplicateGroup:
 
 @dataclass(frozen=True)
 class AlikeClass:
-    """A class that would lose so many near-duplicates that they are rather different images that look alike.
+    """A class with so many near-duplicates that they are probably different images that look alike.
 
     Attributes:
         name: the class.
         ids: its near-duplicates in the split, without exact copies, sorted.
-        of: images that the split has of the class.
-        examples: some pairs: one of those ids, and the image held out that it resembles.
+        of: number of images of the class in the split.
+        examples: some pairs of one of those ids and the held-out image that it resembles.
     """
 
     name: str
@@ -45,13 +45,13 @@ class AlikeClass:
 
 @dataclass(frozen=True)
 class Leaks:
-    """Images of a split that another, held out from it, holds too: those of train in val or test, of val in test.
+    """Images of a split with duplicates in a held-out split: of train in val or test, of val in test.
 
     Attributes:
         held_out: "val or test", or "test".
-        exact: ids of images with the same pixels as one held out, sorted.
-        near: ids of near-duplicates beside them, sorted, those of `alike` too.
-        alike: classes whose near-duplicates are left out only by the rule "near_always".
+        exact: ids of images with the same pixels as a held-out image, sorted.
+        near: ids of all other images that are near-duplicates of one, sorted, including those of `alike`.
+        alike: classes whose near-duplicates only the rule "near_always" leaves out.
     """
 
     held_out: str
@@ -61,11 +61,11 @@ class Leaks:
 
     @property
     def count(self) -> int:
-        """How many images of the split are held out too, or nearly."""
+        """The number of images of the split with a held-out duplicate."""
         return len(self.exact) + len(self.near)
 
     def left_out(self, rule: str) -> dict[str, str]:
-        """Return why, for each id that a rule (dataset.remove_leaked) takes out of the split."""
+        """Return the reason for each id that a rule (dataset.remove_leaked) removes from the split."""
         same, near = f"same pixels as an image of {self.held_out}", f"near-duplicate of an image of {self.held_out}"
         alike = {image_id for group in self.alike for image_id in group.ids}
         spared = set(self.near) if rule == "exact" else alike if rule == "near" else set()
@@ -74,46 +74,46 @@ class Leaks:
         return {**dict.fromkeys(self.exact, same), **{name: near for name in self.near if name not in spared}}
 
     def kept(self, rule: str) -> dict[str, str]:
-        """Return why, for each id that stays in the split although another holds it too, or nearly."""
-        gone, alike = self.left_out(rule), {image_id for group in self.alike for image_id in group.ids}
-        why = f"kept by dataset.remove_leaked: {rule}"
-        many = f"{why}: so many of its class are near-duplicates that they are rather different images alike"
+        """Return the reason for each id that stays in the split although it has a held-out duplicate."""
+        removed, alike = self.left_out(rule), {image_id for group in self.alike for image_id in group.ids}
+        by_rule = f"kept by dataset.remove_leaked: {rule}"
+        looks_alike = f"{by_rule}: so many of its class are near-duplicates that they are rather different images alike"
         return {
-            name: many if rule == "near" and name in alike else why
+            name: looks_alike if rule == "near" and name in alike else by_rule
             for name in (*self.exact, *self.near)
-            if name not in gone
+            if name not in removed
         }
 
 
 @dataclass(frozen=True)
 class Audit:
-    """The findings over one data set.
+    """The findings about one data set.
 
     Attributes:
         source: name of the source.
-        location: where the images lie, for people.
+        location: where the images come from, for display.
         fingerprint: digest of ids, labels and contents.
-        images: how many images were listed, readable or not.
-        unreadable: why, for each id that cannot be decoded.
-        class_titles: for each class name what people call the class.
-        images_per_class: for each class name the readable images of each split.
-        imbalance: images of the largest class over those of the smallest.
-        widths: for each width in pixels how many images have it.
-        heights: the same for heights.
-        modes: for each Pillow mode of the files ("RGB", "L", "CMYK" …) how many.
-        formats: for each file format how many.
+        images: number of images listed, readable or not.
+        unreadable: reason by id, for each image that cannot be decoded.
+        class_titles: display name by class name.
+        images_per_class: number of readable images by class name and split.
+        imbalance: size of the largest class divided by that of the smallest.
+        widths: number of images by width in pixels.
+        heights: number of images by height in pixels.
+        modes: number of images by Pillow mode of the file ("RGB", "L", "CMYK" …).
+        formats: number of images by file format.
         exact_groups: number of groups of images with the same pixels.
-        near_groups: number of groups of near-duplicates beside them.
-        across_splits: images of val and test that have an exact or near-duplicate in train.
-        leaks: images of "train" that val or test hold too, and of "val" that test holds too.
-        conflicting: groups whose images carry different labels.
-        groups: the groups themselves, those across splits first, at most some hundreds.
+        near_groups: number of groups of near-duplicates.
+        across_splits: number of images of val and test with an exact or near-duplicate in train.
+        leaks: images of "train" with duplicates in val or test, and of "val" with duplicates in test.
+        conflicting: number of groups whose images have different labels.
+        groups: the groups themselves, those across splits first, at most a few hundred.
         near_distance: bits in which the perceptual hashes of near-duplicates may differ.
-        near_likeness: correlation of gray levels that near-duplicates have at least, in a second look.
-        pretraining_overlap: one sentence where the data overlaps the data the backbones were pretrained on, else "".
-        split: digest of which images train, choose and report.
-        imbalance_problem: a line if class sizes differ by a lot, else "".
-        problems: one line for each finding a person should act on; empty for clean data.
+        near_likeness: least correlation of gray levels of near-duplicates, see `audit/likeness.py`.
+        pretraining_overlap: one sentence if the data overlaps the backbones' pretraining data, else "".
+        split: digest of the splits.
+        imbalance_problem: one line if class sizes differ a lot, else "".
+        problems: one line per finding that the user should act on; empty for clean data.
     """
 
     source: str
@@ -142,7 +142,7 @@ class Audit:
     problems: tuple[str, ...]
 
     def title(self, name: str) -> str:
-        """Return the class's title with its name behind it where they differ."""
+        """Return the class's title, followed by its name if they differ."""
         title = self.class_titles[name]
         return name if title == name else f"{title} ({name})"
 
@@ -152,10 +152,10 @@ class Audit:
 
     @staticmethod
     def from_json(tree: dict[str, Any]) -> "Audit":
-        """Rebuild the value from audit.json's content."""
+        """Build the audit from audit.json's content."""
         return record_of(Audit, tree)
 
 
 def class_totals(audit: Audit) -> list[int]:
-    """Return the number of images of each class over all splits."""
+    """Return the number of images per class over all splits."""
     return [sum(row.values()) for row in audit.images_per_class.values()]

@@ -1,4 +1,4 @@
-"""Looks through a data set before training: damage, duplicates, balance, sizes. No TensorFlow."""
+"""Inspects a data set before training: damage, duplicates, balance, sizes. No TensorFlow."""
 
 import hashlib
 import re
@@ -20,11 +20,11 @@ from keras_bench.data.splits import FEW_IMAGES
 from keras_bench.data.store import ImageStore, decoding_threads
 from keras_bench.images import UnreadableImageError, read_header
 
-FLAT = 3.0  # deviation of gray levels below which an image has no structure to compare
-MANY_TIMES = 3.0  # largest class over smallest, from which imbalance is a problem
-IMAGES_PER_BLOCK = 64  # images a thread looks at in one go
+FLAT = 3.0  # standard deviation of gray levels below which an image has no structure to compare
+MANY_TIMES = 3.0  # ratio of largest to smallest class from which imbalance is a problem
+IMAGES_PER_BLOCK = 64  # images that a thread inspects at a time
 MAX_GROUPS = 200  # groups listed; all are counted
-NAMED = 3  # classes that a problem names at most
+MOST_CLASSES = 3  # named in a problem
 
 _FROM_IMAGENET = ("imagenette", "imagewoof", "imagenet", "stanford_dogs")
 
@@ -49,16 +49,16 @@ class ImageFacts:
 
 
 def audit_images(index: ImageIndex, splits: SplitTable, store: ImageStore, fingerprint: str, log: Log) -> Audit:
-    """Return the findings over a data set; every image is decoded once, nothing is written.
+    """Return the findings about a data set; every image is decoded once, nothing is written.
 
     Args:
         index: the images.
-        splits: which images train, choose and report.
-        store: decoded images, where they are in memory already.
-        fingerprint: of the data.
+        splits: their splits.
+        store: the decoded images.
+        fingerprint: the data's fingerprint.
         log: shows progress.
     """
-    facts, unreadable = _look_at_all(index, store, log)
+    facts, unreadable = _inspect_all(index, store, log)
     split_of = {int(i): split for split, where in splits.positions.items() for i in where}
     readable = sorted(facts)
     groups = _duplicate_groups(index, store, facts, split_of)
@@ -80,13 +80,13 @@ def audit_images(index: ImageIndex, splits: SplitTable, store: ImageStore, finge
         formats=dict(Counter(facts[i].format for i in readable).most_common()),
         exact_groups=sum(group.kind == "exact" for group in groups),
         near_groups=sum(group.kind == "near" for group in groups),
-        across_splits=sum(_leaked(group) for group in groups),
+        across_splits=sum(_held_out_in_train(group) for group in groups),
         leaks=find_leaks(index, {i: facts[i].digest for i in readable}, groups, split_of),
         conflicting=sum(len(set(group.classes)) > 1 for group in groups),
         groups=tuple(groups[:MAX_GROUPS]),
         near_distance=NEAR_DISTANCE,
         near_likeness=LEAST_LIKENESS,
-        pretraining_overlap=_overlap(index),
+        pretraining_overlap=_pretraining_overlap(index),
         split=splits.digest(),
         imbalance_problem="",
         problems=(),
@@ -95,8 +95,8 @@ def audit_images(index: ImageIndex, splits: SplitTable, store: ImageStore, finge
     return replace(audit, problems=tuple(_problems(audit)))
 
 
-def _look_at_all(index: ImageIndex, store: ImageStore, log: Log) -> tuple[dict[int, ImageFacts], dict[int, str]]:
-    """Return the facts of each readable image by position, and why each other one cannot be read."""
+def _inspect_all(index: ImageIndex, store: ImageStore, log: Log) -> tuple[dict[int, ImageFacts], dict[int, str]]:
+    """Return the facts of each readable image and the reason for each unreadable one, by position."""
     facts: dict[int, ImageFacts] = {}
     unreadable: dict[int, str] = {}
     blocks = [
@@ -105,12 +105,12 @@ def _look_at_all(index: ImageIndex, store: ImageStore, log: Log) -> tuple[dict[i
     ]
     title = "looking for duplicates"
     with log.progress(title, len(index.ids), "images") as advance, ThreadPoolExecutor(decoding_threads(index)) as pool:
-        for block, looks in zip(blocks, pool.map(lambda block: _look_at(index, store, block), blocks), strict=True):
-            for i, found in zip(block, looks, strict=True):
-                if isinstance(found, str):
-                    unreadable[i] = found
+        for block, results in zip(blocks, pool.map(lambda block: _inspect(index, store, block), blocks), strict=True):
+            for i, result in zip(block, results, strict=True):
+                if isinstance(result, str):
+                    unreadable[i] = result
                 else:
-                    facts[i] = found
+                    facts[i] = result
             advance(len(block))
     return facts, unreadable
 
@@ -118,13 +118,13 @@ def _look_at_all(index: ImageIndex, store: ImageStore, log: Log) -> tuple[dict[i
 def _duplicate_groups(
     index: ImageIndex, store: ImageStore, facts: dict[int, ImageFacts], split_of: dict[int, str]
 ) -> list[DuplicateGroup]:
-    """Return all groups of duplicates, those that reach from training into another split first."""
+    """Return all groups of duplicates, those that train shares with another split first."""
     readable = sorted(facts)
     links = find_duplicates(
         [facts[i].digest for i in readable],
         [facts[i].phash for i in readable],
-        # Candidates are few: they are reduced again here rather than every reduction kept until now.
-        lambda pairs: copies(pairs, lambda place: compared_levels(store.image(readable[place]))),
+        # Candidates are few: reducing them again is cheaper than keeping the reductions of all images.
+        lambda pairs: copies(pairs, lambda candidate: compared_levels(store.image(readable[candidate]))),
     )
     groups = [
         DuplicateGroup(
@@ -140,27 +140,27 @@ def _duplicate_groups(
     )
 
 
-def _look_at(index: ImageIndex, store: ImageStore, positions: Iterable[int]) -> list[ImageFacts | str]:
+def _inspect(index: ImageIndex, store: ImageStore, positions: Iterable[int]) -> list[ImageFacts | str]:
     """Return the facts of each image, or why it cannot be read."""
-    found: list[ImageFacts | str] = []
+    results: list[ImageFacts | str] = []
     for position in positions:
         try:
-            found.append(_facts(store.image(position), *read_header(index.read(position))))
+            results.append(_facts(store.image(position), *read_header(index.read(position))))
         except (UnreadableImageError, OSError) as error:
-            found.append(str(error).removeprefix(f"{index.ids[position]}: "))
-    return found
+            results.append(str(error).removeprefix(f"{index.ids[position]}: "))
+    return results
 
 
-def _facts(pixels: np.ndarray, kind: str, mode: str) -> ImageFacts:
+def _facts(pixels: np.ndarray, file_format: str, mode: str) -> ImageFacts:
     height, width, _ = pixels.shape
     digest = hashlib.blake2b(pixels.data, digest_size=16, salt=str(width).encode()).digest()
     if min(width, height) < HASHED_SIDE:
-        return ImageFacts(digest, None, (width, height), kind, mode)
-    small = gray_reduction(pixels)  # done here, it shows whether the image is flat
+        return ImageFacts(digest, None, (width, height), file_format, mode)
+    small = gray_reduction(pixels)  # reduced here rather than in phash, in order to see whether the image is flat
     if np.asarray(small).std() < FLAT:
-        return ImageFacts(digest, None, (width, height), kind, mode)
+        return ImageFacts(digest, None, (width, height), file_format, mode)
     bits = np.packbits(imagehash.phash(small).hash)
-    return ImageFacts(digest, int.from_bytes(bits.tobytes(), "big"), (width, height), kind, mode)
+    return ImageFacts(digest, int.from_bytes(bits.tobytes(), "big"), (width, height), file_format, mode)
 
 
 def _tally(sizes: Counter[tuple[int, int]], axis: int) -> dict[int, int]:
@@ -170,14 +170,14 @@ def _tally(sizes: Counter[tuple[int, int]], axis: int) -> dict[int, int]:
     return dict(sorted(sides.items()))
 
 
-def _leaked(group: DuplicateGroup) -> int:
-    """Return how many images of val and test the group shares with train."""
+def _held_out_in_train(group: DuplicateGroup) -> int:
+    """Return the number of the group's images in val and test, or 0 if none of its images is in train."""
     return sum(split in ("val", "test") for split in group.splits) if "train" in group.splits else 0
 
 
-def _overlap(index: ImageIndex) -> str:
-    wordnet = all(re.fullmatch(r"n\d{8}", name) for name in index.class_names)
-    if index.source == "tiny-imagenet" or wordnet:
+def _pretraining_overlap(index: ImageIndex) -> str:
+    has_wordnet_names = all(re.fullmatch(r"n\d{8}", name) for name in index.class_names)
+    if index.source == "tiny-imagenet" or has_wordnet_names:
         return (
             "These classes are WordNet classes as in ImageNet-1k, on whose training images the ImageNet weights were "
             "made: backbones with those weights may have seen these very images, test included."
@@ -188,13 +188,13 @@ def _overlap(index: ImageIndex) -> str:
 
 
 def _problems(audit: Audit) -> list[str]:
-    """Return a line for each finding a person should act on."""
+    """Return one line per finding that the user should act on."""
     lines = []
     if audit.unreadable:
         first = next(iter(audit.unreadable))
         lines.append(f"unreadable images: {len(audit.unreadable)}, e.g. {first}; they are left out of every split")
     if audit.across_splits:
-        pairs = "; ".join(" = ".join(group.ids[:2]) for group in audit.groups[:2] if _leaked(group))
+        pairs = "; ".join(" = ".join(group.ids[:2]) for group in audit.groups[:2] if _held_out_in_train(group))
         lines.append(
             f"val or test images with an exact or near-duplicate in train: {audit.across_splits}, which flatters every "
             f"model ({pairs}){A_RUN_LEAVES}the ones of train out, as dataset.remove_leaked says"
@@ -215,20 +215,20 @@ def _problems(audit: Audit) -> list[str]:
         lines.append(f"groups of duplicates with different labels: {audit.conflicting}; some label of each is wrong")
     if audit.imbalance_problem:
         lines.append(audit.imbalance_problem)
-    thin = [name for name, row in audit.images_per_class.items() if row["train"] < FEW_IMAGES]
-    if thin:
+    small = [name for name, row in audit.images_per_class.items() if row["train"] < FEW_IMAGES]
+    if small:
         lines.append(
-            f"classes with fewer than {FEW_IMAGES} training images: {len(thin)}, e.g. {audit.title(thin[0])!r}"
+            f"classes with fewer than {FEW_IMAGES} training images: {len(small)}, e.g. {audit.title(small[0])!r}"
         )
     return lines
 
 
 def _alike_problem(audit: Audit, split: str, leaks: Leaks) -> str:
-    """Name the classes that would lose many images of a split as near-duplicates, with pairs to look at."""
+    """Name the classes that would lose many images of a split as near-duplicates, with pairs to inspect."""
     most = sorted(leaks.alike, key=lambda alike: -len(alike.ids))
-    classes = ", ".join(f"{audit.title(alike.name)!r} {len(alike.ids)} of {alike.of}" for alike in most[:NAMED])
-    pairs = "; ".join(" ~ ".join(alike.examples[0]) for alike in most[:NAMED])
-    more = f" and {len(most) - NAMED} more" if len(most) > NAMED else ""
+    classes = ", ".join(f"{audit.title(alike.name)!r} {len(alike.ids)} of {alike.of}" for alike in most[:MOST_CLASSES])
+    pairs = "; ".join(" ~ ".join(alike.examples[0]) for alike in most[:MOST_CLASSES])
+    more = f" and {len(most) - MOST_CLASSES} more" if len(most) > MOST_CLASSES else ""
     return (
         f"{split}: classes with more than {ALIKE_SHARE:.0%} near-duplicates of {leaks.held_out}: {len(most)} ({classes}"
         f"{more}; look at {pairs}); so many are rather different images that look alike: dataset.remove_leaked=near "

@@ -1,4 +1,4 @@
-"""The second look at images whose perceptual hashes are close: copies of one picture, or different ones alike?"""
+"""Compares images whose perceptual hashes are close: are they copies of one picture, or do they only look alike?"""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -8,9 +8,9 @@ from PIL import Image
 
 PositionPair = tuple[int, int]
 
-# imagehash.phash reduces every image to this many pixels a side; smaller ones hold too little to tell two apart.
+# imagehash.phash reduces every image to this side in pixels; smaller images have too little detail to be compared.
 HASHED_SIDE = 32
-COMPARED_SIDE = 16  # the mean of 2×2 pixels of that: what JPEG adds to a small image largely cancels out
+COMPARED_SIDE = 16  # after averaging 2×2 pixels, which largely cancels JPEG artefacts of small images
 # Measured on pairs whose hashes differ in at most 6 of 64 bits. 2,000 photographs of Tiny ImageNet against copies of
 # their own: of JPEG quality 50, 99.95 % lie above this; of half the size, all; 30 % darker, all; 20 and 30 % brighter,
 # 99.4 and 97.0 % of those the hash finds; halved to 32 pixels, of JPEG quality 50 and 30 % brighter or darker all at
@@ -18,15 +18,15 @@ COMPARED_SIDE = 16  # the mean of 2×2 pixels of that: what JPEG adds to a small
 # is repeated, 1 of 365, 400 and 464 where they are enlarged bilinearly, bicubically and by Lanczos; above 0.985 lie 0,
 # 13, 4 and 5. The most alike of 118 different photographs of Tiny ImageNet within 10 bits reach 0.956.
 LEAST_LIKENESS = 0.99
-# Beyond these, a gray level may be one that was brightened or darkened past 255 or 0, and is left out of the fit.
+# Gray levels beyond these may have been clipped by brightening or darkening, and are left out of the fit.
 DARK, BRIGHT = 16.0, 239.0
-FEWEST = 16  # gray levels between them that a fit needs, of 256
-KEPT_REDUCTIONS = 1 << 16  # of candidates only, 1 KB each; what is dropped is made again when needed
-PAIRS_PER_BLOCK = 512  # pairs compared in one go, 60 µs each
+FEWEST = 16  # gray levels between them, of 256, that a fit needs
+KEPT_REDUCTIONS = 1 << 16  # of candidates only, 1 KB each; evicted ones are recomputed when needed
+PAIRS_PER_BLOCK = 512  # pairs compared at a time, 60 µs each
 
 
 def gray_reduction(pixels: np.ndarray) -> Image.Image:
-    """Return the 32×32 gray picture that a perceptual hash is made of, as imagehash.phash makes it.
+    """Return the 32×32 gray image from which a perceptual hash is computed, as in imagehash.phash.
 
     Args:
         pixels: uint8, (height, width, 3), RGB in [0, 255].
@@ -35,7 +35,7 @@ def gray_reduction(pixels: np.ndarray) -> Image.Image:
 
 
 def compared_levels(pixels: np.ndarray) -> np.ndarray:
-    """Return what two images are compared by: the gray levels of their 16×16 reductions.
+    """Return the gray levels of an image's 16×16 reduction, by which two images are compared.
 
     Args:
         pixels: uint8, (height, width, 3), RGB in [0, 255].
@@ -49,35 +49,35 @@ def compared_levels(pixels: np.ndarray) -> np.ndarray:
 
 
 def copies(pairs: Sequence[PositionPair], levels: Callable[[int], np.ndarray]) -> list[PositionPair]:
-    """Return those of the candidates that are copies of one picture, in their order.
+    """Return the candidate pairs that are copies of one picture, in order.
 
     Args:
-        pairs: places of images whose hashes are close.
-        levels: returns the `compared_levels` of the image at a place; asked for candidates only.
+        pairs: positions of images whose hashes are close.
+        levels: returns the `compared_levels` of the image at a position; called for candidates only.
     """
-    remembered = lru_cache(KEPT_REDUCTIONS)(levels)
+    cached_levels = lru_cache(KEPT_REDUCTIONS)(levels)
     confirmed: list[PositionPair] = []
     for start in range(0, len(pairs), PAIRS_PER_BLOCK):
         block = pairs[start : start + PAIRS_PER_BLOCK]
-        first, second = (np.stack([remembered(pair[side]) for pair in block]) for side in (0, 1))
-        alike = likeness(first, second) >= LEAST_LIKENESS
-        confirmed += [pair for pair, same in zip(block, alike, strict=True) if same]
+        first, second = (np.stack([cached_levels(pair[side]) for pair in block]) for side in (0, 1))
+        are_copies = likeness(first, second) >= LEAST_LIKENESS
+        confirmed += [pair for pair, is_copy in zip(block, are_copies, strict=True) if is_copy]
     return confirmed
 
 
 def likeness(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return how well one image of each pair is the other, made brighter, darker, or of more or less contrast.
+    """Return the similarity of each pair of images, irrespective of brightness and contrast.
 
-    The correlation of gray levels is the same whatever the brightness and contrast, until levels are cut off at 0 or
-    255. So each of the two is also predicted from the other by a straight line through what is not cut off, and the
-    prediction is cut off in the same way; the best of the three correlations counts.
+    The correlation of gray levels does not depend on brightness and contrast as long as no level is clipped at 0 or
+    255. Each image is therefore also predicted from the other by a line fitted to the levels that are not clipped, and
+    the prediction is clipped likewise; the highest of the three correlations counts.
 
     Args:
         first: float32, (pairs, levels), gray levels in [0, 255].
-        second: the same of the other images.
+        second: the other image of each pair, likewise.
 
     Returns:
-        float32, (pairs,), in [-1, 1]; 0 where an image is of a single level.
+        float32, (pairs,), in [-1, 1]; 0 for an image with a single gray level.
     """
     return np.maximum.reduce(
         [
@@ -89,19 +89,19 @@ def likeness(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _predicted(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the target's gray levels as a rising straight line makes them of the source's, cut off at 0 and 255."""
+    """Return the target's gray levels predicted from the source's by a rising line, clipped at 0 and 255."""
     used = (target > DARK) & (target < BRIGHT)
     count = np.maximum(used.sum(axis=1, keepdims=True), 1)
     source_mean, target_mean = (np.sum(x * used, axis=1, keepdims=True) / count for x in (source, target))
-    offset, spread = (source - source_mean) * used, target - target_mean
-    variance = np.sum(offset**2, axis=1, keepdims=True)
-    gain = np.sum(offset * spread, axis=1, keepdims=True) / np.maximum(variance, 1e-6)
+    source_deviation, target_deviation = (source - source_mean) * used, target - target_mean
+    variance = np.sum(source_deviation**2, axis=1, keepdims=True)
+    gain = np.sum(source_deviation * target_deviation, axis=1, keepdims=True) / np.maximum(variance, 1e-6)
     fitted = np.clip(target_mean + gain * (source - source_mean), 0, 255)
     return np.where((count >= FEWEST) & (gain > 0), fitted, source)
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return Pearson's correlation of each row, 0 where a row does not vary."""
+    """Return Pearson's correlation of each row, 0 if a row is constant."""
     a, b = (x - x.mean(axis=1, keepdims=True) for x in (first, second))
     scale = np.sqrt(np.sum(a * a, axis=1) * np.sum(b * b, axis=1))
     return np.where(scale > 1e-3, np.sum(a * b, axis=1) / np.maximum(scale, 1e-3), 0.0)

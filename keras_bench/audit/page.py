@@ -1,4 +1,4 @@
-"""The findings of an audit, for the terminal and as a page of its own."""
+"""The findings of an audit as tables for the terminal and as an HTML page."""
 
 from rich.table import Table
 from rich.text import Text
@@ -7,7 +7,7 @@ from keras_bench.audit.findings import Audit, class_totals
 from keras_bench.data.index import SPLITS
 from keras_bench.pages.html import environment
 
-MANY_CLASSES = 20  # beyond that, only the smallest and largest are listed on the terminal
+MANY_CLASSES = 20  # beyond this number, only the smallest and largest are listed on the terminal
 MOST_GROUPS = 10  # groups of duplicates listed on the terminal
 
 
@@ -65,15 +65,15 @@ def _duplicate_table(audit: Audit) -> Table:
     for name in ("kind", "image", "split", "class"):
         table.add_column(name)
     for group in audit.groups[:MOST_GROUPS]:
-        for place, row in enumerate(zip(group.ids, group.splits, group.classes, strict=True)):
-            last = place + 1 == len(group.ids)
-            cells = map(Text, (*row[:2], audit.title(row[2])))
-            table.add_row(group.kind if place == 0 else "", *cells, end_section=last)
+        for number, (image_id, split, name) in enumerate(zip(group.ids, group.splits, group.classes, strict=True)):
+            is_last = number + 1 == len(group.ids)
+            cells = map(Text, (image_id, split, audit.title(name)))
+            table.add_row(group.kind if number == 0 else "", *cells, end_section=is_last)
     return table
 
 
 def _alike_tables(audit: Audit) -> list[Table]:
-    """Return a table of classes whose near-duplicates are rather different images, or none where there are none."""
+    """Return a table of classes whose near-duplicates are probably different images, or no table."""
     if not any(leaks.alike for leaks in audit.leaks.values()):
         return []
     table = Table(title="near-duplicates too many to be copies: dataset.remove_leaked=near keeps them")

@@ -1,4 +1,4 @@
-"""`keras-bench audit` by the real command line: exit codes, files, and names that must stay names."""
+"""`keras-bench audit` on the command line: exit codes, files, and class names that contain markup."""
 
 import json
 
@@ -36,7 +36,7 @@ def test_clean_data_ends_with_zero_and_the_next_command(clean, tmp_path, capsys)
     assert sorted(path.stat().st_mtime_ns for path in clean.rglob("*")) == before
 
 
-def test_problems_end_with_one(clean, capsys):
+def test_problems_end_with_exit_code_one(clean, capsys):
     put(clean, f"{HOSTILE[0]}/copy.jpg", (clean / HOSTILE[0] / "0.jpg").read_bytes())
     put(clean, f"{HOSTILE[0]}/broken.jpg", b"not an image")
     assert main(["audit", str(clean)]) == 1
@@ -46,7 +46,7 @@ def test_problems_end_with_one(clean, capsys):
     assert "2 problems found" in output or "3 problems found" in output  # the copy may have fallen into another split
 
 
-def test_bad_input_ends_with_two_and_nothing_is_replaced(clean, tmp_path, capsys):
+def test_bad_input_ends_with_exit_code_two_and_no_file_is_replaced(clean, tmp_path, capsys):
     assert main(["audit", str(tmp_path / "nowhere")]) == 2
     assert "no such file or folder" in capsys.readouterr().err
     kept = tmp_path / "kept.json"
@@ -63,10 +63,10 @@ def test_the_bundled_digits_and_an_experiment_can_be_audited_without_tensorflow(
     code, output, loaded = loaded_by(["audit", "--experiment", "demo"])
     assert (code, loaded) == (0, [])
     assert "896, of them 0 unreadable" in output
-    assert "0 exact, 0 near" in output  # scans of 8×8 pixels are too small to be called alike
+    assert "0 exact, 0 near" in output  # scans of 8×8 pixels are too small to be compared
 
 
-def test_classes_go_by_their_titles(tiny_imagenet_folder, tmp_path, capsys):
+def test_classes_are_shown_with_their_titles(tiny_imagenet_folder, tmp_path, capsys):
     page = tmp_path / "audit.html"
     assert main(["audit", str(tiny_imagenet_folder), "--html", str(page)]) in (0, 1)
     assert "goldfish, Carassius auratus (n01000000)" in page.read_text()

@@ -1,4 +1,4 @@
-"""The audit of folders whose every fault is known, and near-duplicates against comparing every pair."""
+"""The audit of folders with known faults, and near-duplicates compared with a search over all pairs."""
 
 import io
 import json
@@ -26,7 +26,7 @@ from tests.conftest import digits, encoded
 
 
 def scene(seed, side=64):
-    """A smooth random picture: like a photograph it has large and small forms."""
+    """A smooth random picture that, like a photograph, has large and small shapes."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3)).astype(np.uint8)
     return Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
 
@@ -97,11 +97,11 @@ def test_every_fault_is_found_and_counted_once(faulty):
     ]
 
 
-def test_the_findings_do_not_depend_on_what_is_in_memory(faulty):
+def test_the_findings_do_not_depend_on_which_images_are_cached(faulty):
     assert audit_of(faulty, memory=0) == audit_of(faulty)
 
 
-def test_imbalance_and_thin_classes_are_named(tmp_path):
+def test_imbalance_and_classes_with_few_images_are_reported(tmp_path):
     for i in range(40):
         put(tmp_path, f"many/{i}.jpg", encoded(scene(i)))
     for i in range(8):
@@ -119,7 +119,7 @@ def test_wordnet_classes_overlap_with_the_pretraining_data(tmp_path, faulty):
     assert audit_of(faulty).pretraining_overlap == ""
 
 
-def test_scans_that_look_alike_are_no_duplicates(tmp_path):
+def test_scans_that_look_alike_are_not_duplicates(tmp_path):
     """The hash alone calls half of the sixes near-duplicates, though none of scikit-learn's scans is a copy."""
     for name in (4, 6):
         for i, position in enumerate(np.flatnonzero(digits().target == name)):
@@ -146,7 +146,7 @@ def leaks_of(near, exact=0, size=400):
     return find_leaks(index, digests, groups, split_of)["train"]
 
 
-def test_near_duplicates_of_more_than_a_hundredth_of_a_class_are_kept_unless_insisted():
+def test_near_duplicates_of_more_than_one_percent_of_a_class_are_removed_by_near_always_only():
     few, many = leaks_of(near=4), leaks_of(near=5, exact=2)
     assert few.alike == ()
     assert sorted(few.left_out("near")) == list(few.near) == [f"train/{i:03}" for i in range(4)]
@@ -155,26 +155,26 @@ def test_near_duplicates_of_more_than_a_hundredth_of_a_class_are_kept_unless_ins
     ((alike,),) = (many.alike,)
     assert (alike.name, alike.ids, alike.of) == ("a", many.near, 400)
     assert alike.examples == tuple((name, "test/a") for name in many.near[:3])
-    for rule, left in (
+    for rule, left_out in (
         ("near", many.exact),
         ("near_always", many.exact + many.near),
         ("exact", many.exact),
         ("none", ()),
     ):
-        assert tuple(sorted(many.left_out(rule))) == left
-        assert set(many.kept(rule)) == set(many.exact + many.near) - set(left)
+        assert tuple(sorted(many.left_out(rule))) == left_out
+        assert set(many.kept(rule)) == set(many.exact + many.near) - set(left_out)
     assert leaks_of(near=2, size=12).alike == ()  # a sixth of the class, but two may well be copies
     assert len(leaks_of(near=3, size=12).alike) == 1
 
 
-def test_an_audit_is_read_as_it_was_written(faulty):
+def test_an_audit_survives_a_round_trip_through_json(faulty):
     audit = audit_of(faulty)
     many = replace(audit, leaks={"train": leaks_of(near=5), "val": audit.leaks["val"]})
     for written in (audit, many):
         assert Audit.from_json(json.loads(json.dumps(written.to_json()))) == written
 
 
-def test_near_pairs_are_those_of_comparing_every_pair():
+def test_groups_equal_those_of_comparing_all_pairs():
     generator = np.random.default_rng(0)
     centres = generator.integers(0, 2**63, 60, dtype=np.uint64)
     hashes = []
@@ -183,7 +183,7 @@ def test_near_pairs_are_those_of_comparing_every_pair():
             flips = generator.choice(64, bits, replace=False)
             hashes.append(int(centre) ^ sum(1 << int(bit) for bit in flips))
     digests = [str(i).encode() for i in range(len(hashes))]
-    found = {frozenset(members) for _, members in find_duplicates(digests, hashes)}
+    duplicates = {frozenset(members) for _, members in find_duplicates(digests, hashes)}
     near = {
         (i, j) for i in range(len(hashes)) for j in range(i) if (hashes[i] ^ hashes[j]).bit_count() <= NEAR_DISTANCE
     }
@@ -197,7 +197,7 @@ def test_near_pairs_are_those_of_comparing_every_pair():
     groups = {}
     for i in range(len(hashes)):
         groups.setdefault(root(i), set()).add(i)
-    assert found == {frozenset(group) for group in groups.values() if len(group) > 1}
+    assert duplicates == {frozenset(group) for group in groups.values() if len(group) > 1}
 
 
 def test_without_duplicates_there_are_no_groups():
@@ -207,7 +207,7 @@ def test_without_duplicates_there_are_no_groups():
     assert find_duplicates([b"a", b"b", b"a"], [None] * 3) == [("exact", [0, 2])]
 
 
-def test_the_hash_is_that_of_the_library_on_the_whole_image():
+def test_the_hash_equals_that_of_the_library_for_the_original_image():
     from keras_bench.audit.inspect import _facts
 
     for seed in range(20):
@@ -216,7 +216,7 @@ def test_the_hash_is_that_of_the_library_on_the_whole_image():
         assert f"{facts.phash:016x}" == str(imagehash.phash(picture))
 
 
-def test_the_layout_tells_the_source(image_folder, tiny_imagenet_folder, tiny_imagenet_zip, tmp_path):
+def test_the_source_is_guessed_from_the_layout(image_folder, tiny_imagenet_folder, tiny_imagenet_zip, tmp_path):
     assert guess_source(image_folder) == "folder"
     assert guess_source(tiny_imagenet_folder) == "tiny-imagenet"
     assert guess_source(tiny_imagenet_folder.parent) == "tiny-imagenet"
@@ -246,15 +246,15 @@ def test_the_one_copy_in_forty_classes_of_tiny_imagenet_is_found(shared_forty):
     assert likeness(*levels)[0] >= LEAST_LIKENESS
 
 
-def test_real_images_hold_the_one_copy_known_to_be_in_them(shared_mini):
+def test_exact_copies_in_real_images_equal_those_found_by_comparing_pixels(shared_mini):
     from keras_bench.data.tiny_imagenet import open_tiny_imagenet
 
     index = open_tiny_imagenet(shared_mini, Log())
     store = ImageStore(index, 0)
     splits = split_images(index, DatasetConfig(), np.ones(len(index.ids), dtype=bool))
     audit = audit_images(index, splits, store, "f", Log())
-    by_hand = {}
+    by_pixels = {}
     for i in range(len(index.ids)):
-        by_hand.setdefault(np.asarray(Image.open(io.BytesIO(index.read(i))).convert("RGB")).tobytes(), []).append(i)
-    assert audit.exact_groups == sum(len(members) > 1 for members in by_hand.values())
+        by_pixels.setdefault(np.asarray(Image.open(io.BytesIO(index.read(i))).convert("RGB")).tobytes(), []).append(i)
+    assert audit.exact_groups == sum(len(members) > 1 for members in by_pixels.values())
     assert audit.images == 1200

@@ -1,4 +1,4 @@
-"""The second look at images of close hashes: copies of photographs pass, different scans that look alike do not."""
+"""Images with close hashes: copies of photographs are confirmed, different scans that look alike are not."""
 
 import io
 
@@ -14,7 +14,7 @@ from tests.conftest import digits, encoded
 
 
 def windows(side=160):
-    """Pieces of two real photographs, a building and a flower, that scikit-learn brings along."""
+    """Pieces of two real photographs, a building and a flower, that are bundled with scikit-learn."""
     pieces = []
     for photograph in load_sample_images().images:
         for top in range(0, photograph.shape[0] - side, side):
@@ -43,9 +43,9 @@ ALTERATIONS = {
 @pytest.mark.parametrize("alter", ALTERATIONS.values(), ids=ALTERATIONS)
 def test_altered_copies_of_photographs_are_copies(alter):
     pairs = [(piece, alter(piece)) for piece in windows()]
-    found = [likeness_of(*pair) for pair in pairs if bits_apart(*pair) <= NEAR_DISTANCE]
-    assert len(found) >= 10  # of 12; brightened, most of the sky is white and its hash another
-    assert min(found) >= LEAST_LIKENESS
+    likenesses = [likeness_of(*pair) for pair in pairs if bits_apart(*pair) <= NEAR_DISTANCE]
+    assert len(likenesses) >= 10  # of 12; brightening turns most of the sky white and so changes its hash
+    assert min(likenesses) >= LEAST_LIKENESS
 
 
 def test_different_photographs_are_not_copies():
@@ -66,7 +66,7 @@ def test_different_scans_whose_hashes_are_close_are_not_copies(how):
     assert copies(close, lambda place: compared_levels(np.asarray(sixes[place]))) == []
 
 
-def test_likeness_is_pearsons_correlation_where_nothing_is_cut_off():
+def test_likeness_is_pearsons_correlation_if_no_level_is_clipped():
     generator = np.random.default_rng(0)
     first, second = generator.uniform(60, 180, (2, 5, 256)).astype(np.float32)
     second += first
@@ -76,7 +76,7 @@ def test_likeness_is_pearsons_correlation_where_nothing_is_cut_off():
     np.testing.assert_allclose(likeness(second, first), expected, atol=1e-5)
 
 
-def test_levels_cut_off_by_brightening_or_darkening_do_not_count_against_a_copy():
+def test_levels_clipped_by_brightening_or_darkening_do_not_lower_the_likeness_of_a_copy():
     first = np.random.default_rng(0).uniform(20, 220, (1, 256)).astype(np.float32)
     for gain, offset in ((2.0, 0), (1.0, 90), (1.5, -120)):
         second = np.clip(gain * first + offset, 0, 255)
@@ -85,27 +85,27 @@ def test_levels_cut_off_by_brightening_or_darkening_do_not_count_against_a_copy(
         assert likeness(second, first)[0] == pytest.approx(1.0, abs=1e-4)
 
 
-def test_a_negative_and_an_image_of_one_level_are_not_copies():
+def test_a_negative_and_an_image_with_one_level_are_not_copies():
     first = np.random.default_rng(0).uniform(20, 220, (1, 256)).astype(np.float32)
     assert likeness(first, 240 - first)[0] < -0.99
     assert likeness(first, np.full_like(first, 100))[0] == 0
 
 
-def test_only_candidates_are_reduced_and_each_once():
+def test_only_candidates_are_reduced_each_once():
     images = np.random.default_rng(0).uniform(0, 255, (6, 256)).astype(np.float32)
     images[4] = images[1] * 0.8 + 10
-    asked = []
+    reduced = []
 
-    def levels(place):
-        asked.append(place)
-        return images[place]
+    def levels(position):
+        reduced.append(position)
+        return images[position]
 
     assert copies([(1, 4), (1, 5), (4, 5)], levels) == [(1, 4)]
-    assert sorted(asked) == [1, 4, 5]
+    assert sorted(reduced) == [1, 4, 5]
     assert copies([], levels) == []
 
 
-def test_the_levels_are_means_of_the_picture_that_the_hash_is_made_of():
+def test_the_levels_are_means_of_the_image_from_which_the_hash_is_computed():
     picture = windows()[0]
     small = picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS)
     expected = np.asarray(small, dtype=float)

@@ -210,7 +210,9 @@ def test_the_setting_is_not_an_input_of_a_phase_but_the_file_content_is(tmp_path
     assert inputs == phase_inputs(named, "tl", "d", "w")
     assert not [key for key in inputs if "weights_" in key]
     assert inputs["weights"] == "w"
-    (tmp_path / "config.yaml").write_text("name: digits\nmodel: {alpha: 0.75}\n")  # as written before the setting existed
+    (tmp_path / "config.yaml").write_text(
+        "name: digits\nmodel: {alpha: 0.75}\n"
+    )  # as written before the setting existed
     assert load_run_config(tmp_path / "config.yaml").model.weights_size == "auto"
 
 
