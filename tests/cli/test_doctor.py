@@ -143,7 +143,7 @@ def test_little_memory_is_a_problem_and_unknown_memory_is_not(monkeypatch):
     monkeypatch.setattr(machine, "memory", lambda: (8 * GIB, GIB - 1))
     assert "training.batch_size" in check_memory().remedy
     monkeypatch.setattr(machine, "memory", lambda: (None, None))
-    assert check_memory() == Check("memory", "not known on this system")
+    assert check_memory() == Check("memory", "unknown on this system")
 
 
 def test_damaged_features_are_named(capsys, tmp_path):
