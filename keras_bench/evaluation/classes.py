@@ -1,4 +1,4 @@
-"""Class by class: precision, recall, F1, and which classes are taken for which."""
+"""Per-class precision, recall and F1, and which classes are confused with which."""
 
 import numpy as np
 from scipy.cluster import hierarchy
@@ -20,7 +20,7 @@ def class_scores(predictions: Predictions) -> list[ClassScores]:
 
 
 def confusion_counts(predictions: Predictions) -> np.ndarray:
-    """Return how many images of each class (row) got each prediction (column), int64, (K, K)."""
+    """Return the number of images of each class (row) with each prediction (column), int64, (K, K)."""
     classes = len(predictions.class_names)
     counts = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(counts, (predictions.labels, predictions.predicted), 1)
@@ -28,16 +28,16 @@ def confusion_counts(predictions: Predictions) -> np.ndarray:
 
 
 def most_confused(counts: np.ndarray, limit: int) -> list[ConfusedPair]:
-    """Return the pairs (true class, wrong prediction) with most images, most first.
+    """Return the pairs (true class, wrong prediction) with the most images, in descending order.
 
     Args:
         counts: int64, (K, K), from `confusion_counts`.
-        limit: how many pairs at most.
+        limit: maximum number of pairs.
     """
     wrong = counts - np.diag(np.diag(counts))
-    places = np.argsort(-wrong, axis=None, kind="stable")[:limit]
+    cells = np.argsort(-wrong, axis=None, kind="stable")[:limit]
     support = counts.sum(axis=1)
-    pairs = [(int(place) // len(counts), int(place) % len(counts)) for place in places]
+    pairs = [(int(cell) // len(counts), int(cell) % len(counts)) for cell in cells]
     return [
         ConfusedPair(true, predicted, int(wrong[true, predicted]), float(wrong[true, predicted] / support[true]))
         for true, predicted in pairs
@@ -46,9 +46,9 @@ def most_confused(counts: np.ndarray, limit: int) -> list[ConfusedPair]:
 
 
 def confusion_order(counts: np.ndarray) -> np.ndarray:
-    """Return an order of the classes that puts those taken for one another side by side, int64, (K,).
+    """Return an order of the classes that places classes confused with each other side by side, int64, (K,).
 
-    Average-linkage clustering with 1 − the mean of both confusion shares as the distance.
+    Average-linkage clustering; the distance is 1 − the mean of the confusion shares in both directions.
     """
     if len(counts) < 3:
         return np.arange(len(counts))
@@ -60,6 +60,6 @@ def confusion_order(counts: np.ndarray) -> np.ndarray:
 
 
 def most_confident_mistakes(predictions: Predictions, limit: int) -> np.ndarray:
-    """Return the positions of the wrong predictions with the highest probability, highest first, int64."""
+    """Return the positions of the most confident wrong predictions, in descending order, int64, (at most limit,)."""
     wrong = np.flatnonzero(~predictions.correct)
     return wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:limit]

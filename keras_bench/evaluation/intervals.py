@@ -1,4 +1,4 @@
-"""Numbers with their error bars, computed from saved predictions."""
+"""Records of what is computed from saved predictions: estimates with intervals, tests, class scores, calibration."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ class Interval:
     """An estimate and the interval around it.
 
     Attributes:
-        value: the estimate on the images as they are.
+        value: the estimate from all images.
         low: lower end of the 95 % interval; None where the interval is not defined.
-        high: upper end; None together with `low`.
+        high: upper end; None if `low` is None.
     """
 
     value: float
@@ -28,16 +28,16 @@ class Interval:
 
     @property
     def clear_of_zero(self) -> bool:
-        """Whether zero lies outside the interval; an interval that is not defined shows nothing."""
+        """Whether zero lies outside the interval; False where the interval is not defined."""
         return self.ends is not None and (self.ends[0] > 0 or self.ends[1] < 0)
 
     @property
     def negated(self) -> "Interval":
-        """The same of the difference taken the other way round."""
+        """The difference taken the other way round, with its interval."""
         return Interval(0 - self.value, *(0 - end for end in reversed(self.ends or ())))  # no -0.0
 
     def ends_text(self, scale: float = 100, form: str = ".1f", between: str = " to ") -> str:
-        """Return both ends, "70.8 to 74.6", in percent unless `scale` says otherwise, or "not defined"."""
+        """Return both ends as text ("70.8 to 74.6"), in percent unless `scale` says otherwise, or "not defined"."""
         return between.join(f"{scale * end:{form}}" for end in self.ends) if self.ends else NOT_DEFINED
 
 
@@ -46,14 +46,14 @@ class PairedTest:
     """Two models (or two phases of one model) on the same images.
 
     Attributes:
-        first: label of the one.
-        second: label of the other.
-        only_first: images only the first classifies correctly.
-        only_second: images only the second classifies correctly.
-        difference: top-1, or balanced accuracy where that decides, of the first less that of the second, with a paired
+        first: label of the first.
+        second: label of the second.
+        only_first: number of images that only the first classifies correctly.
+        only_second: number of images that only the second classifies correctly.
+        difference: top-1 of the first minus that of the second (balanced accuracy where that decides), with a paired
             bootstrap interval.
-        p_value: exact McNemar test of top-1, or sign-flip test of balanced accuracy, two-sided.
-        p_holm: the same after Holm's correction over all pairs of its table.
+        p_value: of the exact McNemar test for top-1, or the sign-flip test for balanced accuracy; two-sided.
+        p_holm: the p-value after Holm's correction over all pairs of the table.
     """
 
     first: str
@@ -65,7 +65,7 @@ class PairedTest:
     p_holm: float
 
     def words(self, level: float = 0.05) -> str:
-        """Return the verdict on the second in words: "better", "worse" or "no difference shown"."""
+        """Return the verdict on the second: "better", "worse" or "no difference shown"."""
         if self.p_holm >= level:
             return "no difference shown"
         return "worse" if self.difference.value > 0 else "better"
@@ -77,10 +77,10 @@ class ClassScores:
 
     Attributes:
         name: the class name.
-        precision: share of correct predictions among predictions of this class; 0 where it was never predicted.
-        recall: share of its images classified correctly; 0 where it has none.
-        f1: harmonic mean of both.
-        support: its images in the split.
+        precision: share of correct predictions among predictions of this class; 0 if it was never predicted.
+        recall: share of its images classified correctly; 0 if it has none.
+        f1: harmonic mean of precision and recall.
+        support: number of its images in the split.
     """
 
     name: str
@@ -92,13 +92,13 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """Images of one class taken for another.
+    """Images of one class that were classified as another.
 
     Attributes:
         true: class number of the label.
         predicted: class number of the prediction.
-        count: how many.
-        share: of the images of `true`.
+        count: number of such images.
+        share: `count` divided by the number of images of class `true`.
     """
 
     true: int
@@ -109,13 +109,13 @@ class ConfusedPair:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Confidence against accuracy in bins of equally many images.
+    """Confidence and accuracy in bins with equal numbers of images.
 
     Attributes:
         confidence: mean probability of the predicted class, (bins,).
         accuracy: share of correct predictions, (bins,).
         images: number of images, (bins,).
-        error: expected calibration error: mean absolute gap, weighted by images.
+        error: expected calibration error: mean absolute difference of the two, weighted by images.
     """
 
     confidence: np.ndarray
@@ -126,15 +126,15 @@ class Reliability:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far the probabilities of one phase can be believed, before and after temperature scaling.
+    """How well the probabilities of one phase are calibrated, before and after temperature scaling.
 
     Attributes:
-        temperature: fitted on val; above 1 the model was over-confident.
-        before: on test, as the model predicts.
-        after: on test, with that temperature.
-        cross_entropy_after: mean negative log probability of the true class on test, with that temperature, nats.
+        temperature: fitted on val; above 1 if the model is overconfident.
+        before: reliability on test before scaling.
+        after: reliability on test after scaling.
+        cross_entropy_after: mean negative log probability of the true class on test after scaling, nats.
         coverage: share of the test images classified, most confident first, (points,), ascending.
-        covered_accuracy: top-1 among those, (points,).
+        covered_accuracy: top-1 among the classified images, (points,).
     """
 
     temperature: float
@@ -147,23 +147,22 @@ class Calibration:
 
 @dataclass(frozen=True)
 class MethodVerdict:
-    """What the checks say of one explanation method.
+    """Results of the checks of one explanation method.
 
     Attributes:
         method: its name.
         deletion: area under the deletion curve.
         insertion: area under the insertion curve.
-        gain: insertion less deletion, less the same of a random map on the same images.
-        pointing: hit rate on correct predictions less the box's share, on images with a box; None without boxes.
-        hits: that hit rate itself; None without boxes.
+        gain: insertion minus deletion, minus the same difference for a random map, on the same images.
+        hits: hit rate on correct predictions, on images with a box; None without boxes.
+        pointing: `hits` minus the box's share of the image; None without boxes.
         mass: share of the map inside the box; None without boxes.
         box_share: mean share of the image inside the box, on the same images; None without boxes.
-        similarity_head: rank correlation with the map after the head was randomised.
-        similarity_backbone: the same after head and backbone.
-        beats_random: whether `gain` is above zero with its interval.
-        changes_with_head: whether `similarity_head` lies below the limit with its interval; None where it or its
-            interval is not known.
-        changes_with_backbone: the same of `similarity_backbone`.
+        similarity_head: rank correlation between the maps before and after the head was randomised.
+        similarity_backbone: the same after head and backbone were randomised.
+        beats_random: whether the whole interval of `gain` is above zero.
+        changes_with_head: whether the whole interval of `similarity_head` is below the limit; None without an interval.
+        changes_with_backbone: the same for `similarity_backbone`.
     """
 
     method: str

@@ -1,7 +1,7 @@
-"""The metrics, one table, computed from saved predictions: each image counts once, sums divided once. No TensorFlow.
+"""The table of metrics, computed from saved predictions. No TensorFlow.
 
-METRICS is read wherever metrics are computed, given intervals, written or shown, so that one more metric is one entry
-and its function. scikit-learn takes a second to load, so only the functions that need it load it.
+Each image counts once, and sums are divided once. All code that computes, writes or shows metrics reads METRICS, so a
+new metric is one entry and its function. scikit-learn takes a second to load, so only functions that need it import it.
 """
 
 from collections.abc import Callable
@@ -15,18 +15,18 @@ from keras_bench.evaluation.bootstrap import auc_distribution, f1_distribution, 
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.reading import record_of
 
-# float32 cannot tell smaller probabilities of a softmax from 0, whose logarithm would make the mean infinite.
+# Smaller softmax probabilities are 0 in float32, and the logarithm of 0 would make the mean infinite.
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
 class Unit:
-    """How a metric is written.
+    """How a metric's value is formatted.
 
     Attributes:
         name: "%", "nats", or "" for a plain number.
-        scale: what the value is multiplied by.
-        digits: decimals.
+        scale: factor applied to the value.
+        digits: number of decimals.
     """
 
     name: str
@@ -39,7 +39,7 @@ PERCENT, NATS, PLAIN = Unit("%", 100, 1), Unit("nats", 1, 3), Unit("", 1, 3)
 
 @dataclass(frozen=True)
 class ShareOfImages:
-    """A share of images, which has Wilson's interval.
+    """A share of images, with Wilson's interval.
 
     Attributes:
         hits: returns whether each image counts, bool, (N,), or None where the metric is not defined.
@@ -55,32 +55,31 @@ class ShareOfImages:
 
 @dataclass(frozen=True)
 class MeanOverImages:
-    """A mean over images of anything but hits, which has a bootstrap interval.
+    """A mean of per-image values, with a bootstrap interval.
 
     Attributes:
-        of_each: returns the value of each image, float64, (N,).
+        per_image: returns the value of each image, float64, (N,).
     """
 
-    of_each: Callable[[Predictions], np.ndarray]
+    per_image: Callable[[Predictions], np.ndarray]
 
     def value(self, predictions: Predictions) -> float:
         """Return the mean."""
-        values = self.of_each(predictions)
+        values = self.per_image(predictions)
         return float(values.sum() / len(values))
 
     def distribution(self, predictions: Predictions, counts: np.ndarray) -> np.ndarray:
         """Return the mean in each resample, float64, (resamples,); `counts` is float32, (resamples, N)."""
-        return np.asarray(counts @ self.of_each(predictions) / len(predictions.labels))
+        return np.asarray(counts @ self.per_image(predictions) / len(predictions.labels))
 
 
 @dataclass(frozen=True)
 class OverClasses:
-    """A metric that is no mean over images, with a bootstrap interval of its own.
+    """A metric that is not a mean over images, with its own bootstrap distribution.
 
     Attributes:
         value: returns the metric, or None where it is not defined.
-        distribution: returns the metric in each resample, float64, (resamples,), of predictions and counts, float32,
-            (resamples, N).
+        distribution: returns it in each resample, float64, (resamples,), given counts, float32, (resamples, N).
     """
 
     value: Callable[[Predictions], float | None]
@@ -96,13 +95,13 @@ class Metric:
 
     Attributes:
         title: its name for people.
-        short_title: the same at the head of a column, where `title` is too long.
-        estimator: how it and its interval come about.
-        column: its place among the columns of the page and of the terminal, ascending.
-        unit: how page and card write it.
-        terminal: how the terminal's table writes it; None: it has no column there.
-        higher_is_better: its direction.
-        undefined: a sentence for the page, where no run has it, on why it may be undefined.
+        short_title: its column heading, where `title` is too long.
+        estimator: computes the metric and its interval.
+        column: its position among the columns of the page and the terminal, ascending.
+        unit: its format on the page and the model card.
+        terminal: its format in the terminal; None: it has no column there.
+        higher_is_better: whether higher values are better.
+        undefined: a sentence for the page that says why the metric is undefined, if it is undefined for all runs.
     """
 
     title: str
@@ -116,7 +115,7 @@ class Metric:
 
     @property
     def heading(self) -> str:
-        """Its name at the head of a column."""
+        """Its column heading."""
         return self.short_title or self.title
 
 
@@ -132,25 +131,25 @@ def in_top_k(labels: np.ndarray, probabilities: np.ndarray, k: int) -> np.ndarra
     Args:
         labels: int64, (N,).
         probabilities: float, (N, K).
-        k: how many predictions count.
+        k: number of predictions considered.
     """
-    of_true = np.take_along_axis(probabilities, labels[:, None], axis=1)
-    ahead = (probabilities > of_true).sum(axis=1)
-    lower = np.arange(probabilities.shape[1])[None, :] < labels[:, None]
-    ahead += ((probabilities == of_true) & lower).sum(axis=1)
+    of_true_class = np.take_along_axis(probabilities, labels[:, None], axis=1)
+    ahead = (probabilities > of_true_class).sum(axis=1)
+    has_lower_number = np.arange(probabilities.shape[1])[None, :] < labels[:, None]
+    ahead += ((probabilities == of_true_class) & has_lower_number).sum(axis=1)
     return ahead < k
 
 
 def negative_log_probabilities(predictions: Predictions) -> np.ndarray:
     """Return the negative log probability of each image's class, in nats, float64, (N,), without any penalty."""
-    of_true = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
-    return np.asarray(-np.log(np.maximum(of_true.astype(np.float64), SMALLEST_PROBABILITY)))
+    of_true_class = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
+    return np.asarray(-np.log(np.maximum(of_true_class.astype(np.float64), SMALLEST_PROBABILITY)))
 
 
 def squared_errors(predictions: Predictions) -> np.ndarray:
-    """Return Σ_k (p_k − y_k)² of each image, y being 1 for its class and 0 for others, in [0, 2], float64, (N,).
+    """Return Σ_k (p_k − y_k)² per image, where y is 1 for its class and 0 for others, in [0, 2], float64, (N,).
 
-    The mean is the score of Brier (Verification of forecasts expressed in terms of probability, 1950) for K classes.
+    The mean is the K-class score of Brier (Verification of forecasts expressed in terms of probability, 1950).
     """
     errors = predictions.probabilities.astype(np.float64)
     errors[np.arange(len(errors)), predictions.labels] -= 1
@@ -158,7 +157,7 @@ def squared_errors(predictions: Predictions) -> np.ndarray:
 
 
 def balanced_accuracy(predictions: Predictions) -> float:
-    """Return the mean recall over the classes with images."""
+    """Return the mean recall over the classes that have images."""
     from sklearn.metrics import recall_score
 
     labels = predictions.labels
@@ -166,7 +165,7 @@ def balanced_accuracy(predictions: Predictions) -> float:
 
 
 def macro_f1(predictions: Predictions) -> float:
-    """Return the mean F1 over all K classes, absent ones included as scikit-learn's `zero_division=0` has it."""
+    """Return the mean F1 over all K classes; a class without images or predictions counts as 0."""
     from sklearn.metrics import f1_score
 
     classes = np.arange(predictions.probabilities.shape[1])
@@ -174,7 +173,7 @@ def macro_f1(predictions: Predictions) -> float:
 
 
 def macro_auc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
-    """Return the mean one-vs-rest area under the ROC curve, or None where a class has no image or all of them."""
+    """Return the mean one-vs-rest area under the ROC curve, or None if any class has no images or all of them."""
     from sklearn.metrics import roc_auc_score
 
     counts = np.bincount(labels, minlength=probabilities.shape[1])
@@ -188,8 +187,8 @@ def macro_auc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
 class SplitMetrics:
     """The metrics of one split, in the order of result.json and results.csv; each is an entry of METRICS.
 
-    One that is not defined for a split, e.g. top-5 of five classes, or that an earlier version did not compute, is
-    None: a metric that is added needs that default.
+    A metric is None if it is not defined for the split, e.g. top-5 for five classes, or if an earlier version did not
+    compute it. A new metric therefore needs None as its default.
 
     Attributes:
         images: number of images, each counted once.
@@ -217,7 +216,7 @@ class SplitMetrics:
             estimator=ShareOfImages(top5_hits),
             column=2,
             terminal=PERCENT,
-            undefined="Top-5 of five classes or fewer is not defined.",
+            undefined="Top-5 is not defined for five classes or fewer.",
         ),
     ] = None
     balanced_accuracy: Annotated[
@@ -253,7 +252,7 @@ class SplitMetrics:
             ),
             column=4,
             terminal=PLAIN,
-            undefined="AUC is not defined: a class has no test image.",
+            undefined="AUC is not defined: a class has no test images.",
         ),
     ] = None
     brier_score: Annotated[
@@ -271,10 +270,10 @@ class SplitMetrics:
 
 
 def metrics_of(record: type) -> dict[str, Metric]:
-    """Return the metrics among the fields of a record by name.
+    """Return the metrics that the fields of a record declare, by field name.
 
     Raises:
-        TypeError: a field other than `images` has none.
+        TypeError: a field other than `images` declares none.
     """
     hints = get_type_hints(record, include_extras=True)
     table = {name: (get_args(hint) or (None,))[-1] for name, hint in hints.items() if name != "images"}
@@ -295,7 +294,7 @@ def compute_metrics(predictions: Predictions) -> SplitMetrics:
 
 
 def complete_metrics(metrics: SplitMetrics, predictions: Predictions) -> SplitMetrics:
-    """Return the metrics with those that an earlier version did not compute, from the predictions of their split."""
-    known = asdict(metrics)
-    missing = {name: METRICS[name].estimator.value(predictions) for name in METRICS if known[name] is None}
-    return record_of(SplitMetrics, known | missing)
+    """Return the metrics of a split with those that an earlier version did not compute added from its predictions."""
+    values = asdict(metrics)
+    missing = {name: METRICS[name].estimator.value(predictions) for name in METRICS if values[name] is None}
+    return record_of(SplitMetrics, values | missing)

@@ -10,8 +10,8 @@ from keras_bench.data.index import ImageIndex
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.parallel import map_in_order
 
-# TensorFlow's own threads leave cores idle between operations, which a second batch fills: two cores ran EfficientNetB0
-# at 59 images/s instead of 51, and at 54 instead of 31 where the machine kept both threads on one core.
+# TensorFlow's own threads leave cores idle between operations, and a second batch uses that time. On two cores,
+# EfficientNetB0 ran at 59 images/s instead of 51, and at 54 instead of 31 if the machine kept both threads on one core.
 BATCHES_AT_ONCE = 2
 
 
@@ -21,20 +21,20 @@ def predict_split(
     """Return the model's probabilities for the images at `positions`.
 
     Args:
-        forward: the model: function from images, float32 (batch, side, side, 3), to probabilities, float32 (batch, K),
-            that two threads may call at a time.
-        dataset: tf.data of exactly those images, with labels, in that order.
-        index: gives ids, labels and class names.
+        forward: the model, a function from images, float32 (batch, side, side, 3), to probabilities, float32
+            (batch, K), which two threads may call at once.
+        dataset: tf.data of exactly these images, with labels, in the same order.
+        index: provides ids, labels and class names.
         positions: int64, (N,).
-        title: names the step on the screen.
+        title: label of the progress bar.
         log: the screen.
     """
-    parts = []
+    batches = []
     with log.progress(title, int(dataset.cardinality()), "steps") as advance:
-        for found in map_in_order(lambda batch: forward(batch[0]), dataset, BATCHES_AT_ONCE):
-            parts.append(found)
+        for batch_probabilities in map_in_order(lambda batch: forward(batch[0]), dataset, BATCHES_AT_ONCE):
+            batches.append(batch_probabilities)
             advance(1)
-    probabilities = np.concatenate(parts)
+    probabilities = np.concatenate(batches)
     if probabilities.shape != (len(positions), len(index.class_names)):
         raise AssertionError(f"expected {len(positions)} rows of probabilities, received {probabilities.shape}")
     return Predictions(

@@ -27,12 +27,12 @@ class Predictions:
 
     @property
     def predicted(self) -> np.ndarray:
-        """The most probable class of each image, int64, (N,); the lower number of equals."""
+        """The most probable class of each image, int64, (N,); ties go to the lower class number."""
         return self.probabilities.argmax(axis=1)
 
     @property
     def correct(self) -> np.ndarray:
-        """Whether each prediction is the label, bool, (N,)."""
+        """Whether each prediction equals the label, bool, (N,)."""
         return self.predicted == self.labels
 
     @property
@@ -52,9 +52,9 @@ class Predictions:
         )
         return stream.getvalue()
 
-    def rows(self, which: np.ndarray) -> "Predictions":
-        """Return the predictions at some positions, int64, (M,)."""
-        return Predictions(self.ids[which], self.labels[which], self.probabilities[which], self.class_names)
+    def rows(self, positions: np.ndarray) -> "Predictions":
+        """Return the predictions at the given positions, int64, (M,)."""
+        return Predictions(self.ids[positions], self.labels[positions], self.probabilities[positions], self.class_names)
 
     @staticmethod
     def from_npz(path: Path) -> "Predictions":

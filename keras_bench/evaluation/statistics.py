@@ -1,10 +1,10 @@
-"""Error bars and paired tests from saved predictions; NumPy and SciPy only.
+"""Error bars and paired tests from saved predictions. NumPy and SciPy only.
 
-A share of images (top-1, top-5, the recall of a class) has Wilson's score interval (Wilson 1927), which holds at 0 and
-100 % too. Every other interval is a percentile bootstrap (Efron and Tibshirani 1993, chapter 13) over images: an
-image's multiplicity in a resample is a count, so that a metric over all resamples is a product of the matrix of counts
-with what each image contributes. All models share the counts, which makes differences between them paired. Where all
-resamples give the same, as for a macro-F1 of 1, the bootstrap says nothing, and the interval is not defined.
+A share of images (top-1, top-5, the recall of a class) has Wilson's score interval (Wilson 1927), which is also valid
+at 0 and 100 %. Every other interval is a percentile bootstrap (Efron and Tibshirani 1993, chapter 13) over images. A
+resample is stored as how often it contains each image, so a metric in all resamples is the product of the matrix of
+counts and each image's contribution. All models share the counts, which makes differences between them paired. If all
+resamples give the same value, as for a macro-F1 of 1, the bootstrap says nothing, and the interval is not defined.
 """
 
 from collections.abc import Sequence
@@ -13,33 +13,33 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
-from keras_bench.evaluation.bootstrap import ROWS, recall_distribution
+from keras_bench.evaluation.bootstrap import CHUNK, recall_distribution
 from keras_bench.evaluation.intervals import Interval, PairedTest
 from keras_bench.evaluation.metrics import METRICS, Estimator, ShareOfImages
 from keras_bench.evaluation.predictions import Predictions
 
 RESAMPLES = 2000
 LEVEL = 0.95
-COLLAPSED = 1e-9  # a bootstrap interval no wider than rounding makes it
+COLLAPSED = 1e-9  # relative width up to which an interval is only rounding error
 
 
 def draw_counts(images: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
     """Return how often each image occurs in each resample, float32, (resamples, images); rows sum to `images`."""
     generator = np.random.default_rng(seed)
     counts = np.empty((resamples, images), dtype=np.float32)
-    for start in range(0, resamples, ROWS):
-        rows = min(ROWS, resamples - start)
+    for start in range(0, resamples, CHUNK):
+        rows = min(CHUNK, resamples - start)
         drawn = generator.integers(0, images, (rows, images)) + images * np.arange(rows)[:, None]
         counts[start : start + rows] = np.bincount(drawn.ravel(), minlength=rows * images).reshape(rows, images)
     return counts
 
 
 def share_interval(count: int, images: int) -> Interval:
-    """Return `count` of `images` as a share, with its Wilson interval.
+    """Return the share `count` / `images` with its Wilson interval.
 
     Args:
-        count: images that count, in [0, images].
-        images: all images, at least one.
+        count: number of hits, in [0, images].
+        images: number of images, at least one.
     """
     share = count / images
     ends = stats.binomtest(count, images).proportion_ci(LEVEL, method="wilson")
@@ -54,7 +54,7 @@ def proportion_interval(correct: np.ndarray) -> Interval:
 def percentile_interval(value: float, distribution: np.ndarray) -> Interval:
     """Return the estimate with the percentile interval of its bootstrap distribution, (resamples,).
 
-    The interval is not defined where the resamples do not differ.
+    The interval is not defined if all resamples give the same value.
     """
     tail = (1 - LEVEL) / 2
     low, high = np.nanquantile(distribution, (tail, 1 - tail))
@@ -64,7 +64,7 @@ def percentile_interval(value: float, distribution: np.ndarray) -> Interval:
 
 
 def mean_interval(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Return the mean of per-image values other than correct and wrong, float, (N,), with its bootstrap interval."""
+    """Return the mean of per-image values, float, (N,), with its bootstrap interval; hits have Wilson's instead."""
     counts = draw_counts(len(values), resamples, seed)
     return percentile_interval(float(values.mean()), counts @ values.astype(np.float64) / len(values))
 
@@ -72,7 +72,7 @@ def mean_interval(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 0)
 def metric_intervals(predictions: Predictions, counts: np.ndarray) -> dict[str, Interval | None]:
     """Return each of METRICS with its interval; None where the metric is not defined.
 
-    In a resample, macro averages run over the classes it holds an image or (for F1) a prediction of.
+    In each resample, macro averages are over the classes that have an image or (for F1) a prediction in it.
 
     Args:
         predictions: N images of one split.
@@ -90,10 +90,10 @@ def _metric_interval(estimator: Estimator, predictions: Predictions, counts: np.
 
 
 def top1_interval(correct: np.ndarray, counts: np.ndarray) -> Interval:
-    """Return top-1 of one run with its Wilson interval, or of several with a bootstrap interval.
+    """Return the top-1 of one run with its Wilson interval, or of several runs with a bootstrap interval.
 
     Args:
-        correct: whether each prediction is correct, bool, (N,), or the share of several runs for which it is,
+        correct: whether each prediction is correct, bool, (N,); for several runs, the share of runs in which it is,
             float, (N,).
         counts: float32, (resamples, N), from `draw_counts`.
     """
@@ -103,9 +103,9 @@ def top1_interval(correct: np.ndarray, counts: np.ndarray) -> Interval:
 
 
 def recall_interval(correct: np.ndarray, labels: np.ndarray, classes: Sequence[int], counts: np.ndarray) -> Interval:
-    """Return the mean recall of some classes with its bootstrap interval, or of one class and run with Wilson's.
+    """Return the mean recall of some classes with its bootstrap interval; for one class of one run, with Wilson's.
 
-    A class that a resample holds no image of is left out of that resample's mean.
+    A class without images in a resample is left out of that resample's mean.
 
     Args:
         correct: as in `top1_interval`.
@@ -126,35 +126,35 @@ def holm_corrected(tests: Sequence[PairedTest]) -> list[PairedTest]:
 
 
 def paired_top1_test(
-    name: str, correct: np.ndarray, other_name: str, other_correct: np.ndarray, counts: np.ndarray
+    label: str, correct: np.ndarray, other_label: str, other_correct: np.ndarray, counts: np.ndarray
 ) -> PairedTest:
-    """Test two models on the same images, without a correction.
+    """Test two models on the same images, without a correction for multiple tests.
 
     Args:
-        name: label of the one.
+        label: label of the first model.
         correct: whether each of its predictions is correct, bool, (N,).
-        other_name: label of the other.
-        other_correct: the same of the other.
+        other_label: label of the second model.
+        other_correct: whether each of its predictions is correct, bool, (N,).
         counts: float32, (resamples, N), from `draw_counts`.
     """
     difference = correct.astype(np.float32) - other_correct.astype(np.float32)
     only_first, only_second = int((correct & ~other_correct).sum()), int((other_correct & ~correct).sum())
     p_value = mcnemar(only_first, only_second)
-    spread = percentile_interval(float(difference.mean()), counts @ difference / len(difference))
-    return PairedTest(name, other_name, only_first, only_second, spread, p_value, p_value)
+    interval = percentile_interval(float(difference.mean()), counts @ difference / len(difference))
+    return PairedTest(label, other_label, only_first, only_second, interval, p_value, p_value)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Return the two-sided p-value of the exact McNemar test (1947): a fair coin for each image on which two differ."""
+    """Return the two-sided p-value of the exact McNemar test (1947): one fair coin per image classified differently."""
     differing = only_first + only_second
     return float(stats.binomtest(only_first, differing).pvalue) if differing else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number by Holm's step-down method (1979)."""
+    """Return the p-values corrected for multiple tests with Holm's step-down method (1979)."""
     order = np.argsort(p_values, kind="stable")
     corrected, running = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(order):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = running
+    for rank, index in enumerate(order):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = running
     return corrected

@@ -6,7 +6,7 @@ SHARED_KINDS = "exact duplicates, near-duplicates or look-alikes"
 
 
 def oriented(pair: PairedTest, first: str) -> PairedTest:
-    """Return the test with the model of label `first` first."""
+    """Return the same test with the model labelled `first` as the first."""
     if pair.first == first:
         return pair
     flipped = pair.difference.negated
@@ -24,10 +24,10 @@ def p_words(p_value: float) -> str:
 
 
 def seen_words(shared: int | None) -> str:
-    """Return a clause, to follow "test images", on whether decisions, which use val, have seen some of them.
+    """Return a clause to follow "test images" that says whether decisions, which use val, have used some of them.
 
     Args:
-        shared: images that test shares with val; None: unknown.
+        shared: number of images that test shares with val; None: unknown.
     """
     if shared is None:
         return "(it is unknown whether decisions used some of them)"
@@ -35,7 +35,7 @@ def seen_words(shared: int | None) -> str:
 
 
 def decisions_words(shared: int | None) -> str:
-    """Return a sentence that says the same as `seen_words`."""
+    """Return a sentence with the same content as `seen_words`."""
     if shared is None:
         return "It is unknown whether decisions used some of the test images."
     if not shared:
@@ -47,7 +47,12 @@ def _count_of_images(count: int) -> str:
     return f"{count:,} {'image' if count == 1 else 'images'}"
 
 
-def interval_words(gap: Interval, name: str) -> str:
-    """Return a difference's interval in words: "95 % interval -3.0 to +1.0 points", or "interval not defined"."""
-    ends = gap.ends_text(form="+z.1f")
-    return f"95 % {name} {ends} points" if gap.ends else f"{name} {ends}"
+def interval_words(difference: Interval, name: str) -> str:
+    """Return a difference's interval in words: "95 % interval -3.0 to +1.0 points", or "interval not defined".
+
+    Args:
+        difference: a share of the first minus the same share of the second.
+        name: what the interval is called, e.g. "interval of the difference".
+    """
+    ends = difference.ends_text(form="+z.1f")
+    return f"95 % {name} {ends} points" if difference.ends else f"{name} {ends}"

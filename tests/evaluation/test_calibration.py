@@ -19,23 +19,23 @@ def test_calibration_error_by_hand():
     # Bins of two: confidences .5 and .6, one correct; .8 and 1.0, both correct.
     confidence = np.array([0.6, 1.0, 0.5, 0.8])
     correct = np.array([True, True, False, True])
-    found = reliability_bins(correct, confidence, bins=2)
-    assert found.confidence == pytest.approx([0.55, 0.9])
-    assert found.accuracy == pytest.approx([0.5, 1.0])
-    assert found.images.tolist() == [2, 2]
-    assert found.error == pytest.approx((2 * 0.05 + 2 * 0.1) / 4)
+    reliability = reliability_bins(correct, confidence, bins=2)
+    assert reliability.confidence == pytest.approx([0.55, 0.9])
+    assert reliability.accuracy == pytest.approx([0.5, 1.0])
+    assert reliability.images.tolist() == [2, 2]
+    assert reliability.error == pytest.approx((2 * 0.05 + 2 * 0.1) / 4)
 
 
-def test_bins_hold_equally_many_images_and_never_none():
+def test_bins_have_equal_numbers_of_images_and_are_never_empty():
     generator = np.random.default_rng(0)
-    found = reliability_bins(generator.random(100) < 0.5, generator.random(100) ** 8)
-    assert len(found.images) == 15
-    assert set(found.images.tolist()) == {6, 7}
+    reliability = reliability_bins(generator.random(100) < 0.5, generator.random(100) ** 8)
+    assert len(reliability.images) == 15
+    assert set(reliability.images.tolist()) == {6, 7}
     assert len(reliability_bins(np.array([True]), np.array([0.4])).images) == 1
 
 
 def overconfident(images=6000, factor=3.0, seed=0):
-    """Labels drawn from softmax(z), probabilities given as softmax(factor · z): the right temperature is `factor`."""
+    """Labels drawn from softmax(z) with probabilities softmax(factor · z), so the true temperature is `factor`."""
     generator = np.random.default_rng(seed)
     logits = generator.normal(size=(images, 5)) * 1.5
     labels = (softmax(logits, axis=1).cumsum(axis=1) > generator.random((images, 1))).argmax(axis=1)
@@ -46,10 +46,10 @@ def overconfident(images=6000, factor=3.0, seed=0):
 def test_the_temperature_undoes_a_known_overconfidence():
     val, test = overconfident(seed=1), overconfident(seed=2)
     assert fit_temperature(val.labels, val.probabilities) == pytest.approx(3.0, rel=0.05)
-    found = calibrate(val, test)
-    assert found.before.error > 0.15
-    assert found.after.error < 0.02
-    assert found.cross_entropy_after < cross_entropy(test.labels, test.probabilities)
+    calibration = calibrate(val, test)
+    assert calibration.before.error > 0.15
+    assert calibration.after.error < 0.02
+    assert calibration.cross_entropy_after < cross_entropy(test.labels, test.probabilities)
 
 
 def test_the_temperature_is_the_best_of_a_grid():
@@ -59,7 +59,7 @@ def test_the_temperature_is_the_best_of_a_grid():
     assert fit_temperature(val.labels, val.probabilities) == pytest.approx(best, rel=0.01)
 
 
-def test_a_temperature_keeps_the_answers_and_survives_zero_probabilities():
+def test_a_temperature_keeps_the_predictions_and_accepts_zero_probabilities():
     probabilities = np.array([[1.0, 0.0, 0.0], [0.2, 0.5, 0.3]], dtype=np.float32)
     scaled = apply_temperature(probabilities, 2.0)
     assert scaled.argmax(axis=1).tolist() == [0, 1]

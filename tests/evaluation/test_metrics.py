@@ -15,7 +15,7 @@ def make(labels, probabilities):
 
 
 def test_four_images_by_hand():
-    # Answers: 0, 1, 0, 2. Right: the first two and the last.
+    # Predictions: 0, 1, 0, 2. The first two and the last are correct.
     result = compute_metrics(
         make([0, 1, 2, 2], [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.5, 0.25, 0.25], [0.0, 0.0, 1.0]])
     )
@@ -51,7 +51,7 @@ def test_many_classes_agree_with_scikit_learn():
     [
         ([[1, 0, 0], [0, 0, 1]], 0.0),  # certain and correct
         ([[0, 1, 0], [1, 0, 0]], 2.0),  # certain and wrong: 1² + 1² each
-        ([[1 / 3, 1 / 3, 1 / 3]] * 2, 2 / 3),  # knows nothing: 1 - 1/K
+        ([[1 / 3, 1 / 3, 1 / 3]] * 2, 2 / 3),  # uniform: 1 - 1/K
         ([[0.5, 0.25, 0.25], [0.5, 0.5, 0]], (0.25 + 0.0625 + 0.0625 + 0.25 + 0.25 + 1) / 2),
     ],
 )
@@ -59,7 +59,7 @@ def test_the_brier_score_by_hand(probabilities, score):
     assert compute_metrics(make([0, 2], probabilities)).brier_score == pytest.approx(score, abs=1e-7)
 
 
-def test_the_brier_score_is_the_sum_of_scikit_learns_over_classes():
+def test_the_brier_score_is_the_sum_of_scikit_learns_binary_scores_over_classes():
     rng = np.random.default_rng(1)
     probabilities, labels = rng.dirichlet(np.ones(9), size=300).astype(np.float32), rng.integers(0, 9, 300)
     expected = sum(sk.brier_score_loss(labels == k, probabilities[:, k]) for k in range(9))
@@ -71,16 +71,16 @@ def test_ties_go_to_the_lower_class_number_and_no_image_counts_twice():
     assert in_top_k(np.array([0, 4, 5]), equal, 5).tolist() == [True, True, False]
 
 
-def test_a_certain_wrong_answer_costs_much_but_not_infinitely():
+def test_a_certain_wrong_prediction_has_a_large_but_finite_cross_entropy():
     result = compute_metrics(make([0, 1], [[0.0, 1.0], [0.0, 1.0]]))
     assert result.cross_entropy == pytest.approx(-np.log(np.finfo(np.float32).tiny) / 2)
 
 
-def test_certain_right_answers_cost_nothing_and_the_sign_of_nothing_is_not_written():
+def test_certain_correct_predictions_have_zero_cross_entropy_without_a_minus_sign():
     assert str(compute_metrics(make([0, 1], np.eye(2))).cross_entropy) == "0.0"
 
 
-def test_every_field_is_a_metric_of_the_table_in_the_order_of_earlier_files():
+def test_every_field_is_an_entry_of_metrics_in_the_order_of_earlier_files():
     names = list(asdict(compute_metrics(make([0, 1], np.eye(2)))))
     assert names == ["images", *METRICS]
     earlier = ["images", "cross_entropy", "top1", "top5", "balanced_accuracy", "macro_f1", "macro_auc"]
@@ -88,7 +88,7 @@ def test_every_field_is_a_metric_of_the_table_in_the_order_of_earlier_files():
     assert len({metric.column for metric in METRICS.values()}) == len(METRICS)
 
 
-def test_a_metric_without_an_entry_is_refused():
+def test_a_field_that_declares_no_metric_is_refused():
     @dataclass
     class Other:
         images: int
@@ -103,11 +103,11 @@ def test_an_absent_class_leaves_the_area_undefined_and_counts_in_macro_f1():
     assert compute_metrics(make([0, 1], np.eye(3)[:2])).macro_f1 == pytest.approx(2 / 3)
 
 
-def test_predictions_survive_the_file(tmp_path):
+def test_predictions_are_read_from_their_file_as_written(tmp_path):
     predictions = make([0, 1], [[0.3, 0.7], [0.1, 0.9]])
     (tmp_path / "p.npz").write_bytes(predictions.to_npz())
-    again = Predictions.from_npz(tmp_path / "p.npz")
+    loaded = Predictions.from_npz(tmp_path / "p.npz")
     for name in ("ids", "labels", "probabilities", "class_names"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(predictions, name))
-    assert again.probabilities.dtype == np.float32
-    assert again.labels.dtype == np.int64
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(predictions, name))
+    assert loaded.probabilities.dtype == np.float32
+    assert loaded.labels.dtype == np.int64

@@ -1,4 +1,4 @@
-"""A model's predictions over a split: all of them, in order."""
+"""A model's predictions for a split: complete and in order."""
 
 import time
 
@@ -11,14 +11,14 @@ from keras_bench.evaluation.predict import predict_split
 
 
 class Batches(list):
-    """Batches of (images, labels) that know their number, as a tf.data.Dataset does."""
+    """Batches of (images, labels) with a cardinality, like a tf.data.Dataset."""
 
     def cardinality(self):
         return len(self)
 
 
 def forward(images):
-    """Answer with a tenth of the image's number; the larger the first number is, the sooner."""
+    """Return a tenth of each image's number as a probability; a batch that starts with a larger number is faster."""
     time.sleep(0.05 / (1 + float(images[0, 0, 0, 0])))
     share = images[:, 0, 0, 0] / 10
     return np.stack([share, 0 * share, 1 - share], axis=1)
@@ -34,15 +34,15 @@ def index_of(count):
     return ImageIndex("test", "test", names, names, ids, np.arange(count) % 3, ("",) * count, lambda _: b"")
 
 
-def test_answers_come_in_the_order_of_the_positions_whichever_batch_is_ready_first():
+def test_predictions_are_in_the_order_of_the_positions_whichever_batch_finishes_first():
     positions = np.array([7, 2, 9, 4, 0])
-    found = predict_split(forward, numbered(positions, 2), index_of(10), positions, "test", Log())
-    np.testing.assert_allclose(found.probabilities, [[k / 10, 0, 1 - k / 10] for k in positions], atol=1e-6)
-    assert found.ids.tolist() == ["7.png", "2.png", "9.png", "4.png", "0.png"]
-    assert found.labels.tolist() == [1, 2, 0, 1, 0]
-    assert found.class_names.tolist() == ["a", "b", "c"]
+    predictions = predict_split(forward, numbered(positions, 2), index_of(10), positions, "test", Log())
+    np.testing.assert_allclose(predictions.probabilities, [[k / 10, 0, 1 - k / 10] for k in positions], atol=1e-6)
+    assert predictions.ids.tolist() == ["7.png", "2.png", "9.png", "4.png", "0.png"]
+    assert predictions.labels.tolist() == [1, 2, 0, 1, 0]
+    assert predictions.class_names.tolist() == ["a", "b", "c"]
 
 
-def test_an_answer_too_few_is_no_result():
+def test_too_few_predictions_are_an_error():
     with pytest.raises(AssertionError, match="expected 5 rows"):
         predict_split(forward, numbered([1, 2, 3], 2), index_of(10), np.arange(5), "test", Log())
