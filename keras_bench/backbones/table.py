@@ -1,10 +1,10 @@
 """The closed table of backbones: every classification network of keras.applications, plus ResNet18 and ResNet34.
 
-It holds facts only and imports no TensorFlow; `keras_bench.models` builds from it. `keras.applications` builders are
-named as strings here and nowhere else; a test builds every row and compares it with what is claimed.
+It holds facts only and imports no TensorFlow; `keras_bench.models` builds the networks. Only this module names the
+builders in `keras.applications`, as strings; a test builds every row and compares it with the table.
 
 Sources: parameter counts from the papers and the table of https://keras.io/api/applications/ (with the 1000-class
-top); file names and checksums from keras.applications 3.15 itself, held to it by test.
+top); file names and checksums from keras.applications 3.15, compared with it by a test.
 """
 
 import re
@@ -19,21 +19,22 @@ _TENSORFLOW = "tensorflow/keras-applications/"
 
 @dataclass(frozen=True)
 class Family:
-    """What the sizes of one architecture share.
+    """Properties that all sizes of an architecture share.
 
     Attributes:
         name: the architecture.
-        normalization: what raw RGB in [0, 255] becomes before the first convolution. caffe: BGR less the ImageNet
-            mean; tf: x / 127.5 - 1; torch: x / 255 less mean, by deviation; inside: the network does it itself.
-        cam_layer: layer whose activations class-activation maps use. "features" is an identity that our builder
-            adds, where Keras gives the last layer a number that changes from process to process.
-        block: pattern that finds a layer's block by its name; layers without one belong to the next that has.
-        min_size: smallest side of an input image the architecture accepts, pixels.
-        alphas: width multipliers with ImageNet weights; empty where the family has none.
-        weights_sizes: input sizes, pixels, that have ImageNet weights of their own; empty where one file serves all.
-        one_size_alphas: width multipliers of which only the default size has ImageNet weights.
-        pooled_norm: whether the last layer, a LayerNormalization, was pretrained on the pooled features. Without its
-            top keras.applications puts it on the map in front of the pooling, where its weights mean something else.
+        normalization: how raw RGB in [0, 255] is normalised before the first convolution. caffe: BGR minus the
+            ImageNet mean; tf: x / 127.5 - 1; torch: (x / 255 - mean) / standard deviation; inside: by the network.
+        cam_layer: layer whose activations class-activation maps use. "features" is an identity that `models/build.py`
+            adds where Keras gives the last layer a number that differs between processes.
+        block: pattern that matches a layer's block in its name; a layer without a match belongs to the block of the
+            next layer with one.
+        min_size: smallest side of an input image that the architecture accepts, pixels.
+        alphas: width multipliers with ImageNet weights; empty if the family has none.
+        weights_sizes: input sizes, pixels, with ImageNet weights of their own; empty if one file serves all sizes.
+        one_size_alphas: width multipliers with ImageNet weights for the default size only.
+        pooled_norm: whether the last layer, a LayerNormalization, was pretrained on pooled features. Without the top
+            keras.applications applies it to the feature map before pooling, where its weights do not fit.
     """
 
     name: str
@@ -52,17 +53,17 @@ class Backbone:
     """One row of the table.
 
     Attributes:
-        name: the builder in keras.applications, and what `--model` takes.
-        family: what its sizes share.
+        name: the builder in keras.applications, and the value of `--model`.
+        family: the architecture.
         image_size: default side of the square input, pixels.
         width: channels of the last feature map at alpha 1.
         parameters_millions: published count with the 1000-class top, at alpha 1.
-        weights_url: address of the ImageNet weights without top, with places for width and input size where they
-            differ by those; "" where there are none.
-        weights_checksum: md5 or sha256 of that file; "" where Keras states none.
-        weights_name: name of the local file where it differs from the address.
-        own_cam_layer: replaces the family's `cam_layer`.
-        auxiliary_layer: layer on whose output the architecture puts an auxiliary classifier in training; "" for none.
+        weights_url: URL of the ImageNet weights without top, with placeholders for width and input size if there is a
+            file for each; "" if there are none.
+        weights_checksum: md5 or sha256 of that file; "" if Keras states none.
+        weights_name: name of the local file if it differs from the URL's.
+        own_cam_layer: overrides the family's `cam_layer`.
+        auxiliary_layer: layer whose output feeds the architecture's auxiliary classifier in training; "": none.
     """
 
     name: str
@@ -83,24 +84,24 @@ class Backbone:
 
     @property
     def blocks(self) -> re.Pattern[str]:
-        """Pattern that finds a layer's block by its name."""
+        """Pattern that matches a layer's block in its name."""
         return re.compile(self.family.block)
 
     def weights_sizes(self, alpha: float | None = None) -> tuple[int, ...]:
-        """Return the input sizes, pixels, that have ImageNet weights of their own; () where one file serves all."""
+        """Return the input sizes, pixels, with ImageNet weights of their own; () if one file serves all sizes."""
         return (self.image_size,) if alpha in self.family.one_size_alphas else self.family.weights_sizes
 
     def weights_size(self, image_size: int, alpha: float | None = None) -> int | None:
-        """Return the input size of the ImageNet weights that suit images of a size, as keras.applications chooses.
+        """Return the input size of the ImageNet weights for images of a given size, chosen as in keras.applications.
 
-        Where a size has no weights of its own, those of the default size are taken: a convolution fits every size.
+        A size without weights of its own uses those of the default size: convolutions accept every size.
 
         Args:
             image_size: side of the square input, pixels.
             alpha: width multiplier; None: 1.
 
         Returns:
-            One of `weights_sizes`, pixels; None where one file serves all.
+            One of `weights_sizes`, pixels; None if one file serves all sizes.
         """
         sizes = self.weights_sizes(alpha)
         if not sizes:
@@ -108,11 +109,11 @@ class Backbone:
         return image_size if image_size in sizes else self.image_size
 
     def weights_source(self, alpha: float | None = None, size: int | None = None) -> tuple[str, str, str] | None:
-        """Return (address, local file name, checksum) of the ImageNet weights, or None where there are none.
+        """Return (URL, local file name, checksum) of the ImageNet weights, or None if there are none.
 
         Args:
             alpha: width multiplier; None: 1.
-            size: one of `weights_sizes`, pixels; None: the default size. Without effect where one file serves all.
+            size: one of `weights_sizes`, pixels; None: the default size. No effect if one file serves all sizes.
         """
         if not self.weights_url:
             return None
@@ -147,7 +148,7 @@ _MOBILENET_V2 = Family(
     32,
     (0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
     weights_sizes=(96, 128, 160, 192, 224),
-    # 22 checkpoints, not 30: keras.applications asks for wide ones of other sizes too, in vain (keras#16452).
+    # 22 checkpoints, not 30: keras.applications requests wide ones for other sizes too, which do not exist (keras#16452).
     one_size_alphas=(1.3, 1.4),
 )
 _MOBILENET_V3 = Family("MobileNetV3", "inside", "features", r"^expanded_conv(?:_\d+)?(?=_)", 32, (0.75, 1.0))
