@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Example:
-    """One test image and what a model made of it.
+    """One test image and a model's prediction.
 
     Attributes:
         id: the image's path inside the data set.
         true: class number of its label.
         predicted: class number of the prediction.
-        probability: of that class.
-        thumbnail: JPEG bytes, or None where none was kept.
+        probability: probability of the predicted class.
+        thumbnail: JPEG bytes; None where none was saved.
     """
 
     id: str
@@ -52,13 +52,13 @@ class PhaseView:
     """One finished phase.
 
     Attributes:
-        result: what result.json holds, with the metrics that an earlier version did not compute.
+        result: the content of result.json, with the metrics that an earlier version did not compute added.
         history: history.csv, one row per epoch.
-        val_score: top-1 on val, where every decision was made; balanced accuracy where that decides.
+        val_score: top-1 on val, where all decisions are made; balanced accuracy where that decides.
         test: each of METRICS on test; None where it is not defined.
         classes: scores of every class on test.
         confusion: int64, (K, K), label by prediction, on test.
-        confused: the pairs most often taken for one another, with up to two examples each.
+        confused: the most frequent pairs of true class and wrong prediction on test.
         calibration: fitted on val, reported on test.
     """
 
@@ -73,21 +73,21 @@ class PhaseView:
 
     @property
     def best_row(self) -> pd.Series:
-        """The history of the epoch that was kept."""
+        """The history of the best epoch."""
         return self.history.iloc[self.result.best_epoch - 1]
 
     @property
     def gap(self) -> float:
-        """Top-1 on train less top-1 on val in the epoch that was kept.
+        """Top-1 on train minus top-1 on val in the best epoch.
 
-        The figure of train is the running mean over that epoch, under augmentation and dropout, so it lies below
-        what the finished epoch would reach on plain images, and so does the gap.
+        Top-1 on train is the running mean over that epoch, with augmentation and dropout. It is therefore lower than
+        the weights at the end of the epoch would reach on unchanged images, and so is the gap.
         """
         return float(self.best_row["top1"] - self.best_row["val_top1"])
 
 
 def marked(name: str, is_marked_scratch: bool) -> str:
-    """Return the name of a run or model, followed by "(scratch)" where it is to be marked."""
+    """Return the name of a run or model, followed by "(scratch)" if it is marked."""
     return f"{name} (scratch)" if is_marked_scratch else name
 
 
@@ -99,20 +99,21 @@ class RunView:
         model: the backbone's name.
         seed: the run's seed.
         name: the model's name, with the seed where it is not 0.
-        is_marked_scratch: whether it trained from scratch while other runs here did not, so that it is marked.
-        final_phase: chosen on val.
-        chosen_by: the metric that chose it.
-        phases: by name, in order of training.
-        cost: what can be counted; None where it was not.
-        latencies: what was timed; empty where nothing was.
+        is_marked_scratch: whether it is marked because it trained from scratch while other runs here did not.
+        final_phase: the final phase, chosen on val.
+        chosen_by: the metric that chose the final phase.
+        phases: phases by name, in order of training.
+        cost: counted cost; None where it was not counted.
+        latencies: measured latencies; empty where none were measured.
         mistakes: the most confident wrong predictions of the final phase.
-        confused_examples: for each confused pair (true, predicted) of the final phase some of its images.
+        confused_examples: some images of each confused pair (true, predicted) of the final phase.
         explanations: verdicts on the explanation methods; empty where none were computed.
-        exports: how the bundle of each exported phase was verified.
-        config: config.yaml.
-        environment: environment.json.
-        layer_note: which layer Grad-CAM uses where that is not the last map; else "".
-        shared_with_val: images of val that test holds too, or nearly, and that stay in val; None: not known.
+        exports: results of verifying the bundle, by exported phase.
+        config: content of config.yaml.
+        environment: content of environment.json.
+        layer_note: says which layer Grad-CAM uses where that is not the last map; otherwise "".
+        shared_with_val: number of val images that are also in test, exactly or nearly, and were not removed from val;
+            None: unknown.
     """
 
     model: str
@@ -135,7 +136,7 @@ class RunView:
 
     @property
     def label(self) -> str:
-        """The run's name on tables and figures, marked where it trained from scratch among transferred runs."""
+        """The run's name in tables and figures, marked if it trained from scratch while other runs did not."""
         return marked(self.name, self.is_marked_scratch)
 
     @property
@@ -144,9 +145,11 @@ class RunView:
         return self.phases[self.final_phase]
 
     def latency(self, call: str, batch_size: int, device: str = "cpu") -> Latency | None:
-        """Return one measurement, or None where it was not made."""
-        wanted = (call, batch_size, device)
-        return next((one for one in self.latencies if (one.call, one.batch_size, one.device) == wanted), None)
+        """Return the latency of one kind of call, or None where it was not measured."""
+        setting = (call, batch_size, device)
+        return next(
+            (entry for entry in self.latencies if (entry.call, entry.batch_size, entry.device) == setting), None
+        )
 
 
 @dataclass(frozen=True)
@@ -156,8 +159,8 @@ class ModelExplanation:
     Attributes:
         label: the run's label.
         predicted: class number of the prediction.
-        probability: of that class.
-        maps: for each method uint8, (side, side).
+        probability: probability of the predicted class.
+        maps: one map per method, uint8, (side, side).
     """
 
     label: str
@@ -174,14 +177,14 @@ class ExplainedImage:
         id: the image's path inside the data set.
         true: class number of its label.
         image: uint8, (side, side, 3).
-        why: "all correct", "all wrong" or "they disagree".
-        models: in the order of the ranking.
+        agreement: how the predictions agree: "all correct", "all wrong" or "they disagree".
+        models: the models' maps, in the order of the ranking.
     """
 
     id: str
     true: int
     image: np.ndarray
-    why: str
+    agreement: str
     models: list[ModelExplanation]
 
 
@@ -191,8 +194,8 @@ class SeedSpread:
 
     Attributes:
         model: the backbone's name.
-        seeds: which.
-        val_scores: top-1, or balanced accuracy where that decides, of the final phases on val, one for each seed.
+        seeds: the seeds.
+        val_scores: top-1 (balanced accuracy where that decides) of the final phase on val, one per seed.
         test_scores: the same on test.
     """
 
@@ -208,20 +211,20 @@ class Comparison:
 
     Attributes:
         name: the experiment's folder name.
-        title: one line for people.
-        dataset: dataset.json of the runs, which all share its test images.
-        audit: what the data's audit found; None where it was not made.
-        runs: best first, by the mean val score of the model's final phases.
-        decision: the metric that ranks them and that the paired tests are about: balanced accuracy where it chose the
+        title: one line that describes the experiment.
+        dataset: dataset.json of the runs, which all have the same test images.
+        audit: findings of the data's audit; None where there was none.
+        runs: the runs, best first, by the mean val score of their model's final phases.
+        decision: the metric that ranks the runs and that the paired tests compare: balanced accuracy if it chose the
             final phase of any run.
-        pairs: the final phases of every two models, on test.
-        val_pairs: the winner against every other model, on val.
-        fine_tuning: tl against ft of each run that has both, on test.
+        pairs: tests of the final phases of every two models, on test.
+        val_pairs: tests of the winner against every other model, on val.
+        fine_tuning: tests of tl against ft, for each run that has both, on test.
         seeds: models with several seeds.
-        study: published figures; None where the experiment has none.
-        claims: its published claims beside what the runs show.
+        study: the published study; None where there is none.
+        claims: the study's claims and what the runs show.
         explained: images with the maps of every model.
-        verdict: the verdict in words, one line each.
+        verdict: the verdict in words, one line per entry.
     """
 
     name: str
@@ -241,7 +244,7 @@ class Comparison:
 
     @property
     def shared_with_val(self) -> int | None:
-        """Images that val and test share in any of the runs, at most; None where it is not known of one."""
+        """Largest number of images that val and test share in any run; None if it is unknown for one of them."""
         return most_shared(run.shared_with_val for run in self.runs)
 
     @property

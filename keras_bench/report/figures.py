@@ -1,4 +1,4 @@
-"""Figures that set all runs of an experiment side by side; records in, matplotlib Figure out, nothing saved."""
+"""Figures that show all runs of an experiment; each function takes records and returns a matplotlib Figure."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,8 +17,8 @@ from keras_bench.report.comparison import RunView
 # Okabe and Ito's palette without its yellow, which is hard to see on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B6B6B")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-WIDE = 10  # largest cost over smallest, from which many runs are drawn on a logarithmic axis
-LATENCY_CALL, LATENCY_BATCH = "compiled", 1  # what "latency" means in one figure
+WIDE = 10  # if there are many runs, ratio of largest to smallest cost above which the axis is logarithmic
+LATENCY_CALL, LATENCY_BATCH = "compiled", 1  # the call and batch size that the latency axis shows
 
 Front = Callable[[Sequence[float], Sequence[float]], list[bool]]
 
@@ -28,9 +28,9 @@ class Style:
     """How one run is drawn in every figure.
 
     Attributes:
-        color: of its lines and points.
-        marker: of its points.
-        fill: of its points: the colour, or white for a run from scratch among transferred ones.
+        color: colour of its lines and points.
+        marker: marker of its points.
+        fill: fill of its points: the colour, or white for a run from scratch if other runs were transferred.
     """
 
     color: str
@@ -39,23 +39,23 @@ class Style:
 
 
 def styles(runs: Sequence[RunView]) -> list[Style]:
-    """Return a style for each run: a colour of its own, or where the colours do not suffice, one a family."""
+    """Return a style per run: a colour of its own, or one colour per family if there are not enough colours."""
     if len(runs) <= len(COLORS):
         looks = [(number, number) for number in range(len(runs))]
     else:
         families = families_of(runs)
-        of_run = [families.index(_family(run)) for run in runs]
-        looks = [(family, of_run[:number].count(family)) for number, family in enumerate(of_run)]
-    found = []
+        family_numbers = [families.index(_family(run)) for run in runs]
+        looks = [(family, family_numbers[:number].count(family)) for number, family in enumerate(family_numbers)]
+    run_styles = []
     for run, (hue, shape) in zip(runs, looks, strict=True):
         color = COLORS[hue % len(COLORS)]
         fill = "white" if run.is_marked_scratch else color
-        found.append(Style(color, MARKERS[shape % len(MARKERS)], fill))
-    return found
+        run_styles.append(Style(color, MARKERS[shape % len(MARKERS)], fill))
+    return run_styles
 
 
 def families_of(runs: Sequence[RunView]) -> list[str]:
-    """Return the names of the runs' architectures, each once, sorted."""
+    """Return the names of the runs' architecture families, without repetition, sorted."""
     return sorted({_family(run) for run in runs})
 
 
@@ -64,7 +64,7 @@ def _family(run: RunView) -> str:
 
 
 def all_learning_curves(runs: Sequence[RunView]) -> Figure:
-    """Draw cross-entropy and top-1 of every run over its epochs: val solid, train dashed, a bar where ft begins."""
+    """Draw cross-entropy and top-1 of every run by epoch: val solid, train dashed, a dotted line where ft begins."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, metric, label in zip(panels, ("cross_entropy", "top1"), ("cross-entropy (nats)", "top-1"), strict=True):
@@ -94,24 +94,24 @@ def all_learning_curves(runs: Sequence[RunView]) -> Figure:
 def accuracy_for_cost(
     runs: Sequence[RunView], pareto_front: Front, decision: DecisionMetric = DecisionMetric.TOP1
 ) -> Figure:
-    """Draw test accuracy with its interval over latency, parameters and multiply-adds, and the Pareto front of each.
+    """Draw test accuracy with its interval against latency, parameters and multiply-adds, each with its Pareto front.
 
-    Many runs are drawn as families: a colour and a thin line each. Runs from scratch among transferred ones are hollow.
+    If there are many runs, each family has a colour and a thin line. Marked runs from scratch are hollow.
 
     Args:
-        runs: the final phase of each is drawn.
-        pareto_front: from costs and accuracies to which points are on the front.
-        decision: which accuracy: top-1, or balanced accuracy where that decides.
+        runs: the runs, of which the final phases are drawn.
+        pareto_front: function from costs and accuracies to whether each point is on the front.
+        decision: the accuracy: top-1, or balanced accuracy where that decides.
     """
     many = len(runs) > len(COLORS)
     figure = Figure(figsize=(13, 6.5) if many else (11, 4.2), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
-    kinds = (
+    costs = (
         ("milliseconds per image (compiled call, batch 1, CPU, median)", _milliseconds),
         ("parameters, millions", lambda run: run.final.result.parameters / 1e6),
         ("multiply-adds per image, billions", lambda run: run.cost.multiply_adds / 1e9 if run.cost else None),
     )
-    for axes, (label, cost_of) in zip(panels, kinds, strict=True):
+    for axes, (label, cost_of) in zip(panels, costs, strict=True):
         points = _scatter(axes, runs, [cost_of(run) for run in runs], pareto_front, decision)
         if many:
             _join_families(axes, points)
@@ -119,7 +119,7 @@ def accuracy_for_cost(
         axes.grid(alpha=0.3)
     panels[0].set_ylabel(f"test {decision.label}, %, with 95 % interval")
     if many:
-        figure.draw_without_rendering()  # labels are placed where they fall in the final layout
+        figure.draw_without_rendering()  # computes the final layout, which the positions of labels depend on
         for axes in panels:
             spread_labels(axes)
     return figure
@@ -128,12 +128,12 @@ def accuracy_for_cost(
 def _scatter(
     axes: Axes, runs: Sequence[RunView], costs: list[float | None], pareto_front: Front, decision: DecisionMetric
 ) -> list[tuple[RunView, float, float]]:
-    """Draw the runs whose cost is known; returns them with cost and accuracy."""
+    """Draw the runs whose cost is known and return them with cost and accuracy."""
     points = []
-    small = 6 if len(runs) > len(COLORS) else 8
-    known = [cost for cost in costs if cost is not None] or [1.0]
-    is_wide = len(runs) > len(COLORS) and max(known) > WIDE * min(known)
-    middle = math.sqrt(max(known) * min(known)) if is_wide else max(known) / 2
+    font_size = 6 if len(runs) > len(COLORS) else 8
+    known_costs = [cost for cost in costs if cost is not None] or [1.0]
+    is_wide = len(runs) > len(COLORS) and max(known_costs) > WIDE * min(known_costs)
+    middle = math.sqrt(max(known_costs) * min(known_costs)) if is_wide else max(known_costs) / 2
     for run, style, cost in zip(runs, styles(runs), costs, strict=True):
         test = run.final.test[decision]
         if cost is None or test is None:
@@ -144,7 +144,7 @@ def _scatter(
         axes.errorbar(cost, value, yerr=bars, fmt=style.marker, color=style.color, mfc=style.fill, capsize=3)
         side = "left" if cost <= middle else "right"
         offset = (7 if side == "left" else -7, 5)
-        axes.annotate(plain(run.label), (cost, value), offset, textcoords="offset points", fontsize=small, ha=side)
+        axes.annotate(plain(run.label), (cost, value), offset, textcoords="offset points", fontsize=font_size, ha=side)
     if not points:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
         return points
@@ -160,7 +160,7 @@ def _scatter(
 
 
 def error_bars(intervals: Sequence[Interval]) -> np.ndarray:
-    """Return how far each interval reaches below and above its value, in points, (2, N); NaN, so no bar, for none."""
+    """Return how far each interval extends below and above its value, in points, (2, N); NaN (no bar) without one."""
     ends = [interval.ends or (math.nan, math.nan) for interval in intervals]
     return np.array(
         [
@@ -171,10 +171,11 @@ def error_bars(intervals: Sequence[Interval]) -> np.ndarray:
 
 
 def _join_families(axes: Axes, points: list[tuple[RunView, float, float]]) -> None:
-    """Join the points of each architecture in the order of their cost; runs from scratch stay by themselves."""
+    """Join the points of each family in order of cost, leaving out marked runs from scratch."""
     for number, family in enumerate(families_of([run for run, *_ in points])):
-        own = [(run, cost, value) for run, cost, value in points if _family(run) == family]
-        line = sorted((cost, value) for run, cost, value in own if not run.is_marked_scratch)
+        line = sorted(
+            (cost, value) for run, cost, value in points if _family(run) == family and not run.is_marked_scratch
+        )
         if line:
             color = COLORS[number % len(COLORS)]
             axes.plot(*zip(*line, strict=True), color=color, linewidth=1, alpha=0.5, label=family, zorder=1)
@@ -183,8 +184,8 @@ def _join_families(axes: Axes, points: list[tuple[RunView, float, float]]) -> No
 
 
 def spread_labels(axes: Axes) -> None:
-    """Move labels of points up or down, by as little as it takes, until none lies on another."""
-    scale = axes.figure.dpi / 72
+    """Move labels of points up or down, as little as possible, until none overlaps another."""
+    pixels_per_point = axes.figure.dpi / 72
     taken: list[tuple[float, float, float, float]] = []
     labels = [text for text in axes.texts if hasattr(text, "xyann")]
     for label in sorted(labels, key=lambda text: text.get_window_extent().y0):
@@ -196,24 +197,24 @@ def spread_labels(axes: Axes) -> None:
             if not any(box.x0 < x1 and x0 < box.x1 and low < y1 and y0 < high for x0, y0, x1, y1 in taken):
                 break
         taken.append((box.x0, low, box.x1, high))
-        label.xyann = (label.xyann[0], label.xyann[1] + move / scale)
+        label.xyann = (label.xyann[0], label.xyann[1] + move / pixels_per_point)
 
 
 def _milliseconds(run: RunView) -> float | None:
-    found = run.latency(LATENCY_CALL, LATENCY_BATCH)
-    return found.p50_ms if found else None
+    latency = run.latency(LATENCY_CALL, LATENCY_BATCH)
+    return latency.p50_ms if latency else None
 
 
 def epoch_seconds(runs: Sequence[RunView]) -> Figure:
-    """Draw how long an epoch of each phase of each run took, validation included."""
+    """Draw the seconds per epoch of each phase of each run, including validation."""
     bars = [
         (f"{run.label} {phase}", view.result.seconds_per_epoch) for run in runs for phase, view in run.phases.items()
     ]
     figure = Figure(figsize=(7, 0.9 + 0.32 * len(bars)), layout="constrained")
     axes = figure.subplots()
     colors = [style.color for run, style in zip(runs, styles(runs), strict=True) for _ in run.phases]
-    drawn = axes.barh(range(len(bars)), [seconds for _, seconds in bars], color=colors)
-    axes.bar_label(drawn, [f"{seconds:,.1f} s" for _, seconds in bars], padding=3, fontsize=8)
+    drawn_bars = axes.barh(range(len(bars)), [seconds for _, seconds in bars], color=colors)
+    axes.bar_label(drawn_bars, [f"{seconds:,.1f} s" for _, seconds in bars], padding=3, fontsize=8)
     axes.set_yticks(range(len(bars)), [plain(name) for name, _ in bars], fontsize=8)
     axes.invert_yaxis()
     axes.margins(x=0.15)
@@ -222,7 +223,7 @@ def epoch_seconds(runs: Sequence[RunView]) -> Figure:
 
 
 def reliability(runs: Sequence[RunView]) -> Figure:
-    """Draw accuracy over confidence on test, before and after temperature scaling; the diagonal is perfect."""
+    """Draw accuracy against confidence on test, before and after temperature scaling; the diagonal is perfect."""
     figure = Figure(figsize=(9, 4.4), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, when in zip(panels, ("before", "after"), strict=True):
@@ -241,7 +242,7 @@ def reliability(runs: Sequence[RunView]) -> Figure:
 
 
 def coverage(runs: Sequence[RunView]) -> Figure:
-    """Draw test top-1 if only the most confident share of the images is classified."""
+    """Draw test top-1 against the share of the images classified, most confident first."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for run, style in zip(runs, styles(runs), strict=True):

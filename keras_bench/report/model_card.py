@@ -8,7 +8,7 @@ from keras_bench.phases import Phase
 from keras_bench.report.comparison import Comparison, RunView
 from keras_bench.report.page import minority_classes
 
-# Those in percent first; otherwise as in the table.
+# Metrics in percent first; otherwise in the order of METRICS.
 CARD_METRICS = dict(sorted(METRICS.items(), key=lambda entry: entry[1].unit is not PERCENT))
 
 
@@ -22,30 +22,30 @@ def model_card(
     """Return MODEL_CARD.md of one phase of a run.
 
     Args:
-        comparison: read from the run's experiment, for its data and what it was compared with.
+        comparison: the comparison of the run's experiment, which describes its data and the other runs.
         run: the run.
-        provenance: of the card.
-        phase: which; None: the final one.
-        verification: of the bundle that the card is for; None: the card lies in the run folder, beside model.keras.
+        provenance: provenance of the card.
+        phase: the phase; None: the final one.
+        verification: how the bundle that contains the card was verified; None for the card in the run folder.
     """
-    made = environment()
-    made.filters["md"] = markdown
-    return made.get_template("model_card.md.j2").render(
+    templates = environment()
+    templates.filters["md"] = markdown
+    return templates.get_template("model_card.md.j2").render(
         c=comparison,
         run=run,
         phase=phase or run.final_phase,
         view=run.phases[phase or run.final_phase],
         verification=verification,
         metrics=CARD_METRICS,
-        shares=_shares(),
+        shares=_share_metrics(),
         titles=comparison.class_titles,
         minority=minority_classes(comparison),
         provenance=provenance,
     )
 
 
-def _shares() -> str:
-    """Return the metrics that are shares of images in words: "Top-1 and top-5"."""
+def _share_metrics() -> str:
+    """Return the titles of the metrics that are shares of images, in words: "Top-1 and top-5"."""
     *others, last = [metric.title for metric in METRICS.values() if isinstance(metric.estimator, ShareOfImages)]
     words = f"{', '.join(others)} and {last}"
     return words[0].upper() + words[1:]

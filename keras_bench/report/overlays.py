@@ -1,4 +1,4 @@
-"""Explanation maps laid over their images."""
+"""Explanation maps drawn over their images."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,16 +11,16 @@ from PIL import Image
 from keras_bench.pages.text import plain, shorten
 from keras_bench.report.comparison import ExplainedImage
 
-COLORMAP = "inferno"  # dark to bright in even steps, also in print and for colour-blind readers
+COLORMAP = "inferno"  # brightness rises evenly, in gray print and for colour-blind readers too
 OPACITY = 0.6
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Return the map as colours over the image in gray, so that no colour of the image is taken for evidence.
+    """Return the map as colours over the image in gray, so no colour of the image can be mistaken for evidence.
 
     Args:
         image: uint8, (side, side, 3).
-        heat: uint8, (map side, map side), 255 where most evidence.
+        heat: uint8, (map side, map side), 255 where there is most evidence.
 
     Returns:
         uint8, (side, side, 3).
@@ -36,8 +36,8 @@ def explanation_grid(images: Sequence[ExplainedImage], methods: Mapping[str, str
     """Draw each image and the maps of every model side by side, with a colour bar.
 
     Args:
-        images: at least one, each explained by the same models.
-        methods: columns of each model: what each method is called.
+        images: at least one image, all explained for the same models.
+        methods: title of each method; every model has one column per method.
         titles: K class names for people.
     """
     models = [model.label for model in images[0].models]
@@ -49,15 +49,15 @@ def explanation_grid(images: Sequence[ExplainedImage], methods: Mapping[str, str
     for row, explained in enumerate(images):
         grid[row][0].imshow(explained.image)
         grid[row][0].set_title(shorten(titles[explained.true]), fontsize=7)
-        for place, model in enumerate(explained.models):
+        for model_number, model in enumerate(explained.models):
             for number, method in enumerate(methods):
-                axes = grid[row][1 + place * len(methods) + number]
+                axes = grid[row][1 + model_number * len(methods) + number]
                 axes.imshow(overlay(explained.image, model.maps[method]))
-                head = f"{plain(model.label)}\n" if row == 0 and number == 0 else ""
+                label = f"{plain(model.label)}\n" if row == 0 and number == 0 else ""
                 predicted = f"{shorten(titles[model.predicted])} {model.probability:.0%}" if number == 0 else ""
                 title = methods[method]
-                axes.set_title(f"{head}{predicted}\n{title}" if predicted else f"\n{title}", fontsize=6, loc="left")
-    scale = figure.colorbar(ScalarMappable(cmap=COLORMAP), ax=grid, shrink=0.5, aspect=40)
-    scale.set_ticks([0, 1], labels=["none", "most"])
-    scale.set_label("evidence for the prediction")
+                axes.set_title(f"{label}{predicted}\n{title}" if predicted else f"\n{title}", fontsize=6, loc="left")
+    color_bar = figure.colorbar(ScalarMappable(cmap=COLORMAP), ax=grid, shrink=0.5, aspect=40)
+    color_bar.set_ticks([0, 1], labels=["none", "most"])
+    color_bar.set_label("evidence for the prediction")
     return figure

@@ -19,10 +19,10 @@ from keras_bench.pages.svg import inline_svg
 from keras_bench.report.comparison import Comparison, RunView
 from keras_bench.report.cost_notes import costs_on_the_front, timed_hardware, unmeasured_latency
 from keras_bench.report.overlays import COLORMAP, overlay
-from keras_bench.report.published import beside, not_run, shown_rows, stated_figures
+from keras_bench.report.published import figure_pair, shown_rows, stated_figures, untrained_line
 from keras_bench.report.study import CLAIMED, FIGURES
 
-MINORITY = 5  # classes with the fewest training images that are listed
+MINORITY = 5  # number of classes listed as having the fewest training images
 
 
 def report_page(comparison: Comparison, figures: Mapping[str, Figure], provenance: Provenance) -> str:
@@ -30,8 +30,8 @@ def report_page(comparison: Comparison, figures: Mapping[str, Figure], provenanc
 
     Args:
         comparison: everything the page shows.
-        figures: by name, as the templates use them.
-        provenance: of the page.
+        figures: figures by the names that the templates use.
+        provenance: provenance of the page.
     """
     pages = environment()
     pages.filters["overlay"] = lambda heat, image: data_uri(overlay(image, heat), "JPEG")
@@ -53,28 +53,28 @@ def report_page(comparison: Comparison, figures: Mapping[str, Figure], provenanc
         columns=filled_columns(comparison),
         metrics=BY_COLUMN,
         **published_figures(comparison),
-        batch_sizes=sorted({one.batch_size for run in comparison.runs for one in run.latencies}),
+        batch_sizes=sorted({latency.batch_size for run in comparison.runs for latency in run.latencies}),
         minority=minority_classes(comparison),
-        color_scale=data_uri(_scale(), "PNG"),
+        color_scale=data_uri(_color_scale(), "PNG"),
     )
 
 
 def published_figures(comparison: Comparison) -> dict[str, Any]:
-    """Return how the figures of published claims, and those that its rows state, are named and shown."""
+    """Return what the template of the published figures needs besides the comparison."""
     rows = shown_rows(comparison)
     return {
         "claimed": CLAIMED,
         "published_rows": rows,
-        "not_run": not_run(comparison),
+        "untrained": untrained_line(comparison),
         "stated": [(name, FIGURES[name][0]) for name in stated_figures(rows)],
-        "beside": partial(beside, comparison),
+        "figure_pair": partial(figure_pair, comparison),
     }
 
 
 def filled_columns(comparison: Comparison) -> set[str]:
-    """Return which columns of the comparison that may be empty are not.
+    """Return the names of the optional columns of the comparison that have a value.
 
-    They are named by an entry of METRICS; "published" means that any of ours has a published figure below it.
+    They are names of METRICS, and "published" if any metric has a published figure below it.
     """
     tests = [view.test for run in comparison.runs for view in run.phases.values()]
     filled = {name for name in METRICS if any([test[name] is not None for test in tests])}
@@ -83,18 +83,18 @@ def filled_columns(comparison: Comparison) -> set[str]:
 
 
 def minority_classes(comparison: Comparison) -> list[tuple[int, int]]:
-    """Return (class number, training images) of the five classes with the fewest, fewest first; [] if all are equal."""
+    """Return (class number, training images) of the five classes with the fewest, ascending; [] if all are equal."""
     counts = comparison.dataset["images_per_class"]
     train = [counts[name]["train"] for name in comparison.dataset["class_names"]]
     return sorted(enumerate(train), key=lambda item: item[1])[:MINORITY] if min(train) < max(train) else []
 
 
 def efficiency(run: RunView, decision: DecisionMetric) -> dict[str, float | None]:
-    """Return test accuracy in percent for each million parameters, billion multiply-adds, and millisecond an image.
+    """Return test accuracy in percent per million parameters, per billion multiply-adds and per millisecond.
 
     Args:
-        run: its final phase counts.
-        decision: which accuracy: top-1, or balanced accuracy where that decides.
+        run: the run, of which the final phase is used.
+        decision: the accuracy: top-1, or balanced accuracy where that decides.
     """
     accuracy = 100 * getattr(run.final.result.metrics["test"], decision)
     latency = run.latency("compiled", 1)
@@ -105,7 +105,7 @@ def efficiency(run: RunView, decision: DecisionMetric) -> dict[str, float | None
     }
 
 
-def _scale() -> np.ndarray:
+def _color_scale() -> np.ndarray:
     from matplotlib import colormaps
 
     row = (colormaps[COLORMAP](np.linspace(0, 1, 256))[:, :3] * 255).round().astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What a study's source published beside what was measured here, for the terminal and the page."""
+"""A study's published figures beside those measured here, for the terminal and the page."""
 
 from collections.abc import Sequence
 
@@ -10,49 +10,49 @@ from keras_bench.phases import Phase
 from keras_bench.report.comparison import Comparison, RunView
 from keras_bench.report.study import CLAIMED, FIGURES, Published
 
-MEBIBYTE = 1 << 20  # what the sources' "MB" are: ResNet50's 25.6 M parameters of 4 bytes are 97.7 of them, they say 98
+MEBIBYTE = 1 << 20  # the sources' "MB": they give 98 for ResNet50, whose 25.6 M parameters of 4 bytes are 97.7 MiB
 
 
 def shown_rows(comparison: Comparison) -> list[Published]:
-    """Return the published rows that something here stands beside: those whose model and phase were trained."""
+    """Return the published rows whose model and phase were also trained here."""
     trained = {(run.model, phase) for run in comparison.runs for phase in run.phases}
     return [row for row in (comparison.study.rows if comparison.study else []) if (row.model, row.phase) in trained]
 
 
-def not_run(comparison: Comparison) -> str:
-    """Return one line on the published rows of what was not trained here, or "" where there are none."""
+def untrained_line(comparison: Comparison) -> str:
+    """Return one line that names the published models and phases that were not trained here, or ""."""
     shown = shown_rows(comparison)
-    absent: dict[str, list[str]] = {}
+    untrained: dict[str, list[str]] = {}
     for row in comparison.study.rows if comparison.study else []:
         if row not in shown:
-            absent.setdefault(row.model, []).append(row.phase)
-    here = {run.model for run in comparison.runs}
-    names = [f"{model} ({' and '.join(phases)})" if model in here else model for model, phases in absent.items()]
-    if not names:
-        return ""
-    return f"Published too, with nothing here to compare, since it was not trained: {', '.join(names)}."
+            untrained.setdefault(row.model, []).append(row.phase)
+    trained_models = {run.model for run in comparison.runs}
+    names = [
+        f"{model} ({' and '.join(phases)})" if model in trained_models else model for model, phases in untrained.items()
+    ]
+    return f"Also published, but not trained here: {', '.join(names)}." if names else ""
 
 
 def stated_figures(rows: Sequence[Published]) -> list[str]:
-    """Return the names of FIGURES that any of some published rows states."""
+    """Return the names of FIGURES that at least one of the published rows states."""
     return [name for name in FIGURES if any(name in row.figures for row in rows)]
 
 
-def beside(comparison: Comparison, row: Published, name: str) -> str:
-    """Return one figure as "published | here", with a dagger where the data is another; "—" where not stated."""
+def figure_pair(comparison: Comparison, row: Published, name: str) -> str:
+    """Return one figure as "published | here", with a dagger if the data differs; "—" if it was not published."""
     if name not in row.figures:
         return "—"
     runs = [run for run in comparison.runs if run.model == row.model and row.phase in run.phases]
-    here = measured(runs[0], row.phase, name) if runs else None
+    measured = measured_figure(runs[0], row.phase, name) if runs else None
     dagger = "" if comparison.study and comparison.study.comparable else " †"
-    return f"{_figure_text(row.figures[name], FIGURES[name])}{dagger} | {_figure_text(here, FIGURES[name])}"
+    return f"{_figure_text(row.figures[name], FIGURES[name])}{dagger} | {_figure_text(measured, FIGURES[name])}"
 
 
-def measured(run: RunView, phase: Phase, name: str) -> float | None:
-    """Return our figure for one of FIGURES, in the unit of the published one; None where it was not measured.
+def measured_figure(run: RunView, phase: Phase, name: str) -> float | None:
+    """Return our value for one of FIGURES, in the unit of the published one; None where it was not measured.
 
-    val_loss is the cross-entropy without penalties; latencies are the median of `predict()` on one image, of the final
-    phase only. Seconds of inference are never ours: no source says of how many images.
+    val_loss is the cross-entropy without penalties. Latencies are the median of `predict()` on one image, and only of
+    the final phase. There is never a value for seconds of inference, since no source says for how many images.
     """
     result = run.phases[phase].result
     if name == "val_loss":
@@ -71,31 +71,31 @@ def measured(run: RunView, phase: Phase, name: str) -> float | None:
 
 
 def published_text(comparison: Comparison) -> list[str]:
-    """Return what was published beside ours as lines for the terminal; [] where no study is held against."""
+    """Return the published figures beside ours as lines for the terminal; [] where there is no study."""
     study = comparison.study
     if study is None:
         return []
     lines = [f"Published: {study.source}."]
     if not study.comparable:
-        lines.append(f"Other data here, so published figures (†) do not compare: {study.difference}.")
+        lines.append(f"Other data here, so published figures (†) are not comparable: {study.difference}.")
     rows = shown_rows(comparison)
     if rows:
-        lines.append(table_text(_rows(comparison, rows)))
-    lines += [line] if (line := not_run(comparison)) else []
-    return lines + _claims(comparison)
+        lines.append(table_text(_figures_table(comparison, rows)))
+    lines += [line] if (line := untrained_line(comparison)) else []
+    return lines + _claim_lines(comparison)
 
 
-def _rows(comparison: Comparison, rows: Sequence[Published]) -> Table:
+def _figures_table(comparison: Comparison, rows: Sequence[Published]) -> Table:
     table, names = Table(caption=Text("published | here")), stated_figures(rows)
     for heading in ("model", "phase", *(FIGURES[name][0] for name in names)):
         table.add_column(heading, justify="left" if heading in ("model", "phase") else "right")
     for row in rows:
-        table.add_row(row.model, row.phase, *(beside(comparison, row, name) for name in names))
+        table.add_row(row.model, row.phase, *(figure_pair(comparison, row, name) for name in names))
     return table
 
 
-def _claims(comparison: Comparison) -> list[str]:
-    """Return a line for each published claim: what it says, whether our two figures bear it out, and these."""
+def _claim_lines(comparison: Comparison) -> list[str]:
+    """Return one line per published claim: the claim, whether the runs here confirm it, and the two figures."""
     lines = []
     for check in comparison.claims:
         form = CLAIMED[check.claim.figure]
@@ -108,6 +108,6 @@ def _claims(comparison: Comparison) -> list[str]:
 
 
 def _figure_text(value: float | None, form: tuple[str, float, int]) -> str:
-    """Return a figure as its entry of FIGURES or CLAIMED says, or "—" where there is none."""
+    """Return a figure formatted by its entry of FIGURES or CLAIMED, or "—" for None."""
     _, scale, digits = form
     return "—" if value is None else f"{value * scale:,.{digits}f}"

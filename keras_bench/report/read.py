@@ -17,7 +17,7 @@ from keras_bench.cost.records import latencies_from_json
 from keras_bench.errors import UserError
 from keras_bench.evaluation.calibration import calibrate
 from keras_bench.evaluation.classes import class_scores, confusion_counts, most_confident_mistakes, most_confused
-from keras_bench.evaluation.decisions import compare_pairs, score_interval
+from keras_bench.evaluation.decisions import LabelledPair, compare_pairs, score_interval
 from keras_bench.evaluation.intervals import PairedTest
 from keras_bench.evaluation.metrics import complete_metrics
 from keras_bench.evaluation.predictions import Predictions
@@ -37,11 +37,11 @@ from keras_bench.runs.folders import ExperimentDir, RunDir
 from keras_bench.runs.history import read_history
 from keras_bench.runs.weights import finished_phase
 
-MISTAKES = 24  # most confident wrong predictions shown of each run
-PAIRS = 12  # most confused pairs shown of each run
-EXAMPLES_PER_PAIR = 2  # images of each such pair
+MISTAKES = 24  # number of most confident wrong predictions shown per run
+PAIRS = 12  # number of most confused pairs shown per run
+EXAMPLES_PER_PAIR = 2  # images shown per pair
 
-ResampleCounts = dict[str, np.ndarray]
+ResampleCounts = dict[str, np.ndarray]  # by split
 Advance = Callable[[int], None]  # takes the number of units just finished
 
 
@@ -63,21 +63,22 @@ def read_comparison(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comp
     with log.progress("statistics", sum(len(_phases(run)) for run in runs), "phases") as advance:
         views = {
             run.root: replace(
-                _view(run, run.root in scratch, counts, decision, advance), shared_with_val=shared_of_run(run, folder)
+                _run_view(run, run.root in scratch, counts, decision, advance),
+                shared_with_val=shared_of_run(run, folder),
             )
             for run in runs
         }
-    order = _ranking(views)
-    runs = sorted(runs, key=lambda run: order[run.root])
+    rank_keys = _rank_keys(views)
+    runs = sorted(runs, key=lambda run: rank_keys[run.root])
     ranked = [views[run.root] for run in runs]
-    chosen = _one_a_model(runs)
-    couples = [_labelled_pair(one, other, "test", labels) for one, other in combinations(chosen, 2)]
-    pairs, val_pairs = compare_pairs(couples, counts["test"], decision), _val_pairs(chosen, labels, decision)
+    chosen = _choose_per_model(runs)
+    test_pairs = [_labelled_pair(first, second, "test", labels) for first, second in combinations(chosen, 2)]
+    pairs, val_pairs = compare_pairs(test_pairs, counts["test"], decision), _val_pairs(chosen, labels, decision)
     dataset = read_json(runs[0].dataset)
     study = load_study(folder.root.name.partition("@")[0], dataset)
     return Comparison(
         name=folder.root.name,
-        title=_title(runs[0]),
+        title=str(read_yaml(runs[0].config).get("title") or ""),
         dataset=dataset,
         audit=read_audit(folder, dataset["fingerprint"]),
         runs=ranked,
@@ -101,7 +102,7 @@ def read_comparison(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comp
 
 
 def refuse_different_tests(runs: list[RunDir]) -> None:
-    """Stop where runs were not tested on the same images with the same labels, and name them."""
+    """Raise a UserError that names the runs if they were not tested on the same images with the same labels."""
     groups: dict[tuple[bytes, bytes, bytes], list[RunDir]] = defaultdict(list)
     for run in runs:
         test = _phase_predictions(run, "test")
@@ -110,32 +111,31 @@ def refuse_different_tests(runs: list[RunDir]) -> None:
     if len(groups) < 2:
         return
     tests = [_phase_predictions(group[0], "test") for group in groups.values()]
-    told = " | ".join(
+    group_texts = " | ".join(
         f"{', '.join(_run_name(run) for run in group)} ({len(test.ids):,} images)"
         for group, test in zip(groups.values(), tests, strict=True)
     )
     raise UserError(
-        f"these runs were tested on different images or classes and cannot be compared: {told}; "
+        f"these runs were tested on different images or classes and cannot be compared: {group_texts}; "
         f"{_first_difference(tests[0], tests[1])}. "
         "Compare some of them with --model, or train the others again on the same data"
     )
 
 
-def _first_difference(one: Predictions, other: Predictions) -> str:
-    if not np.array_equal(one.class_names, other.class_names):
-        return f"the classes differ ({len(one.class_names)} and {len(other.class_names)})"
-    labels, others = (dict(zip(p.ids.tolist(), p.labels.tolist(), strict=True)) for p in (one, other))
-    apart = sorted(set(labels) ^ set(others)) or sorted(name for name in labels if labels[name] != others[name])
-    what = "only one of the first two has" if len(set(labels) ^ set(others)) else "the first two label differently"
-    return f"{what} {len(apart):,} of the images, e.g. {apart[0]}" if apart else "their images come in another order"
+def _first_difference(first: Predictions, second: Predictions) -> str:
+    """Return in words how the test images of two groups of runs differ."""
+    if not np.array_equal(first.class_names, second.class_names):
+        return f"the classes differ ({len(first.class_names)} and {len(second.class_names)})"
+    labels, others = (dict(zip(p.ids.tolist(), p.labels.tolist(), strict=True)) for p in (first, second))
+    if unshared := sorted(set(labels) ^ set(others)):
+        return f"only one of the first two has {len(unshared):,} of the images, e.g. {unshared[0]}"
+    if relabelled := sorted(id_ for id_ in labels if labels[id_] != others[id_]):
+        return f"the first two have different labels for {len(relabelled):,} of the images, e.g. {relabelled[0]}"
+    return "their images are in a different order"
 
 
 def _run_name(run: RunDir) -> str:
     return f"{run.model_name}/seed{run.seed}"
-
-
-def _title(run: RunDir) -> str:
-    return str(read_yaml(run.config).get("title") or "")
 
 
 def _phases(run: RunDir) -> list[Phase]:
@@ -147,12 +147,12 @@ def _phase_predictions(run: RunDir, split: str, phase: Phase | None = None) -> P
 
 
 def _marked_scratch(runs: list[RunDir]) -> set[Path]:
-    """Return the folders of the runs that trained from scratch, where others did not."""
+    """Return the folders of the runs that trained from scratch; empty if all of them did."""
     scratch = {run.root for run in runs if finished_phase(run) == "scratch"}
     return scratch if len(scratch) < len(runs) else set()
 
 
-def _view(
+def _run_view(
     run: RunDir, is_marked_scratch: bool, counts: ResampleCounts, decision: DecisionMetric, advance: Advance
 ) -> RunView:
     phases = {}
@@ -161,7 +161,7 @@ def _view(
         advance(1)
     final = finished_phase(run)
     test = _phase_predictions(run, "test")
-    checks = _checks(run, final)
+    checks = _explanation_checks(run, final)
     pairs = [(pair.true, pair.predicted) for pair in phases[final].confused]
     return RunView(
         model=run.model_name,
@@ -178,7 +178,7 @@ def _view(
             pair: [_example(run, test, i) for i in pair_positions(test, *pair)[:EXAMPLES_PER_PAIR]] for pair in pairs
         },
         explanations=judge_methods(checks) if checks else [],
-        exports={phase: one for phase in phases if (one := read_verification(run, phase)) is not None},
+        exports={phase: export for phase in phases if (export := read_verification(run, phase)) is not None},
         config=run.config.read_text(encoding="utf-8"),
         environment=read_json(run.environment),
         layer_note=checks.layer_note if checks else "",
@@ -186,7 +186,7 @@ def _view(
 
 
 def read_verification(run: RunDir, phase: Phase) -> Verification | None:
-    """Return how the bundle of a phase was verified, or None where there is none."""
+    """Return how the bundle of a phase was verified, or None where there is no bundle."""
     path = run.export(phase)
     if not path.is_file():
         return None
@@ -213,16 +213,16 @@ def _phase_view(run: RunDir, phase: Phase, counts: ResampleCounts, decision: Dec
 
 
 def shown_positions(test: Predictions) -> list[int]:
-    """Return the positions whose thumbnails the report shows: worst mistakes, and examples of confused pairs."""
+    """Return the positions of the images that the report shows: worst mistakes and examples of confused pairs."""
     pairs = most_confused(confusion_counts(test), PAIRS)
     examples = [i for pair in pairs for i in pair_positions(test, pair.true, pair.predicted)[:EXAMPLES_PER_PAIR]]
     return sorted({*most_confident_mistakes(test, MISTAKES).tolist(), *examples})
 
 
 def pair_positions(test: Predictions, true: int, predicted: int) -> list[int]:
-    """Return the positions of one class taken for another, most confident first."""
-    where = np.flatnonzero((test.labels == true) & (test.predicted == predicted))
-    return [int(i) for i in where[np.argsort(-test.confidence[where], kind="stable")]]
+    """Return the positions of images of one class that were classified as another, most confident first."""
+    positions = np.flatnonzero((test.labels == true) & (test.predicted == predicted))
+    return [int(i) for i in positions[np.argsort(-test.confidence[positions], kind="stable")]]
 
 
 def _example(run: RunDir, test: Predictions, i: int) -> Example:
@@ -236,51 +236,50 @@ def _example(run: RunDir, test: Predictions, i: int) -> Example:
     )
 
 
-def _checks(run: RunDir, final: str) -> ExplanationChecks | None:
+def _explanation_checks(run: RunDir, final: str) -> ExplanationChecks | None:
+    """Return the checks of the final phase's explanations, or None where there are none."""
     if not run.explanation_checks.is_file():
         return None
     checks = read_record(run.explanation_checks, ExplanationChecks.from_json)
     return checks if checks.phase == final else None
 
 
-def _ranking(views: dict[Path, RunView]) -> dict[Path, tuple[float, str, int]]:
+def _rank_keys(views: dict[Path, RunView]) -> dict[Path, tuple[float, str, int]]:
     """Return a sort key for each run: models by the mean val score of their final phases, then seeds."""
-    of_model: dict[str, list[float]] = defaultdict(list)
+    scores: dict[str, list[float]] = defaultdict(list)
     for view in views.values():
-        of_model[view.model].append(view.final.val_score.value)
-    return {root: (-float(np.mean(of_model[view.model])), view.model, view.seed) for root, view in views.items()}
+        scores[view.model].append(view.final.val_score.value)
+    return {root: (-float(np.mean(scores[view.model])), view.model, view.seed) for root, view in views.items()}
 
 
-def _one_a_model(runs: list[RunDir]) -> list[RunDir]:
-    """Return for each model, in the order of the ranking, the run of the lowest seed they share, else its lowest."""
-    seeds: dict[str, dict[int, RunDir]] = defaultdict(dict)
+def _choose_per_model(runs: list[RunDir]) -> list[RunDir]:
+    """Return one run per model, in the order of the ranking: of the lowest seed all models share, or its lowest."""
+    runs_by_seed: dict[str, dict[int, RunDir]] = defaultdict(dict)
     for run in runs:
-        seeds[run.model_name][run.seed] = run
-    shared = set.intersection(*(set(found) for found in seeds.values()))
-    return [found[min(shared or found)] for found in seeds.values()]
+        runs_by_seed[run.model_name][run.seed] = run
+    shared = set.intersection(*(set(by_seed) for by_seed in runs_by_seed.values()))
+    return [by_seed[min(shared or by_seed)] for by_seed in runs_by_seed.values()]
 
 
-def _labelled_pair(
-    one: RunDir, other: RunDir, split: str, labels: dict[Path, str]
-) -> tuple[str, Predictions, str, Predictions]:
-    return labels[one.root], _phase_predictions(one, split), labels[other.root], _phase_predictions(other, split)
+def _labelled_pair(first: RunDir, second: RunDir, split: str, labels: dict[Path, str]) -> LabelledPair:
+    return labels[first.root], _phase_predictions(first, split), labels[second.root], _phase_predictions(second, split)
 
 
-def _tuning_pairs(runs: list[RunDir], labels: dict[Path, str]) -> list[tuple[str, Predictions, str, Predictions]]:
+def _tuning_pairs(runs: list[RunDir], labels: dict[Path, str]) -> list[LabelledPair]:
     return [_tuning_pair(run, labels[run.root]) for run in runs if {"tl", "ft"} <= set(_phases(run))]
 
 
-def _tuning_pair(run: RunDir, label: str) -> tuple[str, Predictions, str, Predictions]:
+def _tuning_pair(run: RunDir, label: str) -> LabelledPair:
     test = {phase: _phase_predictions(run, "test", phase) for phase in ("ft", "tl")}
     return f"{label} ft", test["ft"], f"{label} tl", test["tl"]
 
 
 def _val_pairs(chosen: list[RunDir], labels: dict[Path, str], decision: DecisionMetric) -> list[PairedTest]:
-    """Compare the winner with every other model on val, where their val images are the same."""
+    """Compare the winner with every other model that has the same val images, on val."""
     winner = _phase_predictions(chosen[0], "val")
     others = [run for run in chosen[1:] if np.array_equal(_phase_predictions(run, "val").ids, winner.ids)]
-    couples = [_labelled_pair(chosen[0], other, "val", labels) for other in others]
-    return compare_pairs(couples, draw_counts(len(winner.ids)), decision)
+    pairs = [_labelled_pair(chosen[0], other, "val", labels) for other in others]
+    return compare_pairs(pairs, draw_counts(len(winner.ids)), decision)
 
 
 def _seed_spreads(ranked: list[RunView], decision: DecisionMetric) -> list[SeedSpread]:

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette, readable with the common colour-vision deficiencies.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-NUMBERED_CLASSES = 20  # up to so many, each cell of a confusion matrix carries its count
-INCHES_A_CLASS = 0.14  # beyond that, room for a label of 7 points
+NUMBERED_CLASSES = 20  # up to this many classes, each cell of a confusion matrix shows its count
+INCHES_PER_CLASS = 0.14  # with more classes: room for a 7-point label
 
 
 def learning_curves(phases: Mapping[Phase, pd.DataFrame], title: str) -> Figure:
-    """Draw cross-entropy and top-1 over epochs, phases one after another with a line between them.
+    """Draw cross-entropy and top-1 by epoch, one phase after another with a line between them.
 
     Args:
-        phases: for each phase, in order, its history.csv.
-        title: heads the figure.
+        phases: each phase's history.csv, in order of training.
+        title: title of the figure.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
     figure.suptitle(plain(title))
@@ -53,25 +53,25 @@ def learning_curves(phases: Mapping[Phase, pd.DataFrame], title: str) -> Figure:
 def confusion_matrix(
     counts: np.ndarray, order: np.ndarray, titles: Sequence[str], heading: str, labelled: bool = True
 ) -> Figure:
-    """Draw the share of each true class given each prediction; cells are numbered up to 20 classes.
+    """Draw the share of each true class with each prediction; with up to 20 classes, cells also show counts.
 
-    The figure grows with the number of classes, so that the names of 200 classes can still be read in it.
+    The figure grows with the number of classes, so even 200 class names are readable.
 
     Args:
         counts: int64, (K, K), label by prediction.
-        order: int64, (K,), in which the classes are drawn; put similar ones side by side.
+        order: int64, (K,), the order of the classes, ideally with similar classes side by side.
         titles: K class names for people.
-        heading: heads the figure.
+        heading: title of the figure.
         labelled: False leaves the names out and keeps the figure small.
     """
     count = len(titles)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    side = 3.5 + 0.35 * count if count <= NUMBERED_CLASSES else max(10.5, INCHES_A_CLASS * count + 3)
+    side = 3.5 + 0.35 * count if count <= NUMBERED_CLASSES else max(10.5, INCHES_PER_CLASS * count + 3)
     side = side if labelled else min(side, 7.0)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
-    picture = axes.imshow(shares[np.ix_(order, order)], cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
-    figure.colorbar(picture, ax=axes, label="share of the true class", shrink=0.7)
+    matrix = axes.imshow(shares[np.ix_(order, order)], cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    figure.colorbar(matrix, ax=axes, label="share of the true class", shrink=0.7)
     names = [shorten(titles[k]) for k in order] if labelled else []
     size = 9 if count <= NUMBERED_CLASSES else 7
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
@@ -94,13 +94,13 @@ def _number_cells(axes, counts: np.ndarray, shares: np.ndarray) -> None:  # type
 def sample_predictions(
     images: Sequence[np.ndarray], predictions: Predictions, titles: Sequence[str], heading: str
 ) -> Figure:
-    """Draw a grid of images with true class, prediction and its probability; wrong predictions are in red.
+    """Draw a grid of images with each prediction and its probability; wrong ones in red, with the true class.
 
     Args:
-        images: uint8, (height, width, 3) each, one for each row of `predictions`.
-        predictions: of those images.
+        images: one image per row of `predictions`, each uint8, (height, width, 3).
+        predictions: predictions for the images.
         titles: K class names for people.
-        heading: heads the figure.
+        heading: title of the figure.
     """
     columns = min(6, len(images))
     rows = -(-len(images) // columns)

@@ -1,4 +1,4 @@
-"""The comparison of all runs of an experiment, for the terminal and for CSV files."""
+"""Tables of an experiment's runs, for the terminal and for CSV files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TERMINAL_COLUMNS = (
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """Return a table for the terminal, best final phase on val first; val chose, test only reports.
+    """Return the table of all phases for the terminal, in the order of the ranking on val.
 
     Columns without any value are left out.
     """
@@ -43,27 +43,27 @@ def comparison_table(comparison: Comparison) -> Table:
         for run in comparison.runs
         for phase, view in run.phases.items()
     ]
-    kept = [place for place in range(len(columns)) if any(str(cells[place]) != "—" for *_, cells in rows)]
-    for place in kept:
-        table.add_column(columns[place], justify="left" if columns[place] in ("model", "phase") else "right")
+    filled = [i for i in range(len(columns)) if any(str(cells[i]) != "—" for *_, cells in rows)]
+    for i in filled:
+        table.add_column(columns[i], justify="left" if columns[i] in ("model", "phase") else "right")
     for run, phase, cells in rows:
-        table.add_row(*(cells[place] for place in kept), end_section=phase == list(run.phases)[-1])
+        table.add_row(*(cells[i] for i in filled), end_section=phase == list(run.phases)[-1])
     return table
 
 
 def _headings(decision: DecisionMetric) -> list[str]:
-    """Return the headings of the table: those of what decides, then COLUMNS."""
+    """Return the headings of the terminal's table: model, phase and accuracies, then TERMINAL_COLUMNS."""
     return [
         "model",
         "phase",
         f"val {decision.label}",
-        *(f"test {one.label}" for one in _shown_metrics(decision)),
+        *(f"test {metric.label}" for metric in _accuracies(decision)),
         *TERMINAL_COLUMNS,
     ]
 
 
-def _shown_metrics(decision: DecisionMetric) -> list[DecisionMetric]:
-    """Return what the table shows of test with its interval: what decides, and top-1 in any case."""
+def _accuracies(decision: DecisionMetric) -> list[DecisionMetric]:
+    """Return the metrics shown for test with their intervals: the deciding metric, and always top-1."""
     return list(dict.fromkeys([decision, DecisionMetric.TOP1]))
 
 
@@ -74,9 +74,9 @@ def _phase_cells(run: RunView, phase: Phase, view: PhaseView, decision: Decision
     return [
         Text(run.label),
         phase + (" *" if is_final else ""),
-        _value(view.val_score, PERCENT),
-        *(_with_ends(test[metric]) for metric in _shown_metrics(decision)),
-        *(_value(test[name], metric.terminal) for name, metric in TERMINAL_METRICS.items()),
+        _value_text(view.val_score, PERCENT),
+        *(_value_and_ends(test[metric]) for metric in _accuracies(decision)),
+        *(_value_text(test[name], metric.terminal) for name, metric in TERMINAL_METRICS.items()),
         f"{view.calibration.before.error:.1%}",
         f"{result.parameters / 1e6:.2f} M",
         f"{run.cost.multiply_adds / 1e9:.2f} G" if run.cost else "—",
@@ -88,22 +88,22 @@ def _phase_cells(run: RunView, phase: Phase, view: PhaseView, decision: Decision
 
 
 def classes_frame(scores: Iterable[ClassScores], titles: list[str]) -> pd.DataFrame:
-    """Return classes.csv, one row per class: its precision, recall, F1 and number of images, in [0, 1] but the last."""
+    """Return classes.csv, one row per class: precision, recall and F1, in [0, 1], and number of images."""
     return frame_of(
         {
-            "class": row.name,
+            "class": score.name,
             "title": title,
-            "precision": row.precision,
-            "recall": row.recall,
-            "f1": row.f1,
-            "images": row.support,
+            "precision": score.precision,
+            "recall": score.recall,
+            "f1": score.f1,
+            "images": score.support,
         }
-        for row, title in zip(scores, titles, strict=True)
+        for score, title in zip(scores, titles, strict=True)
     )
 
 
 def results_frame(comparison: Comparison) -> pd.DataFrame:
-    """Return results.csv, one row per phase of every run: all figures, versions, device, commit and fingerprints."""
+    """Return results.csv, one row per phase of each run: all figures, versions, device, commit and fingerprints."""
     ranked_by = {"ranked_by": f"val {comparison.decision}"}
     return frame_of(
         _result_row(run, phase, view) | ranked_by for run in comparison.runs for phase, view in run.phases.items()
@@ -112,46 +112,46 @@ def results_frame(comparison: Comparison) -> pd.DataFrame:
 
 def _result_row(run: RunView, phase: Phase, view: PhaseView) -> dict[str, Any]:
     result = view.result
-    line: dict[str, Any] = {"model": run.model, "seed": run.seed, "phase": phase, "final": phase == run.final_phase}
-    line["chosen_by"] = f"val {run.chosen_by}"
+    row: dict[str, Any] = {"model": run.model, "seed": run.seed, "phase": phase, "final": phase == run.final_phase}
+    row["chosen_by"] = f"val {run.chosen_by}"
     for split in ("val", "test"):
         metrics = result.metrics[split]
-        line[f"{split}_images"] = metrics.images
-        line |= {f"{split}_{name}": getattr(metrics, name) for name in METRICS}
-    for name, found in view.test.items():
-        line[f"test_{name}_low"] = found.low if found else None
-        line[f"test_{name}_high"] = found.high if found else None
-    line |= {"test_ece": view.calibration.before.error, "test_ece_after_temperature": view.calibration.after.error}
-    line["temperature"] = view.calibration.temperature
+        row[f"{split}_images"] = metrics.images
+        row |= {f"{split}_{name}": getattr(metrics, name) for name in METRICS}
+    for name, interval in view.test.items():
+        row[f"test_{name}_low"] = interval.low if interval else None
+        row[f"test_{name}_high"] = interval.high if interval else None
+    row |= {"test_ece": view.calibration.before.error, "test_ece_after_temperature": view.calibration.after.error}
+    row["temperature"] = view.calibration.temperature
     for name in ("best_epoch", "epochs", "seconds", "seconds_per_epoch", "images_per_second", "parameters"):
-        line[name] = getattr(result, name)
-    line |= {"trainable_parameters": result.trainable_parameters, "peak_memory_mb": result.peak_memory_mb}
-    line |= _cost(run)
-    line |= {"image_size": result.inputs.get("dataset.image_size"), "alpha": result.inputs.get("model.alpha")}
-    line |= {"data": result.inputs.get("data"), "weights": result.inputs.get("weights"), **result.resolved}
+        row[name] = getattr(result, name)
+    row |= {"trainable_parameters": result.trainable_parameters, "peak_memory_mb": result.peak_memory_mb}
+    row |= _cost_columns(run)
+    row |= {"image_size": result.inputs.get("dataset.image_size"), "alpha": result.inputs.get("model.alpha")}
+    row |= {"data": result.inputs.get("data"), "weights": result.inputs.get("weights"), **result.resolved}
     environment = result.environment
-    line |= {name: environment.get(name) for name in ("commit", "cpu", "cores", "python", "time")}
-    line["accelerators"] = " ".join(environment.get("accelerators", [])) or "none"
-    return line | {name: environment.get("packages", {}).get(name) for name in ("keras-bench", "tensorflow", "keras")}
+    row |= {name: environment.get(name) for name in ("commit", "cpu", "cores", "python", "time")}
+    row["accelerators"] = " ".join(environment.get("accelerators", [])) or "none"
+    return row | {name: environment.get("packages", {}).get(name) for name in ("keras-bench", "tensorflow", "keras")}
 
 
-def _cost(run: RunView) -> dict[str, Any]:
-    """Return what the final model costs; every phase of a run has the same network."""
+def _cost_columns(run: RunView) -> dict[str, Any]:
+    """Return the columns of the final model's cost; the network is the same in every phase of a run."""
     counted = run.cost.to_json() if run.cost else {}
     names = ("multiply_adds", "flops", "weight_bytes", "file_bytes")
-    line: dict[str, Any] = {name: counted.get(name) for name in names}
-    for one in run.latencies:
-        line[f"{one.call}_{one.device}_batch{one.batch_size}_p50_ms"] = one.p50_ms
-    return line
+    columns: dict[str, Any] = {name: counted.get(name) for name in names}
+    for latency in run.latencies:
+        columns[f"{latency.call}_{latency.device}_batch{latency.batch_size}_p50_ms"] = latency.p50_ms
+    return columns
 
 
-def _with_ends(score: Interval | None) -> str | Text:
+def _value_and_ends(score: Interval | None) -> str | Text:
     """Return a share in percent with the ends of its interval, or "—" for None."""
-    # As Text, since a table takes words in brackets for styles.
+    # As Text, because a rich table reads words in brackets as styles.
     return "—" if score is None else Text(f"{score.value:.1%} [{score.ends_text(between=', ')}]")
 
 
-def _value(score: Interval | None, unit: Unit | None) -> str:
+def _value_text(score: Interval | None, unit: Unit | None) -> str:
     """Return a value without its interval, or "—" for None."""
     if score is None or unit is None:
         return "—"

@@ -36,12 +36,12 @@ def report(folder: ExperimentDir, models: list[str] | None, measure: bool, log: 
 
     Args:
         folder: the experiment's folder.
-        models: only these; None: all that are finished.
-        measure: time all of them again first, in turn.
+        models: names of the models to compare; None: all finished ones.
+        measure: whether to measure the latency of all of them again first, in turn.
         log: the screen.
 
     Raises:
-        UserError: there is nothing to compare, or the runs were tested on different images.
+        UserError: there is no finished run, or the runs were tested on different images.
     """
     runs = finished_runs(folder, models)
     refuse_different_tests(runs)
@@ -54,28 +54,32 @@ def report(folder: ExperimentDir, models: list[str] | None, measure: bool, log: 
 
 
 def finished_runs(folder: ExperimentDir, models: list[str] | None = None) -> list[RunDir]:
-    """Return the finished runs of an experiment, only those of some models where asked.
+    """Return the finished runs of an experiment.
+
+    Args:
+        folder: the experiment's folder.
+        models: names of models, to return only their runs; None: all.
 
     Raises:
-        UserError: the folder is no experiment's, holds no finished run, or none of a model asked for.
+        UserError: the folder has no runs or no finished run, or one of the models has no finished run.
     """
-    found = runs_of(folder.root)
-    if not found:
+    runs = runs_of(folder.root)
+    if not runs:
         raise UserError(f"{folder.root} holds no runs; expected {folder.root}/<model>/seed<k>/config.yaml")
-    finished = [run for run in found if run.run.is_file()]
+    finished = [run for run in runs if run.run.is_file()]
     if not finished:
-        raise UserError(f"{folder.root} holds no finished run; the command that started one finishes it")
-    present = {run.model_name for run in finished}
+        raise UserError(f"{folder.root} holds no finished run; repeat the command that started one to finish it")
+    finished_models = {run.model_name for run in finished}
     for name in models or []:
-        if name not in present:
-            raise UserError(f"--model: {unknown_name('finished model', name, sorted(present))}")
+        if name not in finished_models:
+            raise UserError(f"--model: {unknown_name('finished model', name, sorted(finished_models))}")
     return [run for run in finished if not models or run.model_name in models]
 
 
 def write_report(folder: ExperimentDir, runs: list[RunDir], log: Log) -> str:
-    """Write results.csv, figures, class tables, model cards, index.html and summary.txt; returns the last.
+    """Write results.csv, figures, class tables, model cards, index.html and summary.txt, and return the summary.
 
-    The comparison's lock must be held, so that all of them are of the same runs.
+    The caller must hold the comparison's lock, so that all files describe the same runs.
 
     Raises:
         UserError: the runs were tested on different images.
@@ -92,7 +96,7 @@ def write_report(folder: ExperimentDir, runs: list[RunDir], log: Log) -> str:
             _write_run(folders[view.model, view.seed], comparison, view, order, provenance)
             advance(1)
         for name, figure in figures.items():
-            if not name.startswith("confusion_"):  # each run keeps its own, with names
+            if not name.startswith("confusion_"):  # each run's folder has its own, with class names
                 save_figure(figure, folder.figures / name)
         if comparison.explained:
             titles = comparison.class_titles
@@ -105,19 +109,19 @@ def write_report(folder: ExperimentDir, runs: list[RunDir], log: Log) -> str:
 
 
 def _summary(folder: ExperimentDir, comparison: Comparison) -> str:
-    """Return the table, the verdict and where everything lies, as printed at the end of every run."""
-    places = [f"report:  {folder.page}", f"table:   {folder.results}"]
+    """Return the table, the verdict and the paths of the files, as printed at the end of every run."""
+    paths = [f"report:  {folder.page}", f"table:   {folder.results}"]
     table = table_text(comparison_table(comparison))
-    return "\n".join([table, *comparison.verdict, *published_text(comparison), *places]) + "\n"
+    return "\n".join([table, *comparison.verdict, *published_text(comparison), *paths]) + "\n"
 
 
 def _write_run(run: RunDir, comparison: Comparison, view: RunView, order: np.ndarray, provenance: Provenance) -> None:
-    """Write what the report adds to one run's folder."""
-    histories = {phase: one.history for phase, one in view.phases.items()}
+    """Write the report's files in one run's folder: figures, class tables and the model card."""
+    histories = {phase: phase_view.history for phase, phase_view in view.phases.items()}
     save_figure(learning_curves(histories, f"{view.label}, {comparison.name}"), run.figures / "learning_curves")
     save_figure(_confusion(comparison, view, order, labelled=True), run.figures / "confusion_matrix")
-    for phase, one in view.phases.items():
-        write_frame(run.class_report(phase), classes_frame(one.classes, comparison.class_titles))
+    for phase, phase_view in view.phases.items():
+        write_frame(run.class_report(phase), classes_frame(phase_view.classes, comparison.class_titles))
     write_text(run.model_card, model_card(comparison, view, provenance))
 
 
@@ -138,9 +142,9 @@ def _experiment_figures(comparison: Comparison) -> dict[str, Figure]:
 
 
 def card_writer(job: Job, log: Log) -> Callable[[Phase, Verification], str]:
-    """Return a function from a phase and the checks of its bundle to that bundle's MODEL_CARD.md."""
+    """Return a function from a phase and its bundle's verification to the bundle's MODEL_CARD.md."""
 
-    @cache  # the statistics of all phases take seconds
+    @cache  # because the statistics of all phases take seconds
     def comparison() -> Comparison:
         return read_comparison(job.experiment_folder, [job.folder], log)
 

@@ -54,7 +54,7 @@ def result(phase, val, test=0.5):
     )  # fmt: skip
 
 
-def test_learning_curves_run_on_through_the_phases_with_a_border_between():
+def test_learning_curves_continue_through_the_phases_with_a_line_between_them():
     figure = learning_curves({"tl": history(0.5, 0.4, 0.3), "ft": history(0.2, 0.1)}, "VGG16, $money$")
     left, right = figure.axes
     assert [line.get_xdata().tolist() for line in left.lines[:2]] == [[1, 2, 3], [1, 2, 3]]
@@ -67,9 +67,9 @@ def test_learning_curves_run_on_through_the_phases_with_a_border_between():
     figure.savefig(io.BytesIO())
 
 
-def test_the_confusion_matrix_holds_shares_of_the_true_class():
-    given = predictions([0, 0, 0, 1, 2], [[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0], [1, 0, 0]])
-    figure = confusion_matrix(confusion_counts(given), np.arange(3), ["cat, Felis", "dog", "<b>$x_1"], "test")
+def test_the_confusion_matrix_shows_shares_of_the_true_class():
+    test = predictions([0, 0, 0, 1, 2], [[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0], [1, 0, 0]])
+    figure = confusion_matrix(confusion_counts(test), np.arange(3), ["cat, Felis", "dog", "<b>$x_1"], "test")
     axes = figure.axes[0]
     np.testing.assert_allclose(axes.images[0].get_array(), [[2 / 3, 1 / 3, 0], [0, 1, 0], [1, 0, 0]])
     assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog", r"<b>\$x_1"]
@@ -77,7 +77,7 @@ def test_the_confusion_matrix_holds_shares_of_the_true_class():
     figure.savefig(io.BytesIO())
 
 
-def test_the_confusion_matrix_puts_the_classes_in_the_order_given():
+def test_the_confusion_matrix_shows_the_classes_in_the_given_order():
     counts = np.array([[5, 0, 1], [0, 6, 0], [2, 0, 4]])
     figure = confusion_matrix(counts, np.array([1, 0, 2]), ["a", "b", "c"], "test")
     axes = figure.axes[0]
@@ -92,7 +92,7 @@ def test_the_confusion_matrix_has_room_for_200_names_and_a_small_form():
     axes = figure.axes[0]
     assert len(axes.texts) == 0
     assert len(axes.get_yticklabels()) == 200
-    # Labels of 7 points stand 72 · height / 200 points apart: they must not overlap.
+    # Labels of 7 points are 72 · height / 200 points apart and must not overlap.
     assert 72 * figure.get_size_inches()[1] * 0.8 / 200 > 7
     small = confusion_matrix(counts, order, titles, "many", labelled=False)
     assert small.get_size_inches().max() <= 8
@@ -100,27 +100,27 @@ def test_the_confusion_matrix_has_room_for_200_names_and_a_small_form():
     small.savefig(io.BytesIO(), dpi=50)
 
 
-def test_sample_predictions_say_what_is_wrong():
+def test_sample_predictions_name_the_true_class_of_wrong_ones():
     images = [np.zeros((4, 5, 3), np.uint8)] * 2
     figure = sample_predictions(images, predictions([0, 1], [[0.75, 0.25], [0.6, 0.4]]), ["cat", "dog"], "test")
     assert [axes.get_title() for axes in figure.axes] == ["cat (75%)", "cat (60%)\ntrue: dog"]
     figure.savefig(io.BytesIO())
 
 
-def test_long_names_are_cut():
+def test_long_names_are_shortened():
     assert shorten("goldfish, Carassius auratus") == "goldfish"
     assert shorten("a" * 200) == "a" * 21 + "…"
 
 
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory):
-    """Two models; the better on test is the worse on val. Names try to be markup."""
+    """Two models, one with a single phase, one of seed 1."""
     out = tmp_path_factory.mktemp("runs")
     runs = [make_run(out, "MobileNet", skills=(("tl", 3.0),)), make_run(out, "VGG16", seed=1, images=200)]
     return read_comparison(experiment_folder(out, "made"), runs, Log(Console(file=io.StringIO())))
 
 
-def test_runs_are_ranked_by_val_of_their_final_phase_never_by_test(comparison):
+def test_runs_are_ranked_by_the_val_score_of_their_final_phase(comparison):
     assert [run.final.val_score.value for run in comparison.runs] == sorted(
         (run.final.result.metrics["val"].top1 for run in comparison.runs), reverse=True
     )
@@ -142,13 +142,13 @@ def results_text(comparison):
     return frame_csv(results_frame(comparison))
 
 
-def test_results_csv_is_unrounded_and_carries_provenance(comparison):
-    lines = list(csv.DictReader(io.StringIO(results_text(comparison))))
-    assert len(lines) == 3
+def test_results_csv_is_unrounded_and_states_provenance(comparison):
+    rows = list(csv.DictReader(io.StringIO(results_text(comparison))))
+    assert len(rows) == 3
     run = comparison.runs[0]
-    assert lines[0]["model"] == run.model
-    assert float(lines[0]["test_top1"]) == next(iter(run.phases.values())).result.metrics["test"].top1
-    assert (lines[0]["commit"], lines[0]["data"], lines[0]["keras"], lines[0]["xla"]) == (
+    assert rows[0]["model"] == run.model
+    assert float(rows[0]["test_top1"]) == next(iter(run.phases.values())).result.metrics["test"].top1
+    assert (rows[0]["commit"], rows[0]["data"], rows[0]["keras"], rows[0]["xla"]) == (
         "0123456789ab", "f" * 32, "3.15.1", "False",
     )  # fmt: skip
 
@@ -164,22 +164,22 @@ def test_the_scatter_draws_every_model_with_its_interval_and_the_front(compariso
     assert [axes.texts[0].get_text() for axes in without.axes] == ["not measured", "MobileNet", "not measured"]
 
 
-def test_a_figure_without_an_interval_is_said_so_everywhere_and_has_no_bar(comparison):
+def test_an_undefined_interval_is_reported_everywhere_and_drawn_without_a_bar(comparison):
     run = comparison.runs[0]
     view = run.final
     test = {**view.test, "top1": Interval(1.0), "macro_f1": Interval(1.0)}
     bare = replace(run, phases={**run.phases, run.final_phase: replace(view, test=test)})
     changed = replace(comparison, runs=[bare, *comparison.runs[1:]])
     figure = accuracy_for_cost(changed.runs, pareto_front)
-    bars = {len(one.lines[2][0].get_segments()[0]) for one in figure.axes[1].containers}
-    assert bars == {0, 2}  # the changed run has no bar, the other has one from end to end
+    bar_ends = {len(container.lines[2][0].get_segments()[0]) for container in figure.axes[1].containers}
+    assert bar_ends == {0, 2}  # the changed run has no bar, the other run's has two ends
     figure.savefig(io.BytesIO())
     console = Console(width=250, file=io.StringIO(), record=True)
     Log(console).table(comparison_table(changed))
     assert "100.0% [not defined]" in console.export_text()
-    lines = csv.DictReader(io.StringIO(results_text(changed)))
-    line = next(line for line in lines if line["model"] == run.model and line["final"] == "True")
-    assert (line["test_top1_low"], line["test_top1_high"], line["test_macro_f1_low"]) == ("", "", "")
+    rows = csv.DictReader(io.StringIO(results_text(changed)))
+    row = next(row for row in rows if row["model"] == run.model and row["final"] == "True")
+    assert (row["test_top1_low"], row["test_top1_high"], row["test_macro_f1_low"]) == ("", "", "")
     card = model_card(changed, bare, Provenance("now", "0"))
     assert "| macro-F1 | 100.0 % | not defined |" in card
     assert "Wilson" in card
@@ -188,17 +188,14 @@ def test_a_figure_without_an_interval_is_said_so_everywhere_and_has_no_bar(compa
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_every_metric_of_the_table_is_shown_everywhere(comparison, name):
+def test_every_entry_of_metrics_is_shown_everywhere(comparison, name):
     metric, run = METRICS[name], comparison.runs[0]
     score, unit = run.final.test[name], metric.unit
     low, value, high = (f"{unit.scale * number:.{unit.digits}f}" for number in (score.low, score.value, score.high))
-    (line,) = [
-        row
-        for row in csv.DictReader(io.StringIO(results_text(comparison)))
-        if (row["model"], row["final"]) == (run.model, "True")
-    ]
-    assert float(line[f"val_{name}"]) == getattr(run.final.result.metrics["val"], name)
-    assert [float(line[f"test_{name}{end}"]) for end in ("", "_low", "_high")] == [score.value, score.low, score.high]
+    rows = csv.DictReader(io.StringIO(results_text(comparison)))
+    (final,) = [row for row in rows if (row["model"], row["final"]) == (run.model, "True")]
+    assert float(final[f"val_{name}"]) == getattr(run.final.result.metrics["val"], name)
+    assert [float(final[f"test_{name}{end}"]) for end in ("", "_low", "_high")] == [score.value, score.low, score.high]
     card = model_card(comparison, run, Provenance("now", "0"))
     shown = f"| {metric.title} | {value}{' ' * bool(unit.name)}{unit.name} | {low} to {high}"
     assert card.count(shown) == 1
@@ -208,16 +205,16 @@ def test_every_metric_of_the_table_is_shown_everywhere(comparison, name):
     assert re.search(rf"<th[^>]*>(test )?{metric.heading}(, {unit.name})?</th>", page)
     assert f'<td data-sort="{score.value}">{value} <span class="ends">[{low}, {high}]</span></td>' in page
     if metric.terminal:
-        (column,) = [one for one in comparison_table(comparison).columns if one.header == metric.heading]
+        (column,) = [column for column in comparison_table(comparison).columns if column.header == metric.heading]
         written = f"{metric.terminal.scale * score.value:.{metric.terminal.digits}f}{metric.terminal.name}"
         assert list(column.cells)[list(run.phases).index(run.final_phase)] == written
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_a_metric_that_nothing_computed_is_an_error(comparison, name):
+def test_a_metric_that_was_not_computed_is_an_error(comparison, name):
     run = comparison.runs[0]
-    lacking = {other: found for other, found in run.final.test.items() if other != name}
-    bare = replace(run, phases={**run.phases, run.final_phase: replace(run.final, test=lacking)})
+    without = {metric: interval for metric, interval in run.final.test.items() if metric != name}
+    bare = replace(run, phases={**run.phases, run.final_phase: replace(run.final, test=without)})
     with pytest.raises(KeyError, match=name):
         filled_columns(replace(comparison, runs=[bare]))
 
@@ -232,7 +229,7 @@ def test_a_metric_that_an_earlier_version_did_not_compute_is_computed_from_its_p
     assert results_text(read_comparison(experiment_folder(tmp_path, "made"), [run], Log())) == now
 
 
-def test_all_learning_curves_run_on_through_the_phases(comparison):
+def test_all_learning_curves_continue_through_the_phases(comparison):
     figure = all_learning_curves(comparison.runs)
     ends = {float(np.max(line.get_xdata())) for line in figure.axes[0].lines}
     assert ends >= {4.0, 8.0}
@@ -243,16 +240,16 @@ def test_an_overlay_is_gray_where_there_is_no_evidence_and_coloured_where_there_
     image = np.full((8, 8, 3), (200, 0, 0), np.uint8)
     heat = np.zeros((4, 4), np.uint8)
     heat[:, 2:] = 255
-    mixed = overlay(image, heat).astype(int)
-    assert np.ptp(mixed[:, 0], axis=-1).max() <= 3  # inferno begins at black
-    assert (mixed[:, 7, 0] > mixed[:, 7, 2]).all()  # and ends in light yellow
-    assert mixed[:, 7].mean() > mixed[:, 0].mean() + 60
+    blended = overlay(image, heat).astype(int)
+    assert np.ptp(blended[:, 0], axis=-1).max() <= 3  # inferno begins at black
+    assert (blended[:, 7, 0] > blended[:, 7, 2]).all()  # and ends in light yellow
+    assert blended[:, 7].mean() > blended[:, 0].mean() + 60
 
 
-def test_the_grid_of_maps_heads_each_by_the_name_people_know(comparison):
+def test_the_grid_of_maps_uses_the_common_names_of_the_methods(comparison):
     figure = explanation_grid(comparison.explained, METHOD_TITLES, comparison.class_titles)
-    heads = [axes.get_title(loc="left").split("\n")[-1] for axes in figure.axes[1:5]]
-    assert heads == ["Saliency", "SmoothGrad", "Grad-CAM", "Grad-CAM++"]
+    titles = [axes.get_title(loc="left").split("\n")[-1] for axes in figure.axes[1:5]]
+    assert titles == ["Saliency", "SmoothGrad", "Grad-CAM", "Grad-CAM++"]
 
 
 def test_columns_without_any_value_are_left_out(comparison):
@@ -269,7 +266,7 @@ def test_columns_without_any_value_are_left_out(comparison):
     assert filled_columns(comparison) - filled_columns(fewer) == {"top5"}
 
 
-def test_a_figure_inside_a_page_follows_its_colours_and_refers_to_nothing_outside(comparison):
+def test_a_figure_in_a_page_uses_the_page_colours_and_has_no_outside_references(comparison):
     svg = inline_svg(all_learning_curves(comparison.runs))
     assert svg.startswith("<svg")
     assert "currentColor" in svg
@@ -277,10 +274,10 @@ def test_a_figure_inside_a_page_follows_its_colours_and_refers_to_nothing_outsid
     assert not re.findall(r'href="(?!#|data:)', svg)
 
 
-def test_text_the_font_lacks_is_boxed_and_formulas_stay_text():
+def test_characters_missing_from_the_font_become_boxes_and_formulas_stay_text():
     assert plain("$x_1$ 🦔") == r"\$x_1\$ □"
 
 
-def test_a_result_survives_json():
-    given = result("tl", 0.6)
-    assert PhaseResult.from_json(json.loads(json.dumps(given.to_json()))) == given
+def test_a_result_is_read_from_json_as_written():
+    written = result("tl", 0.6)
+    assert PhaseResult.from_json(json.loads(json.dumps(written.to_json()))) == written

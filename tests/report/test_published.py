@@ -1,4 +1,4 @@
-"""The report beside what was published, and experiments that mix transfer learning with training from scratch."""
+"""Published figures and claims in the report, and experiments that mix transfer learning with training from scratch."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ from keras_bench.pages.provenance import Provenance
 from keras_bench.report.figures import COLORS, accuracy_for_cost, all_learning_curves, styles
 from keras_bench.report.page import filled_columns, published_figures, report_page
 from keras_bench.report.pareto import pareto_front
-from keras_bench.report.published import measured, published_text
+from keras_bench.report.published import measured_figure, published_text
 from keras_bench.report.read import read_comparison
 from keras_bench.report.study import FIGURES
 from keras_bench.report.tables import comparison_table, results_frame
@@ -31,7 +31,7 @@ INTEL = ["buildings", "forest", "glacier", "mountain", "sea", "street"]
 
 
 def as_study(out, name):
-    """Let the made experiment pass for a study."""
+    """Rename the experiment `made` to that of a study and return its folder."""
     folder = out / name
     (out / "made").rename(folder)
     for run in folder.glob("*/seed*"):
@@ -40,7 +40,7 @@ def as_study(out, name):
 
 
 def change(run, phase, **values):
-    """Write other values into a made run's result."""
+    """Change values in a run's result.json."""
     content = json.loads(run.result(phase).read_text())
     run.result(phase).write_text(json.dumps({**content, **values}))
 
@@ -51,16 +51,16 @@ def compared(folder, models):
     )
 
 
-def test_the_claims_of_the_intel_study_are_confirmed_overturned_or_left_open(tmp_path):
+def test_the_claims_of_the_intel_study_are_confirmed_contradicted_or_left_open(tmp_path):
     better = make_run(tmp_path, "EfficientNetB0", skills=(("tl", 2.0), ("ft", 5.0)), names=INTEL)
     other = make_run(tmp_path, "ResNet50", skills=(("tl", 1.0), ("ft", 1.5)), names=INTEL)
     change(better, "ft", seconds_per_epoch=30.0)
     change(other, "ft", seconds_per_epoch=20.0)
-    found = Explanations.from_npz(better.explanations)
-    focused = {method: maps.copy() for method, maps in found.maps.items()}
+    explanations = Explanations.from_npz(better.explanations)
+    focused = {method: maps.copy() for method, maps in explanations.maps.items()}
     focused["gradcam"][:] = 0
     focused["gradcam"][:, 3, 4] = 255
-    write_bytes(better.explanations, Explanations(found.ids, found.images, focused, found.explained).to_npz())
+    write_bytes(better.explanations, replace(explanations, maps=focused).to_npz())
     folder = as_study(tmp_path, "intel")
     comparison = compared(folder, ["EfficientNetB0", "ResNet50"])
     checks = {check.claim.figure: check for check in comparison.claims}
@@ -72,12 +72,12 @@ def test_the_claims_of_the_intel_study_are_confirmed_overturned_or_left_open(tmp
     assert checks["gradcam_area"].less == pytest.approx(1 / 256)  # one of 16 × 16 pixels
     assert checks["gradcam_area"].more > 0.2  # random maps
     assert checks["gradcam_area"].words == "as published"
-    told = published_text(comparison)
+    lines = published_text(comparison)
     assert (
         "- EfficientNetB0 has the shorter epoch: the opposite (seconds per epoch: ResNet50 20.0, EfficientNetB0 30.0)"
-        in told
+        in lines
     )
-    assert "25.0 | 4.0" in told[1]  # parameters, millions
+    assert "25.0 | 4.0" in lines[1]  # parameters, millions
     page = published_part(comparison)
     assert "not comparable" not in page
     row = re.search(r"<tr><td class=\"wide\">EfficientNetB0 has the shorter epoch</td>.*?</tr>", page, re.DOTALL)[0]
@@ -86,7 +86,7 @@ def test_the_claims_of_the_intel_study_are_confirmed_overturned_or_left_open(tmp
     assert "test top-1" not in page[page.index("All figures") :]  # no row states it
 
 
-def test_a_claim_about_a_model_that_did_not_run_is_not_judged_nor_one_on_other_data(tmp_path):
+def test_a_claim_about_an_untrained_model_or_other_data_is_not_judged(tmp_path):
     make_run(tmp_path, "EfficientNetB0", names=INTEL)
     make_run(tmp_path, "ResNet50", names=[*INTEL[:5], "lake"])
     folder = as_study(tmp_path, "intel")
@@ -100,7 +100,7 @@ def test_a_claim_about_a_model_that_did_not_run_is_not_judged_nor_one_on_other_d
     assert other.study.difference == "other classes"
 
 
-def test_figures_that_never_compare_are_marked_and_give_the_reason(tmp_path):
+def test_figures_that_are_not_comparable_are_marked_with_the_reason(tmp_path):
     make_run(tmp_path, "ResNet34", skills=(("scratch", 2.0),))
     comparison = compared(as_study(tmp_path, "imagenet100"), ["ResNet34"])
     page = published_part(comparison)
@@ -109,54 +109,53 @@ def test_figures_that_never_compare_are_marked_and_give_the_reason(tmp_path):
         r"<tr><td>ResNet34</td><td class=\"left\">scratch</td>\s*<td>63.0 † \| [0-9.]+</td>.*?</tr>", page, re.DOTALL
     )[0]
     top1 = comparison.runs[0].phases["scratch"].result.metrics["val"].top1
-    for part in (row, "\n".join(published_text(comparison))):
-        assert f"63.0 † | {100 * top1:.1f}" in part
-        assert "31,906 † | 8" in part
-        assert "0.188 † | —" in part
-    assert comparison.runs[0].label == "ResNet34"  # all of it trained from scratch: no need to mark some
+    for text in (row, "\n".join(published_text(comparison))):
+        assert f"63.0 † | {100 * top1:.1f}" in text
+        assert "31,906 † | 8" in text
+        assert "0.188 † | —" in text
+    assert comparison.runs[0].label == "ResNet34"  # all runs trained from scratch, so none is marked
 
 
-def test_what_was_published_of_models_that_did_not_run_is_told_in_one_line(tmp_path):
+def test_published_models_that_were_not_trained_are_named_in_one_line(tmp_path):
     make_run(tmp_path, "ResNet34", skills=(("scratch", 2.0),))
     comparison = compared(as_study(tmp_path, "imagenet100"), ["ResNet34"])
-    line = "Published too, with nothing here to compare, since it was not trained: ResNet50, EfficientNetB0, ResNet18."
-    part = published_part(comparison)
-    assert f'<p class="note">{line}</p>' in part
-    assert re.findall(r'<tr><td>(\w+)</td><td class="left">(\w+)</td>', part) == [("ResNet34", "scratch")]
-    told = "\n".join(published_text(comparison))
-    assert line in told
-    assert re.findall(r"│ (ResNet\d+|EfficientNet\w+)", told) == ["ResNet34"]
+    line = "Also published, but not trained here: ResNet50, EfficientNetB0, ResNet18."
+    page = published_part(comparison)
+    assert f'<p class="note">{line}</p>' in page
+    assert re.findall(r'<tr><td>(\w+)</td><td class="left">(\w+)</td>', page) == [("ResNet34", "scratch")]
+    text = "\n".join(published_text(comparison))
+    assert line in text
+    assert re.findall(r"│ (ResNet\d+|EfficientNet\w+)", text) == ["ResNet34"]
 
 
-def test_a_study_of_other_models_and_phases_only_is_one_line(tmp_path):
+def test_a_study_of_only_other_models_and_phases_takes_one_line(tmp_path):
     make_run(tmp_path, "MobileNet", names=[f"n{k}" for k in range(9)], images=90)
     make_run(tmp_path, "VGG16", skills=(("tl", 2.0),), names=[f"n{k}" for k in range(9)], images=90)
     folder = as_study(tmp_path, "tiny-imagenet")
     alone = compared(folder, ["MobileNet"])
-    told = published_text(alone)
     names = "VGG16, ResNet50, EfficientNetB0"
-    assert told[2:] == [f"Published too, with nothing here to compare, since it was not trained: {names}."]
+    assert published_text(alone)[2:] == [f"Also published, but not trained here: {names}."]
     assert "<table" not in published_part(alone)
     assert "published" not in filled_columns(alone)
     both = compared(folder, ["MobileNet", "VGG16"])
-    assert published_text(both)[-1].endswith("since it was not trained: ResNet50, EfficientNetB0, VGG16 (ft).")
+    assert published_text(both)[-1].endswith("not trained here: ResNet50, EfficientNetB0, VGG16 (ft).")
     assert "57.5 † | " in published_part(both)
     assert "published" in filled_columns(both)
 
 
-def test_published_megabytes_are_of_two_to_the_twenty_bytes(tmp_path):
+def test_published_megabytes_are_mebibytes(tmp_path):
     make_run(tmp_path, "ResNet50", skills=(("tl", 2.0),))
     run = compared(tmp_path / "made", ["ResNet50"]).runs[0]
     # ResNet50 without top, a hidden layer of 256 and 200 classes, by hand.
     parameters = 23_587_712 + (2048 + 1) * 256 + (256 + 1) * 200
-    ours = measured(replace(run, cost=replace(run.cost, weight_bytes=4 * parameters)), "tl", "megabytes")
+    ours = measured_figure(replace(run, cost=replace(run.cost, weight_bytes=4 * parameters)), "tl", "megabytes")
     assert ours == pytest.approx(92.2, abs=0.05)
     assert ours == pytest.approx(92.8, rel=0.01)  # what the source of tiny-imagenet prints as "MB"
     assert FIGURES["megabytes"][0] == "weights, MiB"
 
 
 def published_part(comparison):
-    """The part of the page that sets what was published beside our figures."""
+    """The part of the page about the published figures and claims."""
     return environment().get_template("report_published.html.j2").render(c=comparison, **published_figures(comparison))
 
 
@@ -168,7 +167,7 @@ def mixed(tmp_path_factory):
     return compared(out / "made", ["ResNet18", "ResNet50"])
 
 
-def test_every_table_says_which_of_mixed_runs_trained_from_scratch(mixed):
+def test_every_table_marks_the_runs_from_scratch_among_transferred_ones(mixed):
     names = ("accuracy_for_cost", "learning_curves", "epoch_seconds", "reliability", "coverage")
     page = report_page(mixed, dict.fromkeys([*names, "confusion_0", "confusion_1"], Figure()), Provenance("today", "1"))
     tables = re.findall(r"<table.*?</table>", page, re.DOTALL)
@@ -185,7 +184,7 @@ def test_every_table_says_which_of_mixed_runs_trained_from_scratch(mixed):
     }  # fmt: skip
 
 
-def test_runs_from_scratch_among_others_are_hollow_in_the_pictures(mixed):
+def test_runs_from_scratch_among_transferred_ones_are_hollow_in_the_figures(mixed):
     runs = mixed.runs
     assert {run.label: style.fill == "white" for run, style in zip(runs, styles(runs), strict=True)} == {
         "ResNet50": False,
@@ -197,7 +196,7 @@ def test_runs_from_scratch_among_others_are_hollow_in_the_pictures(mixed):
     assert [text.get_text() for text in legend.get_texts()] == ["ResNet50", "ResNet18 (scratch)"]
 
 
-def test_a_name_that_ends_in_scratch_marks_no_run(mixed):
+def test_a_name_that_ends_in_scratch_does_not_mark_a_run(mixed):
     transferred, scratch = mixed.runs
     misleading = [replace(transferred, name="net (scratch)"), replace(scratch, name="net, from scratch")]
     assert [style.fill == "white" for style in styles(misleading)] == [False, True]
@@ -208,9 +207,9 @@ def test_a_name_that_ends_in_scratch_marks_no_run(mixed):
 
 def test_many_models_are_drawn_as_families_whose_labels_do_not_overlap(tmp_path):
     names = ["ResNet18", "ResNet50", "ResNet101", "ResNet152"] + [f"EfficientNetB{k}" for k in range(6)]
-    for place, name in enumerate(names):
+    for number, name in enumerate(names):
         final = "scratch" if name == "ResNet18" else "tl"
-        make_run(tmp_path, name, skills=((final, 2 + 0.1 * place),), images=80)
+        make_run(tmp_path, name, skills=((final, 2 + 0.1 * number),), images=80)
     runs = compared(tmp_path / "made", names).runs
     looks = dict(zip((run.model for run in runs), styles(runs), strict=True))
     assert {looks[name].color for name in names[:4]} == {COLORS[1]}

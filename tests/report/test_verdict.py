@@ -104,8 +104,10 @@ def test_different_val_images_are_reported_in_one_line():
 
 
 def test_reversing_a_pair_negates_its_interval():
-    turned = oriented(PairedTest("a", "b", 5, 9, Interval(-0.1, -0.3, 0.05), 0.2, 0.4), "b")
-    assert (turned.first, turned.only_first, turned.difference) == ("b", 9, Interval(0.1, -0.05, 0.3))
+    reversed_pair = oriented(PairedTest("a", "b", 5, 9, Interval(-0.1, -0.3, 0.05), 0.2, 0.4), "b")
+    assert reversed_pair.first == "b"
+    assert reversed_pair.only_first == 9
+    assert reversed_pair.difference == Interval(0.1, -0.05, 0.3)
 
 
 def checks(insertion, similarity, boxes=True):

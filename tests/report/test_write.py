@@ -1,4 +1,4 @@
-"""The report: rebuilt from run folders alone, refuses what cannot be compared, and opens in a browser."""
+"""The report: rebuilt from run folders alone, refused for runs that are not comparable, readable in a browser."""
 
 import base64
 import csv
@@ -23,8 +23,8 @@ from tests.checks import loaded_by
 from tests.made import make_run
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-# What Chromium asks for by itself: updates, the time, the account.
-BROWSERS_OWN = r"https?://(update|clients\d|accounts|www|optimizationguide-pa|content-autofill|redirector)\.g(oogle|oogleapis|vt1)\.com/"
+# Chromium's own requests, for updates, the time and accounts.
+BROWSER_REQUESTS = r"https?://(update|clients\d|accounts|www|optimizationguide-pa|content-autofill|redirector)\.g(oogle|oogleapis|vt1)\.com/"
 HOSTILE = [
     "<script>document.title='stolen'</script>",
     "</style><img src=http://example.org/x.png>",
@@ -39,7 +39,7 @@ HOSTILE = [
 
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory):
-    """Three models, one of them with two seeds; B is best on val, and the folder is reported once."""
+    """Three models, one of them with two seeds; ResNet50 is best on val. `report` has run once."""
     out = tmp_path_factory.mktemp("runs")
     make_run(out, "MobileNet", skills=(("tl", 1.0), ("ft", 1.2)))
     make_run(out, "ResNet50", skills=(("tl", 2.0), ("ft", 4.0)))
@@ -54,7 +54,7 @@ def test_the_report_needs_no_tensorflow(experiment):
     assert (code, loaded) == (0, [])
 
 
-def test_every_promised_file_is_there(experiment):
+def test_all_documented_files_are_written(experiment):
     folder = experiment / "made"
     for name in ("index.html", "results.csv", "summary.txt"):
         assert (folder / name).stat().st_size > 500
@@ -70,9 +70,9 @@ def test_every_promised_file_is_there(experiment):
 def test_report_and_model_card_name_the_file_of_the_initial_weights(tmp_path):
     run = make_run(tmp_path, "MobileNet")
     environment = json.loads(run.environment.read_text())
-    places = {"data": "x", "weights": "/home/me/.keras/models/mobilenet_7_5_128_tf_no_top.h5"}
+    locations = {"data": "x", "weights": "/home/me/.keras/models/mobilenet_7_5_128_tf_no_top.h5"}
     run.environment.write_text(
-        json.dumps({**environment, "weights_sha256": "0123456789abcdef" * 4, "locations": places})
+        json.dumps({**environment, "weights_sha256": "0123456789abcdef" * 4, "locations": locations})
     )
     assert main(["report", "made", "--out", str(tmp_path)]) == 0
     card, page = run.model_card.read_text(), (tmp_path / "made" / "index.html").read_text()
@@ -81,7 +81,7 @@ def test_report_and_model_card_name_the_file_of_the_initial_weights(tmp_path):
     assert "/home/me" not in card + page
 
 
-def test_results_hold_the_metrics_of_the_saved_predictions_with_intervals_round_them(experiment):
+def test_results_contain_the_metrics_of_the_saved_predictions_inside_their_intervals(experiment):
     with (experiment / "made" / "results.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 8
@@ -96,7 +96,7 @@ def test_results_hold_the_metrics_of_the_saved_predictions_with_intervals_round_
     assert float(rows[0]["compiled_cpu_batch1_p50_ms"]) == 6.0
 
 
-def test_the_summary_answers_in_words(experiment):
+def test_the_summary_gives_the_verdict_in_words(experiment):
     text = (experiment / "made" / "summary.txt").read_text()
     assert "Best: ResNet50 (ft), chosen on val" in text
     assert "MobileNet: worse than the best." in text
@@ -105,7 +105,7 @@ def test_the_summary_answers_in_words(experiment):
     assert ", but is worse on test." in text
 
 
-def test_class_tables_are_those_of_the_final_predictions(experiment):
+def test_class_tables_agree_with_the_saved_predictions(experiment):
     run = run_folder(experiment, "made", "VGG16", 0)
     test = Predictions.from_npz(run.predictions("ft", "test"))
     with run.class_report("ft").open() as stream:
@@ -116,7 +116,7 @@ def test_class_tables_are_those_of_the_final_predictions(experiment):
         assert int(row["images"]) == (test.labels == k).sum()
 
 
-def test_runs_tested_on_other_images_are_refused_and_named(tmp_path, capsys):
+def test_runs_tested_on_different_images_are_refused_and_named(tmp_path, capsys):
     make_run(tmp_path, "MobileNet")
     make_run(tmp_path, "VGG16", images=120)
     make_run(tmp_path, "ResNet50", label_seed=5)
@@ -126,7 +126,7 @@ def test_runs_tested_on_other_images_are_refused_and_named(tmp_path, capsys):
     assert "MobileNet/seed0 (200 images)" in line
     assert "VGG16/seed0 (120 images)" in line
     assert "ResNet50/seed0 (200 images)" in line  # the same images with other labels
-    assert "the first two label differently" in line
+    assert "the first two have different labels for " in line
     assert main(["report", "made", "--out", str(tmp_path), "--model", "VGG16", "--model", "MobileNet"]) == 2
     assert "only one of the first two has 80 of the images, e.g. test/image 00120.jpg" in capsys.readouterr().err
     assert not (tmp_path / "made" / "index.html").exists()
@@ -134,7 +134,7 @@ def test_runs_tested_on_other_images_are_refused_and_named(tmp_path, capsys):
     assert "One model only" in (tmp_path / "made" / "index.html").read_text()
 
 
-def test_what_cannot_be_reported_is_said_in_one_line(tmp_path, capsys):
+def test_errors_are_reported_in_one_line(tmp_path, capsys):
     assert main(["report", "nothing", "--out", str(tmp_path)]) == 2
     assert "holds no runs; expected" in capsys.readouterr().err
     run = make_run(tmp_path, "MobileNet")
@@ -145,22 +145,22 @@ def test_what_cannot_be_reported_is_said_in_one_line(tmp_path, capsys):
     assert "holds no finished run" in capsys.readouterr().err
 
 
-def test_an_unchanged_comparison_is_printed_again_and_a_changed_one_made_anew(tmp_path, capsys):
+def test_an_unchanged_comparison_is_printed_again_and_a_changed_one_is_rebuilt(tmp_path, capsys):
     run = make_run(tmp_path, "MobileNet")
     folder = experiment_folder(tmp_path, "made")
     compare_runs(folder, Log())
-    made = folder.page.stat().st_mtime_ns
+    first_time = folder.page.stat().st_mtime_ns
     assert capsys.readouterr().out.endswith(folder.summary.read_text())
     compare_runs(folder, Log())
-    assert folder.page.stat().st_mtime_ns == made
+    assert folder.page.stat().st_mtime_ns == first_time
     assert capsys.readouterr().out == folder.summary.read_text()
     os.utime(run.run)
     compare_runs(folder, Log())
-    assert folder.page.stat().st_mtime_ns != made
-    shown = folder.page.stat().st_mtime_ns
+    assert folder.page.stat().st_mtime_ns != first_time
+    second_time = folder.page.stat().st_mtime_ns
     make_run(tmp_path, "VGG16")
     compare_runs(folder, Log())
-    assert folder.page.stat().st_mtime_ns != shown
+    assert folder.page.stat().st_mtime_ns != second_time
     assert "VGG16" in folder.summary.read_text()
 
 
@@ -171,7 +171,7 @@ def test_runs_that_cannot_be_compared_do_not_make_finished_work_fail(tmp_path, c
     assert "warning: no comparison: these runs were tested on different images" in capsys.readouterr().out
 
 
-def test_the_page_says_where_grad_cam_does_not_use_the_last_map(tmp_path):
+def test_the_page_says_if_grad_cam_does_not_use_the_last_map(tmp_path):
     run = make_run(tmp_path, "MobileNet")
     assert main(["report", "made", "--out", str(tmp_path)]) == 0
     assert "since the last map is" not in (tmp_path / "made" / "index.html").read_text()
@@ -182,7 +182,7 @@ def test_the_page_says_where_grad_cam_does_not_use_the_last_map(tmp_path):
     assert "MobileNet: Grad-CAM uses layer layer (4×4), since the last map is 1×1." in page
 
 
-def test_parts_that_were_not_measured_are_named_not_invented(tmp_path):
+def test_the_page_names_the_parts_that_were_not_measured(tmp_path):
     run = make_run(tmp_path, "MobileNet")
     for path in (run.cost, run.latency, run.explanations, run.explanation_checks):
         path.unlink()
@@ -193,7 +193,7 @@ def test_parts_that_were_not_measured_are_named_not_invented(tmp_path):
     assert "Not computed: explanations were switched off" in page
 
 
-def test_published_figures_stand_beside_ours_only_where_the_data_is_the_same(tmp_path):
+def test_published_figures_count_as_comparable_only_if_the_data_is_the_same(tmp_path):
     run = make_run(tmp_path, "VGG16")
     folder = tmp_path / "tiny-imagenet"
     (tmp_path / "made").rename(folder)
@@ -225,7 +225,7 @@ def hostile(tmp_path_factory):
     return out / "made"
 
 
-def test_names_from_data_cannot_become_markup(hostile):
+def test_class_names_cannot_become_markup(hostile):
     page = (hostile / "index.html").read_text()
     assert "<script>document.title" not in page
     assert "<img src=http" not in page
@@ -237,25 +237,25 @@ def test_names_from_data_cannot_become_markup(hostile):
 
 
 def in_browser(page, folder, script):
-    """Open a page in a headless browser, run a script in it, and return what it left in the document's title."""
+    """Run a script in a page in a headless browser; return the final title, console messages and requested URLs."""
     probe = folder / "probe.html"
     probe.write_text(page.read_text() + script)
     log = folder / "net.json"
-    words = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
-    words += [f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}", "--disable-background-networking"]
-    words += [
+    command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
+    command += [f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}", "--disable-background-networking"]
+    command += [
         "--disable-component-update",
         "--no-first-run",
         "--virtual-time-budget=4000",
         "--dump-dom",
         probe.as_uri(),
     ]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-500:]
-    title = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0, process.stderr[-500:]
+    title = re.search(r"<title>(.*?)</title>", process.stdout, re.DOTALL)
+    console = [line for line in process.stderr.splitlines() if "CONSOLE" in line]
     urls = set(re.findall(r'"url":"((?:http|ws|ftp)[^"]*)"', log.read_text()))
-    return title[1], console, {url for url in urls if not re.match(BROWSERS_OWN, url)}
+    return title[1], console, {url for url in urls if not re.match(BROWSER_REQUESTS, url)}
 
 
 SORT = """<script>
@@ -279,7 +279,7 @@ document.title = JSON.stringify([focused, high, first, low, second, bare, fetche
 
 @pytest.mark.skipif(not BROWSER, reason="needs Chromium (Debian: apt install chromium)")
 @pytest.mark.parametrize("kind", ["plain", "hostile"])
-def test_the_page_opens_offline_sorts_and_asks_for_nothing(kind, experiment, hostile, tmp_path):
+def test_the_page_opens_offline_sorts_and_requests_nothing(kind, experiment, hostile, tmp_path):
     page = (experiment / "made" if kind == "plain" else hostile) / "index.html"
     title, console, requests = in_browser(page, tmp_path, SORT)
     assert json.loads(title.replace("&quot;", '"')) == [True, True, "descending", True, "ascending", 0, 0, False, True]
@@ -289,7 +289,7 @@ def test_the_page_opens_offline_sorts_and_asks_for_nothing(kind, experiment, hos
 
 @pytest.fixture(scope="module")
 def widest(tmp_path_factory):
-    """All columns filled: a study with every figure, more than five classes, bundles left out, and long names."""
+    """A page with all columns filled and long names: a study with every figure and more than five classes."""
     out = tmp_path_factory.mktemp("widest")
     for model in ("InceptionResNetV2", "ResNet50", "EfficientNetB0"):
         make_run(out, model)
@@ -316,26 +316,26 @@ frame.srcdoc = new TextDecoder().decode(Uint8Array.from(atob("PAGE"), (letter) =
 
 @pytest.mark.skipif(not BROWSER, reason="needs Chromium (Debian: apt install chromium)")
 @pytest.mark.parametrize("width", [1280, 390])
-def test_no_table_lies_outside_a_page_of_1280_pixels_and_no_page_outside_a_narrow_screen(width, widest, tmp_path):
+def test_tables_fit_a_page_of_1280_pixels_and_the_page_fits_a_narrow_screen(width, widest, tmp_path):
     frame = tmp_path / "frame.html"
     frame.write_text(f"<title></title><body style='margin:0'><iframe width={width} height=900 frameborder=0></iframe>")
     page = base64.b64encode(widest.encode()).decode()
     title, console, _ = in_browser(frame, tmp_path, FRAMED.replace("PAGE", page))
-    inside, too_wide, cut = json.loads(title.replace("&quot;", '"'))
-    assert width - 20 <= inside <= width  # less a scroll bar
-    assert not too_wide
-    assert cut == [] if width == 1280 else len(cut) > 3  # which scroll by themselves
+    page_width, is_too_wide, scrolled_tables = json.loads(title.replace("&quot;", '"'))
+    assert width - 20 <= page_width <= width  # the width minus a scroll bar
+    assert not is_too_wide
+    assert scrolled_tables == [] if width == 1280 else len(scrolled_tables) > 3
     assert console == []
 
 
-def test_methods_go_by_the_names_people_know(widest):
+def test_explanation_methods_have_their_common_names(widest):
     for title in ("Saliency", "SmoothGrad", "Grad-CAM", "Grad-CAM++"):
         assert f'<td class="left">{title}</td>' in widest
         assert f'<th class="left">{title}</th>' in widest
     assert not re.search("gradcam|smoothgrad", widest)
 
 
-def test_the_page_stays_small_and_names_no_outside_address(experiment):
+def test_the_page_is_small_and_has_no_outside_addresses(experiment):
     page = (experiment / "made" / "index.html").read_text()
     assert len(page) < 15e6
     assert not re.findall(r"(?:src|href|url\()\s*=?\s*[\"'(]?\s*(?:https?:)?//", page)
