@@ -1,4 +1,4 @@
-"""The verb `audit`: looks through a data set before training."""
+"""The verb `audit`: checks a data set before training."""
 
 import argparse
 from pathlib import Path
@@ -12,22 +12,22 @@ def add_to(verbs: Verbs) -> None:
         verbs,
         "audit",
         handle,
-        "look through a data set before training: damage, duplicates, balance",
-        "Find unreadable images, duplicates within and across splits, thin and outsized classes.",
-        "Exit code 0: clean. 1: problems found. 2: the input was at fault. Example: keras-bench audit photos/",
+        "check a data set before training: damage, duplicates, class balance",
+        "Find unreadable images, duplicates within and across splits, very small and very large classes.",
+        "Exit code 0: clean. 1: problems found. 2: the input is wrong. Example: keras-bench audit photos/",
     )
     add = parser.add_argument
-    add("data", nargs="?", type=Path, help="folder, zip or CSV table of images; none for bundled sources")
-    add("--experiment", help="whose data settings apply (default: none's)")
-    add("--source", help="tiny-imagenet | folder | csv | tfds | digits (default: by the layout)")
+    add("data", nargs="?", type=Path, help="folder, zip or CSV table of images; omit it for bundled sources")
+    add("--experiment", help="experiment whose data settings apply (default: none)")
+    add("--source", help="tiny-imagenet | folder | csv | tfds | digits (default: detected from the layout)")
     add_settings(parser, "as in run")
     add("--json", type=Path, metavar="FILE", help="write the findings as JSON")
     add("--html", type=Path, metavar="FILE", help="write the findings as one HTML page")
-    add("--force", action="store_true", help="replace those files if they exist")
+    add("--force", action="store_true", help="overwrite existing output files")
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Look through it, and return 1 where problems were found."""
+    """Audit the data set; return 1 if problems were found."""
     from keras_bench.audit.command import AuditRequest, run_audit
     from keras_bench.console import Log
 

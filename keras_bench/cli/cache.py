@@ -1,4 +1,4 @@
-"""The verb `cache`: what lies in the cache of downloads and features, and how to make room."""
+"""The verb `cache`: shows or shrinks the cache of downloads and features."""
 
 import argparse
 
@@ -13,14 +13,16 @@ def add_to(verbs: Verbs) -> None:
         "cache",
         handle,
         "show or shrink the cache of downloads and features",
-        "Show what is cached. Nothing in the cache is lost for good: all of it can be made again.",
+        "Show what is cached. Everything in the cache can be downloaded or computed again.",
     )
-    parser.add_argument("--features-mb", type=int, metavar="MB", help="remove the oldest features beyond this size")
+    parser.add_argument(
+        "--features-mb", type=int, metavar="MB", help="remove the least recently used features beyond this size"
+    )
     parser.add_argument("--clear", action="store_true", help="remove everything, downloads too")
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Show it, or make room."""
+    """Show the cache, or shrink it."""
     from keras_bench.cli.cache_contents import clear_cache, limit_features, show_cache
     from keras_bench.console import Log
 

@@ -13,13 +13,13 @@ def add_to(verbs: Verbs) -> None:
         handle,
         "check this machine and this installation",
         "Check versions, devices, memory, disk, caches, weight files and the preprocessing of every backbone. "
-        "Exit code 1 where something is wrong. Uses no network.",
+        "Exit code 1 if there is a problem. Uses no network.",
     )
     add_out(parser)
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Check, and return 1 where there is a problem."""
+    """Run all checks; return 1 if there is a problem."""
     from keras_bench.cli.diagnosis import diagnose, print_checks
     from keras_bench.console import Log
 

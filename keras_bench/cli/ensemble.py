@@ -14,20 +14,20 @@ def add_to(verbs: Verbs) -> None:
         "ensemble",
         handle,
         "average finished runs and export them as one bundle",
-        "Average the predictions of finished runs on the same images, and test that against the best of them.",
+        "Average the predictions of finished runs on the same images, and test the average against its best member.",
         "Example: keras-bench ensemble runs/demo/EfficientNetB0/seed0 runs/demo/MobileNetV3Small/seed0",
     )
     add = parser.add_argument
     add("runs", nargs="+", type=Path, help="folders of finished runs, two or more")
-    add("--fit-weights", action="store_true", help="fit the weights on val (default: equal)")
-    add("--name", help="of the bundle (default: ensemble- and the members)")
+    add("--fit-weights", action="store_true", help="fit the weights on validation (default: equal weights)")
+    add("--name", help="name of the bundle (default: ensemble- and the members)")
     add("--data", type=Path, help="folder or zip of images (default: where the run found them)")
     add_exports(parser)
-    add("--no-export", action="store_true", help="only print what the ensemble is worth")
+    add("--no-export", action="store_true", help="only print the comparison; write no bundle")
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Average and export them."""
+    """Average the runs and export the ensemble."""
     from keras_bench.console import Log
     from keras_bench.ensemble.run import default_name, run_ensemble
     from keras_bench.runs.folders import RunDir

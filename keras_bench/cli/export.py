@@ -15,20 +15,20 @@ def add_to(verbs: Verbs) -> None:
         "export",
         handle,
         "export a finished run as a verified ONNX bundle",
-        "Convert a finished run to ONNX, check it on the test images, and write the bundle.",
+        "Convert a finished run to ONNX, compare it with Keras on the test images, and write the bundle.",
         "Example: keras-bench export runs/demo/EfficientNetB0/seed0 --phase ft",
     )
     add = parser.add_argument
     add("run", type=Path, help="folder of a finished run: runs/<experiment>/<model>/seed<k>")
-    add("--phase", choices=PHASES, help="default: every phase of the run")
+    add("--phase", choices=PHASES, help="phase to export (default: every phase of the run)")
     add("--data", type=Path, help="folder or zip of images (default: where the run found them)")
     add_exports(parser)
-    add("--verify-limit", type=int, metavar="N", help="test images checked (default: all)")
+    add("--verify-limit", type=int, metavar="N", help="number of test images to compare (default: all)")
     add("--no-int8", action="store_true", help="make no 8-bit version")
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Export the phases asked for."""
+    """Export one phase, or all phases of the run."""
     from keras_bench.console import Log
     from keras_bench.export.phases import export_run
     from keras_bench.report.write import card_writer

@@ -1,4 +1,4 @@
-"""What the options of several verbs share. Nothing heavy is imported."""
+"""Options that several verbs share. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def add_verb(
     """Add a verb to the command line, with the option `--debug`.
 
     Args:
-        verbs: what it is added to.
-        name: of the verb.
+        verbs: the command line's subparsers.
+        name: the verb.
         handler: does the work, and returns the exit code.
         summary: its line in the list of all verbs.
         description: the first lines of its own help.
-        example: the last ones.
+        example: the last lines of its own help.
     """
     parser: argparse.ArgumentParser = verbs.add_parser(name, help=summary, description=description, epilog=example)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
@@ -52,23 +52,27 @@ def add_verb(
 def add_one_model(parser: argparse.ArgumentParser) -> None:
     """Add `--model` and `--seed` of a verb that works on one run."""
     parser.add_argument("--model", help="backbone (default: the experiment's first); see `keras-bench models`")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, dropout, shuffling, augmentation (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of weights, dropout, shuffling and augmentation (default: 0)"
+    )
 
 
 def add_some_models(parser: argparse.ArgumentParser) -> None:
     """Add `--model` of a verb that works on several."""
     words = "only this model; may be given several times"
-    parser.add_argument("--model", action="append", dest="models", help=words)
+    parser.add_argument("--model", action="append", dest="models", metavar="MODEL", help=words)
 
 
 def add_out(parser: argparse.ArgumentParser) -> None:
     """Add `--out`."""
-    parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs"), metavar="DIR", help="folder of all runs (default: runs)"
+    )
 
 
 def add_exports(parser: argparse.ArgumentParser) -> None:
     """Add `--exports`."""
-    parser.add_argument("--exports", type=Path, help="folder of all ONNX bundles (default: exports)")
+    parser.add_argument("--exports", type=Path, metavar="DIR", help="folder of all ONNX bundles (default: exports)")
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +80,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", type=Path, help="folder, zip or CSV table of images (default: $KERAS_BENCH_DATA, else downloaded)")
     add("--weights", help="imagenet | none | PATH | run:<experiment>/<model>/seed<k> (default: the experiment's)")
-    add_settings(parser, "override, e.g. tl.epochs=3")
+    add_settings(parser, "override a configuration key, e.g. tl.epochs=3; may be given several times")
 
 
 def add_settings(parser: argparse.ArgumentParser, words: str) -> None:
@@ -85,13 +89,13 @@ def add_settings(parser: argparse.ArgumentParser, words: str) -> None:
 
 
 def add_recipe(parser: argparse.ArgumentParser, phase: str) -> None:
-    """Add what decides how a model is trained; `phase` is the help of `--phase`."""
+    """Add the options that decide how a model is trained; `phase` is the help text of `--phase`."""
     add = parser.add_argument
     add("--experiment", default="tiny-imagenet", help="name in experiments/, or a YAML file (default: tiny-imagenet)")
     add("--phase", choices=PHASES, help=phase)
     add_data(parser)
     add_out(parser)
-    add("--variant", help="keep a changed recipe apart: runs/<experiment>@<variant>")
+    add("--variant", help="keep a changed recipe in a folder of its own: runs/<experiment>@<variant>")
 
 
 def add_training(parser: argparse.ArgumentParser) -> None:
@@ -99,12 +103,12 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     add_recipe(parser, "last phase to train (default: the experiment's)")
     add_exports(parser)
     add = parser.add_argument
-    add("--no-export", action="store_true", help="make no ONNX bundles at the end")
+    add("--no-export", action="store_true", help="write no ONNX bundles at the end")
     add("--dry-run", action="store_true", help="print the plan with an estimate of time, disk and memory, and stop")
 
 
 def request_of(arguments: argparse.Namespace, model: str | None) -> Request:
-    """Return what the command line asked for, for one model or, with None, for all of the experiment.
+    """Return the command line as a request for one model or, with None, for all models of the experiment.
 
     Raises:
         UserError: a name cannot be a folder's, or the seed is negative.
@@ -130,10 +134,10 @@ def request_of(arguments: argparse.Namespace, model: str | None) -> Request:
 
 
 def folder_name(option: str, name: str) -> str:
-    """Return a name that can be a folder's.
+    """Return a name after checking that a folder can have it.
 
     Raises:
-        UserError: it cannot.
+        UserError: the name is empty, ".", ".." or contains "/".
     """
     if "/" in name or name in ("", ".", ".."):
         raise UserError(f"{option}: expected a folder name without '/', received {name!r}")
@@ -141,10 +145,10 @@ def folder_name(option: str, name: str) -> str:
 
 
 def at_least(option: str, value: int, least: int) -> int:
-    """Return a value that is not too small.
+    """Return a value after checking that it is at least `least`.
 
     Raises:
-        UserError: it is.
+        UserError: the value is smaller.
     """
     if value < least:
         raise UserError(f"{option}: expected a whole number of at least {least}, received {value}")

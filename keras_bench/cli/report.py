@@ -16,15 +16,15 @@ def add_to(verbs: Verbs) -> None:
         "Rebuild the comparison of an experiment's finished runs from their files, without training.",
         "Example: keras-bench report demo --measure",
     )
-    parser.add_argument("experiment", help="an experiment's name, or its folder below the folder of all runs")
+    parser.add_argument("experiment", help="name of an experiment, or its folder, e.g. runs/demo")
     add_some_models(parser)
     add_out(parser)
-    parser.add_argument("--variant", help="of the experiment: runs/<experiment>@<variant>")
-    parser.add_argument("--measure", action="store_true", help="time all models again first, in turn")
+    parser.add_argument("--variant", help="variant of the experiment: runs/<experiment>@<variant>")
+    parser.add_argument("--measure", action="store_true", help="measure latency again first, the models taking turns")
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Rebuild it."""
+    """Rebuild the comparison."""
     from keras_bench.console import Log
     from keras_bench.report.write import report
     from keras_bench.runs.folders import ExperimentDir, experiment_folder

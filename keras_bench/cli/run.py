@@ -1,4 +1,4 @@
-"""The verb `run`: one model through its phases."""
+"""The verb `run`: trains one model through its phases."""
 
 import argparse
 
@@ -12,13 +12,13 @@ def add_to(verbs: Verbs) -> None:
         "run",
         handle,
         "train one model through its phases",
-        "Train one model of an experiment: frozen transfer learning, then fine-tuning, or from scratch.",
+        "Train one model of an experiment: frozen transfer learning, then fine-tuning; or from scratch.",
         "Example: keras-bench run --experiment folder --data photos/ --model EfficientNetB0 --set tl.epochs=5",
     )
     add_training(parser)
     add_one_model(parser)
     parser.add_argument(
-        "--show-config", action="store_true", help="print the resolved configuration, explained, and stop"
+        "--show-config", action="store_true", help="print the resolved configuration with explanations and stop"
     )
     parser.add_argument("--in-suite", action="store_true", help=argparse.SUPPRESS)
 

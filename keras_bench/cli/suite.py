@@ -1,4 +1,4 @@
-"""The verb `suite`: every model of an experiment, and the comparison."""
+"""The verb `suite`: trains every model of an experiment and compares them."""
 
 import argparse
 
@@ -12,7 +12,7 @@ def add_to(verbs: Verbs) -> None:
         "suite",
         handle,
         "train every model of an experiment and compare them",
-        "Run every model of an experiment one after another, each in a fresh process, and compare them.",
+        "Train every model of an experiment one after another, each in a fresh process, and compare them.",
     )
     add_training(parser)
     add_some_models(parser)

@@ -13,15 +13,20 @@ def add_to(verbs: Verbs) -> None:
         verbs,
         "sweep",
         handle,
-        "vary configuration keys of an experiment and compare the points",
-        "Run every point of a sweep, each in a fresh process: of a grid, of a list, or drawn by a search.",
+        "vary configuration keys of an experiment and compare the results",
+        "Run every point of a sweep, each in a fresh process. The points come from a grid, a list or a search.",
         "Example: keras-bench sweep dropout --data tiny-imagenet-200.zip --seed 0 1 2",
     )
     add = parser.add_argument
-    add("sweeps", nargs="+", metavar="sweep", help="name in experiments/sweeps/, or a YAML file; several run in turn")
-    add("--experiment", help="name or YAML file (default: the sweep's)")
+    add(
+        "sweeps",
+        nargs="+",
+        metavar="sweep",
+        help="name in experiments/sweeps/, or a YAML file; several run one after another",
+    )
+    add("--experiment", help="name or YAML file of the experiment (default: the sweep's)")
     add_some_models(parser)
-    add("--seed", type=int, nargs="+", dest="seeds", help="one or more, as in run (default: the sweep's, else 0)")
+    add("--seed", type=int, nargs="+", dest="seeds", help="one or more seeds, as in run (default: the sweep's, else 0)")
     add("--phase", choices=PHASES, help="last phase to train (default: the sweep's)")
     add_data(parser)
     add_out(parser)

@@ -12,17 +12,17 @@ def add_to(verbs: Verbs) -> None:
         verbs,
         "verify",
         handle,
-        "check a bundle: sums, sample images, accuracy",
+        "check a bundle: checksums, sample images, accuracy",
         "Check that a bundle is whole and predicts as it did when it was made; exit code 1: it does not.",
         "Example: keras-bench verify exports/demo/EfficientNetB0-ft-seed0",
     )
     parser.add_argument("bundle", type=Path, help="folder that keras-bench export wrote")
-    parser.add_argument("--data", type=Path, help="measure accuracy on the test images of this data set too")
-    parser.add_argument("--limit", type=int, metavar="N", help="test images at most (default: all)")
+    parser.add_argument("--data", type=Path, help="also measure accuracy on the test images of this data set")
+    parser.add_argument("--limit", type=int, metavar="N", help="maximum number of test images (default: all)")
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Check it."""
+    """Verify the bundle."""
     from keras_bench.console import Log
     from keras_bench.export.verify import verify_bundle
 

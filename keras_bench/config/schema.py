@@ -18,57 +18,57 @@ from keras_bench.phases import Phase
 
 
 class ExplainConfig(Section):
-    """Where the models look and how that is checked, after training; no result of training depends on it."""
+    """Explanation maps and their checks, after training; no result of training depends on them."""
 
     enabled: bool = Field(True, description="compute explanations of the final phase")
     images: int = Field(100, ge=4, le=5000, description="test images explained, drawn by `seed`")
-    curve_images: int = Field(60, ge=4, le=5000, description="of them, how many the deletion and insertion curves use")
-    randomized_images: int = Field(24, ge=4, le=5000, description="of them, how many the randomisation check uses")
-    seed: int = Field(0, ge=0, description="of the draw and of random maps, the same for every model")
-    smooth_samples: int = Field(10, ge=2, le=200, description="noisy copies SmoothGrad averages")
-    smooth_noise: float = Field(0.2, gt=0, le=1, description="their noise, as a share of the image's value range")
+    curve_images: int = Field(60, ge=4, le=5000, description="how many of them the deletion and insertion curves use")
+    randomized_images: int = Field(24, ge=4, le=5000, description="how many of them the randomisation check uses")
+    seed: int = Field(0, ge=0, description="seed of the draw and of the random maps; the same for every model")
+    smooth_samples: int = Field(10, ge=2, le=200, description="noisy copies that SmoothGrad averages")
+    smooth_noise: float = Field(
+        0.2, gt=0, le=1, description="noise of these copies, as a share of the image's value range"
+    )
     cells: int = Field(14, ge=4, le=56, description="deletion and insertion work on cells × cells squares")
-    steps: int = Field(7, ge=4, le=100, description="in how many equal portions cells are removed and added")
+    steps: int = Field(7, ge=4, le=100, description="number of equal portions in which cells are removed and added")
 
 
 class LatencyConfig(Section):
     """How latency is measured, each figure in a fresh process; no result of training depends on it."""
 
-    enabled: bool = Field(True, description="measure latency and the memory of inference")
+    enabled: bool = Field(True, description="measure latency and the memory that inference needs")
     batch_sizes: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Strict(False)] = Field(
         (1, 8, 32), min_length=1, description="images per call"
     )
-    calls: int = Field(200, ge=5, description="timed calls of each measurement, unless `seconds` end it sooner")
-    seconds: float = Field(10.0, gt=0, description="time budget of each measurement, without start and warm-up")
-    warm_up: int = Field(10, ge=1, description="calls made first and not counted")
+    calls: int = Field(200, ge=5, description="timed calls per measurement, unless `seconds` run out first")
+    seconds: float = Field(10.0, gt=0, description="time budget per measurement, without start-up and warm-up")
+    warm_up: int = Field(10, ge=1, description="untimed calls before each measurement")
 
 
 class ExportConfig(Section):
-    """What is exported as an ONNX bundle at the end of a run; no result of training depends on it."""
+    """The ONNX bundles exported at the end of a run; no result of training depends on them."""
 
     enabled: bool = Field(True, description="export every phase the run was asked for")
     verify_images: int | None = Field(
         None, ge=1, description="test images on which the bundle must agree with Keras; null: all"
     )
-    int8: bool = Field(True, description="also try an 8-bit version")
+    int8: bool = Field(True, description="also try to make an 8-bit version")
     int8_max_drop_points: float = Field(
         1.0, ge=0, le=100, description="keep it only if val top-1 falls by at most this many points"
     )
-    int8_val_images: int = Field(2000, ge=1, description="val images that decide it, at most")
-    calibration_images: int = Field(200, ge=1, description="training images on which its scales are measured")
+    int8_val_images: int = Field(2000, ge=1, description="maximum number of val images on which that is decided")
+    calibration_images: int = Field(200, ge=1, description="training images on which its value ranges are measured")
 
 
 class RuntimeConfig(Section):
     """Settings that cannot change a result, so they are not part of a run's fingerprint."""
 
-    cache_memory_mb: int = Field(
-        4096, ge=0, description="decoded pixels kept in the cache and read from there, at most"
-    )
+    cache_memory_mb: int = Field(4096, ge=0, description="limit of the decoded pixels that are kept in the cache")
     save_state_seconds: float = Field(
-        30.0, ge=0, description="keep what an interrupted phase continues from at most this often, after an epoch"
+        30.0, ge=0, description="least time between two saved states from which an interrupted phase resumes"
     )
     features_cache_mb: int = Field(
-        20_000, ge=0, description="disk that cached features take, and decoded images too, at most; oldest go first"
+        20_000, ge=0, description="disk limit of cached features, and of decoded images; least recently used go first"
     )
     tensorboard: bool = Field(True, description="write TensorBoard logs beside history.csv")
 
@@ -78,7 +78,7 @@ class Config(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="the folder under runs/")
     title: str = Field("", description="one line for people")
-    data_hint: str = Field("", description="where to get images that cannot be downloaded for you, and their layout")
+    data_hint: str = Field("", description="where to get images that you must download yourself, and their layout")
     final_phase: Phase = Field("ft", description="what --phase defaults to")
     dataset: DatasetConfig = DatasetConfig()
     augmentation: AugmentationConfig = AugmentationConfig()

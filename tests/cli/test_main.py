@@ -62,7 +62,7 @@ def test_the_models_table_and_the_configuration_are_printed_without_tensorflow(c
     assert "EfficientNetB0" in output
     assert "efficientnetb0_notop.h5" in output
     assert main(["run", "--experiment", "digits", "--show-config", "--set", "scratch.epochs=4"]) == 0
-    assert "  epochs: 4  # epochs at most" in capsys.readouterr().out
+    assert "  epochs: 4  # maximum number of epochs" in capsys.readouterr().out
 
 
 def test_bad_words_are_one_line_that_helps(capsys, tmp_path):

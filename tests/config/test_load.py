@@ -119,7 +119,7 @@ def test_describe_explains_every_key(tmp_path):
     text = describe(resolve(tmp_path, "models: {VGG16: {}}"))
     keys = [line for line in text.splitlines() if line.strip()]
     assert all("#" in line for line in keys)
-    assert "  epochs: 15  # epochs at most" in text
+    assert "  epochs: 15  # maximum number of epochs" in text
 
 
 def run_config(tmp_path: Path, text: str) -> Config:
