@@ -61,13 +61,7 @@ def read_comparison(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comp
     scratch, decision = _marked_scratch(runs), shared_decision(run.chosen_by() for run in runs)
     labels = {run.root: marked(run.label, run.root in scratch) for run in runs}
     with log.progress("statistics", sum(len(_phases(run)) for run in runs), "phases") as advance:
-        views = {
-            run.root: replace(
-                _run_view(run, run.root in scratch, counts, decision, advance),
-                shared_with_val=shared_of_run(run, folder),
-            )
-            for run in runs
-        }
+        views = {run.root: _run_view(run, folder, run.root in scratch, counts, decision, advance) for run in runs}
     rank_keys = _rank_keys(views)
     runs = sorted(runs, key=lambda run: rank_keys[run.root])
     ranked = [views[run.root] for run in runs]
@@ -76,6 +70,8 @@ def read_comparison(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comp
     pairs, val_pairs = compare_pairs(test_pairs, counts["test"], decision), _val_pairs(chosen, labels, decision)
     dataset = read_json(runs[0].dataset)
     study = load_study(folder.root.name.partition("@")[0], dataset)
+    shared = most_shared(view.shared_with_val for view in ranked)
+    different_val = len({_phase_predictions(run, "val").ids.tobytes() for run in runs}) > 1
     return Comparison(
         name=folder.root.name,
         title=str(read_yaml(runs[0].config).get("title") or ""),
@@ -90,14 +86,7 @@ def read_comparison(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comp
         study=study,
         claims=check_claims(study, {run.model_name: (run, views[run.root]) for run in chosen}),
         explained=explained_images(runs, [view.label for view in ranked]),
-        verdict=verdict_lines(
-            [views[run.root] for run in chosen],
-            pairs,
-            val_pairs,
-            decision,
-            most_shared(view.shared_with_val for view in ranked),
-            len({_phase_predictions(run, "val").ids.tobytes() for run in runs}) > 1,
-        ),
+        verdict=verdict_lines([views[run.root] for run in chosen], pairs, val_pairs, decision, shared, different_val),
     )
 
 
@@ -153,7 +142,12 @@ def _marked_scratch(runs: list[RunDir]) -> set[Path]:
 
 
 def _run_view(
-    run: RunDir, is_marked_scratch: bool, counts: ResampleCounts, decision: DecisionMetric, advance: Advance
+    run: RunDir,
+    folder: ExperimentDir,
+    is_marked_scratch: bool,
+    counts: ResampleCounts,
+    decision: DecisionMetric,
+    advance: Advance,
 ) -> RunView:
     phases = {}
     for phase in _phases(run):
@@ -182,6 +176,7 @@ def _run_view(
         config=run.config.read_text(encoding="utf-8"),
         environment=read_json(run.environment),
         layer_note=checks.layer_note if checks else "",
+        shared_with_val=shared_of_run(run, folder),
     )
 
 

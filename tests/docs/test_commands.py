@@ -48,11 +48,11 @@ RUN_BY: dict[str, tuple[str, ...]] = {
     "test_cifar10": ("make cifar10-all",),
     "test_help_lists_every_study": ("make help",),
     "test_a_sweep_of_real_runs": ("keras-bench sweep dropout",),
-    "test_a_dry_run_lists_the_points_and_plans_one_of_those_to_do": (
+    "test_a_dry_run_lists_all_points_and_plans_one_unfinished_run": (
         "keras-bench sweep dropout --data tiny-imagenet-200.zip --dry-run",
     ),
-    "test_the_command_line_parses_and_refuses": ("keras-bench sweep experiments/sweeps/*.yaml",),
-    "test_every_ready_sweep_resolves": ("keras-bench sweep dropout-optimizer", "keras-bench sweep imbalance"),
+    "test_the_command_line_is_parsed_and_mistakes_are_refused": ("keras-bench sweep experiments/sweeps/*.yaml",),
+    "test_every_included_sweep_resolves": ("keras-bench sweep dropout-optimizer", "keras-bench sweep imbalance"),
     "test_the_report_needs_no_tensorflow": ("keras-bench report demo",),
     "test_all_is_measured_again_on_request": ("keras-bench report demo --measure",),
     "test_int8_is_calibrated_on_the_training_images_of_splits_csv": ("keras-bench export",),

@@ -63,7 +63,7 @@ def test_a_search_has_ranges_and_choices(tmp_path):
     assert list(sweep.baseline.settings) == ["tl.learning_rate", "augmentation.zoom"]
 
 
-def test_what_follows_training_is_off_unless_the_file_sets_it(tmp_path):
+def test_parts_that_follow_training_are_off_unless_the_file_sets_them(tmp_path):
     experiment = load_experiment("digits")
     without = load(tmp_path, "experiment: digits\ngrid: {model.dropout: [0.2, 0.4]}\n")
     config = experiment.resolve("MobileNet", without.layers(without.points[1]))
@@ -76,7 +76,7 @@ def test_what_follows_training_is_off_unless_the_file_sets_it(tmp_path):
     assert (config.model.dropout, config.tl.epochs) == (0.2, 2)  # the point is stronger than `set`
 
 
-def test_dotted_keys_and_trees_are_the_same():
+def test_dotted_keys_and_trees_convert_into_each_other():
     tree = {"model": {"dropout": 0.2, "l2": 0}, "title": "x"}
     assert nest({"model.dropout": 0.2, "model.l2": 0, "title": "x"}) == tree
     assert flatten(tree) == {"model.dropout": 0.2, "model.l2": 0, "title": "x"}
@@ -149,7 +149,7 @@ SPACE = "search: {method: random, trials: 2, space: {model.dropout: {low: 0.1, h
         ("grid: {model.dropout: [1], model.dropout: [2]}", r"study.yaml: not valid YAML .*duplicate key"),
     ],
 )
-def test_every_mistake_names_file_key_expectation_and_value(tmp_path, text, message):
+def test_every_error_names_the_file_the_key_and_what_was_expected(tmp_path, text, message):
     with pytest.raises(UserError, match=message):
         load(tmp_path, "experiment: digits\n" + text)
 
@@ -159,7 +159,7 @@ def test_a_sweep_needs_an_experiment(tmp_path):
         load(tmp_path, GRID)
 
 
-def test_ready_sweeps_are_found_by_name_and_unknown_ones_suggest_the_nearest():
+def test_included_sweeps_are_found_by_name_and_an_unknown_name_gets_a_suggestion():
     assert load_sweep("dropout").points[1].settings == {"model.dropout": 0.4}
     with pytest.raises(UserError, match=r"sweep: unknown sweep 'dropuot'; did you mean 'dropout'"):
         load_sweep("dropuot")
@@ -168,5 +168,5 @@ def test_ready_sweeps_are_found_by_name_and_unknown_ones_suggest_the_nearest():
 
 
 @pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_ready_sweep_has_its_head_comment(path):
+def test_every_included_sweep_has_a_head_comment(path):
     check_head_comment(path, "experiments/sweeps")

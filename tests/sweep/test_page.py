@@ -1,4 +1,4 @@
-"""The table, CSV, page and figures of a sweep: what they show is what the records hold."""
+"""The table, CSV, page and figures of a sweep show the content of its records."""
 
 import csv
 import io
@@ -41,7 +41,7 @@ def interval(value):
     return Interval(value, value - 0.1, value + 0.05)
 
 
-def test_the_table_marks_baseline_and_best_and_says_what_test_shows(table):
+def test_the_table_marks_baseline_and_best_and_gives_the_test_results(table):
     console = Console(width=250, file=io.StringIO(), record=True)
     Log(console).table(sweep_table(table))
     lines = console.export_text().splitlines()
@@ -73,11 +73,11 @@ def test_the_verdict_does_not_hide_images_that_val_and_test_share(table):
     assert "It is unknown whether decisions used some of the test images." in captions(unknown)[0]
 
 
-def test_captions_say_what_was_chosen_tested_and_left_out(table):
-    told = captions(table)
-    assert "time for features that points share counts for each" in " ".join(told)
-    assert told[0].startswith("* marks the best point, chosen on val. No decision used test.")
-    assert told[-1] == "Minority recall: mean recall of the fifth of classes with the fewest training images (a)."
+def test_captions_explain_the_choice_the_tests_and_minority_recall(table):
+    lines = captions(table)
+    assert "time for features that points share counts for each" in " ".join(lines)
+    assert lines[0].startswith("* marks the best point, chosen on val. No decision used test.")
+    assert lines[-1] == "Minority recall: mean recall of the fifth of classes with the fewest training images (a)."
     balanced = tabulate(("l2", "", "made"), POINTS, [run(0, 18, 0.75, (80, 80)), run(0, 18, 0.7, (80, 80), seed=2)], 0)
     assert captions(balanced)[-1] == ("Minority recall: —, since class sizes in train differ by no more than 10 %.")
     assert captions(balanced)[2].startswith(
@@ -89,7 +89,7 @@ def test_the_csv_is_unrounded_and_has_a_column_for_each_key(table):
     rows = list(csv.DictReader(io.StringIO(frame_csv(sweep_frame(table)))))
     assert [row["model.l2"] for row in rows] == ["0", "0.001"]
     assert [float(row["test_top1"]) for row in rows] == [0.9, 0.4]
-    # Class a has the images 0, 2, …, 18: correct are those below 18, and below 8.
+    # Class a has images 0, 2, …, 18, of which those below 18 and those below 8 are correct.
     assert [float(row["test_minority_recall"]) for row in rows] == [0.9, 0.4]
     assert float(rows[1]["difference"]) == pytest.approx(-0.5)
     assert float(rows[1]["difference_low"]) == -table.rows[1].paired.difference.high
@@ -98,13 +98,13 @@ def test_the_csv_is_unrounded_and_has_a_column_for_each_key(table):
     assert rows[1]["runs"] == "runs/made@1/VGG16/seed0"
 
 
-def test_a_difference_is_the_point_less_the_baseline(table):
-    gap = table.rows[1].paired.difference
-    assert difference(table.rows[1].paired) == Interval(-gap.value, -gap.high, -gap.low)
+def test_a_difference_is_the_point_minus_the_baseline(table):
+    baseline_minus_point = table.rows[1].paired.difference
+    assert difference(table.rows[1].paired) == baseline_minus_point.negated
     assert difference(None) is None
 
 
-def test_the_page_holds_table_figures_and_verdict(table):
+def test_the_page_shows_table_figures_and_verdict(table):
     figures = {factor.key: factor_figure(factor, "l2") for factor in table.factors}
     page = sweep_page(table, figures, SETTINGS, PROVENANCE)
     assert page.count("<svg") == 1
@@ -120,7 +120,8 @@ def factor(values, *lines, key="model.l2", mean=None):
         key,
         tuple(values),
         tuple(
-            FactorLine(label, tuple(None if one is None else interval(one) for one in line)) for label, line in lines
+            FactorLine(label, tuple(None if value is None else interval(value) for value in line))
+            for label, line in lines
         ),
         None if mean is None else tuple(map(interval, mean)),
     )
@@ -135,7 +136,7 @@ def test_one_line_has_intervals_on_a_numeric_axis():
     assert axes.get_legend() is None
 
 
-def test_a_point_without_an_interval_has_no_bar_and_no_width_of_nothing():
+def test_a_point_without_an_interval_has_no_error_bar():
     line = FactorLine("", (Interval(0.5, 0.4, 0.55), Interval(1.0)))
     figure = factor_figure(Factor("model.l2", (0.2, 0.4), (line,), None), "")
     bars = figure.axes[0].containers[0]
@@ -146,11 +147,10 @@ def test_a_point_without_an_interval_has_no_bar_and_no_width_of_nothing():
     figure.savefig(io.BytesIO())
 
 
-def test_what_is_not_defined_is_said_in_the_table_and_empty_in_the_csv(table):
-    gap = replace(table.rows[1].paired, difference=Interval(0.0))
+def test_undefined_intervals_are_named_in_the_table_and_empty_in_the_csv(table):
     rows = (
         replace(table.rows[0], balanced_accuracy=Interval(1.0), minority_recall=Interval(1.0)),
-        replace(table.rows[1], paired=gap),
+        replace(table.rows[1], paired=replace(table.rows[1].paired, difference=Interval(0.0))),
     )
     bare = replace(table, rows=rows)
     console = Console(width=250, file=io.StringIO(), record=True)
@@ -166,7 +166,7 @@ def test_what_is_not_defined_is_said_in_the_table_and_empty_in_the_csv(table):
     assert '+0.0 <span class="ends">[not defined]</span>' in page
 
 
-def test_an_axis_is_logarithmic_where_numbers_span_more_than_twenty_times():
+def test_an_axis_is_logarithmic_if_the_largest_number_is_over_twenty_times_the_smallest():
     def scale(*values):
         figure = factor_figure(factor(values, ("", [0.5] * len(values))), "")
         figure.savefig(io.BytesIO())
@@ -178,7 +178,7 @@ def test_an_axis_is_logarithmic_where_numbers_span_more_than_twenty_times():
     assert scale(-1, 1e-4, 1e-2) == "linear"
 
 
-def test_other_values_lie_side_by_side_in_their_order():
+def test_values_that_are_not_numbers_are_drawn_side_by_side_in_their_order():
     axes = factor_figure(factor(["sgd", "adam", True], ("", [0.5, 0.6, 0.7]), key="$x$"), "").axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["sgd", "adam", "true"]
     assert axes.containers[0].lines[0].get_xdata().tolist() == [0, 1, 2]
@@ -188,7 +188,7 @@ def test_other_values_lie_side_by_side_in_their_order():
     assert long.get_xticklabels()[0].get_rotation() == 30
 
 
-def test_lines_are_faint_where_there_is_a_mean():
+def test_lines_are_faint_if_there_is_a_mean():
     lines = (("adam", [0.5, 0.7]), ("sgd", [0.7, 0.9]), ("rmsprop", [0.1, None]))
     axes = factor_figure(factor([1, 2], *lines, mean=[0.6, 0.8]), "").axes[0]
     faint = [line for line in axes.lines if line.get_alpha()]
@@ -197,7 +197,7 @@ def test_lines_are_faint_where_there_is_a_mean():
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["adam", "sgd", "rmsprop", "mean of 2"]
 
 
-def test_points_of_a_search_stand_alone():
+def test_points_of_a_search_are_not_joined_by_lines():
     lines = (("a", [0.5, None, None]), ("b", [None, 0.6, None]), ("c", [None, None, 0.4]))
     axes = factor_figure(factor([0.1, 0.2, 0.3], *lines), "").axes[0]
     assert [container.lines[0].get_xydata().tolist() for container in axes.containers] == [

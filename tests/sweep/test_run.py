@@ -1,4 +1,4 @@
-"""The verb `sweep`: checked before anything runs, resumed by the same command, and ended with a table."""
+"""The verb `sweep`: it checks everything before a run starts, resumes by the same command and ends with a table."""
 
 import csv
 import json
@@ -24,13 +24,13 @@ SWEEPS = Path(__file__).parents[2] / "experiments" / "sweeps"
 
 @pytest.fixture
 def _without_table(monkeypatch):
-    """Leave out the end of a sweep, most of whose time goes into drawing."""
+    """Skip the end of a sweep, where drawing takes most of the time."""
     monkeypatch.setattr("keras_bench.sweep.results.write_results", lambda plan, points, tasks, log: None)
 
 
-def test_every_point_lands_in_a_folder_named_by_what_it_sets(tmp_path):
-    words = {"weights": "none", "settings": ("tl.epochs=2", "latency.calls=9", "runtime.tensorboard=false")}
-    plan = plan_sweep(request(tmp_path, **words))
+def test_every_point_has_a_folder_named_after_its_settings(tmp_path):
+    options = {"weights": "none", "settings": ("tl.epochs=2", "latency.calls=9", "runtime.tensorboard=false")}
+    plan = plan_sweep(request(tmp_path, **options))
     roots = [task.job.folder.root for task in plan.tasks(plan.sweep.points)]
     assert roots[1] == (
         tmp_path / "runs/digits@model.dropout=0.2,model.weights=none,tl.epochs=2,training.batch_size=32/MobileNet/seed0"
@@ -38,7 +38,7 @@ def test_every_point_lands_in_a_folder_named_by_what_it_sets(tmp_path):
     assert len(set(roots)) == 4
 
 
-def test_seeds_come_last_so_that_one_whole_table_is_there_first(tmp_path):
+def test_all_points_run_with_one_seed_before_the_next_seed_starts(tmp_path):
     plan = plan_sweep(request(tmp_path, seeds=(3, 0), models=("MobileNet", "MobileNetV2")))
     names = [task.name for task in plan.tasks(plan.sweep.points)]
     assert names[:5] == [
@@ -65,7 +65,7 @@ def test_the_command_of_a_run_resolves_to_the_same_run(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("text", "words", "message"),
+    ("text", "options", "message"),
     [
         ("grid: {model.dropout: [0.2, 1.5]}", {}, r"study.yaml: grid: model.dropout: expected a value of less than 1"),
         ("grid: {tl.optimizer: [adam, sdg]}", {}, r"study.yaml: grid: tl.optimizer: expected 'adam'.*received 'sdg'"),
@@ -94,10 +94,10 @@ def test_the_command_of_a_run_resolves_to_the_same_run(tmp_path, capsys):
         ),
     ],
 )  # fmt: skip
-def test_every_point_is_checked_before_anything_runs(tmp_path, text, words, message):
+def test_every_point_is_checked_before_anything_runs(tmp_path, text, options, message):
     runner = FakeRunner()
     with pytest.raises(UserError, match=message):
-        sweep(request(tmp_path, text, **words), runner)
+        sweep(request(tmp_path, text, **options), runner)
     assert runner.calls == []
     assert not (tmp_path / "runs").exists()
 
@@ -109,7 +109,7 @@ def test_an_unknown_experiment_names_the_file(tmp_path):
 
 
 @pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_ready_sweep_resolves(path):
+def test_every_included_sweep_resolves(path):
     plan = plan_sweep(SweepRequest(str(path)))
     assert len({task.job.folder.root for task in plan.tasks(plan.sweep.points or (corner(plan),))}) == max(
         1, len(plan.sweep.points)
@@ -147,9 +147,9 @@ def test_a_finished_sweep_has_its_table_figures_and_page(tmp_path):
 
 
 @pytest.mark.usefixtures("_without_table")
-def test_after_the_first_run_it_says_what_the_rest_will_take(tmp_path):
+def test_after_the_first_run_the_remaining_time_is_estimated(tmp_path):
     _, output = sweep(request(tmp_path), FakeRunner())
-    # 100 s for a batch of 16, 200 s for one of 32
+    # 100 s with batch size 16, 200 s with batch size 32
     assert re.findall(r"runs left: .*", output) == [
         "runs left: 3, about 5 min 00 s, estimated from the finished ones",
         "runs left: 2, about 5 min 00 s, estimated from the finished ones",
@@ -158,16 +158,16 @@ def test_after_the_first_run_it_says_what_the_rest_will_take(tmp_path):
 
 
 @pytest.mark.usefixtures("_without_table")
-def test_the_same_command_finishes_what_is_missing_and_starts_no_process_for_the_rest(tmp_path):
+def test_the_same_command_runs_only_the_missing_points(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         sweep(request(tmp_path), FakeRunner(stops_at=3))
-    again = FakeRunner()
-    code, output = sweep(request(tmp_path), again)
+    resumed = FakeRunner()
+    code, output = sweep(request(tmp_path), resumed)
     assert code == 0
     assert "runs: 4, of which 2 finished before" in output
     assert "runs left: 2, about 5 min 00 s" in output  # before anything is run
-    # The first is asked what the data is now; the second is known to be current then.
-    assert again.calls == [(0.2, 16, "MobileNet", 0), (0.4, 16, "MobileNet", 0), (0.4, 32, "MobileNet", 0)]
+    # The first point runs again to fingerprint the data as it is now, which shows that the second is current.
+    assert resumed.calls == [(0.2, 16, "MobileNet", 0), (0.4, 16, "MobileNet", 0), (0.4, 32, "MobileNet", 0)]
     assert output.count("finished before with the same settings") == 1
     finished = FakeRunner()
     assert sweep(request(tmp_path), finished)[0] == 0
@@ -175,7 +175,7 @@ def test_the_same_command_finishes_what_is_missing_and_starts_no_process_for_the
 
 
 @pytest.mark.usefixtures("_without_table")
-def test_a_run_that_is_no_longer_current_gets_its_process(tmp_path):
+def test_a_run_that_is_no_longer_current_runs_again(tmp_path):
     sweep(request(tmp_path), FakeRunner())
     plan = plan_sweep(request(tmp_path))
     jobs = [task.job for task in plan.tasks(plan.sweep.points)]
@@ -222,7 +222,7 @@ def test_the_audit_of_the_same_images_is_made_once(tmp_path):
     assert runner.audited == [1.0, 0.5]
 
 
-def test_expected_seconds_go_by_the_model_where_it_is_known(tmp_path):
+def test_expected_seconds_are_the_mean_of_the_same_model_or_of_all_models(tmp_path):
     plan = plan_sweep(request(tmp_path, models=("MobileNet", "VGG16"), seeds=(0, 1)))
     jobs = [task.job for task in plan.tasks(plan.sweep.points[:1])]
     assert expected_seconds(jobs, ["MobileNet"]) is None
@@ -235,9 +235,9 @@ def test_expected_seconds_go_by_the_model_where_it_is_known(tmp_path):
 
 
 def test_several_models_and_seeds_make_one_table(tmp_path):
-    words = {"models": ("MobileNet", "MobileNetV2"), "seeds": (0, 1)}
+    options = {"models": ("MobileNet", "MobileNetV2"), "seeds": (0, 1)}
     text = "grid: {model.dropout: [0.2, 0.6]}\nbaseline: {model.dropout: 0.6}\n"
-    code, output = sweep(request(tmp_path, text, **words), FakeRunner())
+    code, output = sweep(request(tmp_path, text, **options), FakeRunner())
     assert code == 0
     assert (
         "Figures are means over seeds 0, 1; the paired tests and their differences use seed 0 of MobileNet, seed 0"
@@ -263,17 +263,17 @@ def test_names_cannot_become_markup(tmp_path):
     assert "[bold]$x$" in output
 
 
-def test_the_final_phase_is_the_best_on_val_among_those_asked_for(tmp_path):
+def test_the_final_phase_is_the_best_on_val_among_the_requested_ones(tmp_path):
     plan = plan_sweep(request(tmp_path, "grid: {model.dropout: [0.2]}\n", phase="ft"))
     job = plan.job(plan.sweep.points[0], "MobileNet", 0)
     make_training(job.folder, (("tl", 4.0), ("ft", 0.5)))
     run = point_run(0, job)
     assert run.phase == "tl"
-    assert run.seconds == 16.0  # of both
+    assert run.seconds == 16.0  # both phases
 
 
 @pytest.mark.usefixtures("_without_table")
-def test_a_dry_run_lists_the_points_and_plans_one_of_those_to_do(tmp_path, monkeypatch):
+def test_a_dry_run_lists_all_points_and_plans_one_unfinished_run(tmp_path, monkeypatch):
     planned = []
     monkeypatch.setattr("keras_bench.sweep.run.run_alone", lambda job, dry_run: planned.append((job, dry_run)) or 0)
     runner = FakeRunner(fails=(0.4,))
@@ -286,27 +286,32 @@ def test_a_dry_run_lists_the_points_and_plans_one_of_those_to_do(tmp_path, monke
     assert [(job.config.model.dropout, dry) for job, dry in planned] == [(0.4, True)]
 
 
-def test_the_command_line_parses_and_refuses(tmp_path, capsys, monkeypatch):
-    asked = []
-    monkeypatch.setattr("keras_bench.sweep.run.run_sweep", lambda request, dry, log: asked.append((request, dry)) or 0)
+def test_the_command_line_is_parsed_and_mistakes_are_refused(tmp_path, capsys, monkeypatch):
+    requests = []
+    monkeypatch.setattr(
+        "keras_bench.sweep.run.run_sweep", lambda request, dry_run, log: requests.append((request, dry_run)) or 0
+    )
     words = ["sweep", "dropout", "--seed", "1", "2", "1", "--model", "VGG16", "--set", "tl.epochs=1", "--dry-run"]
     assert main([*words, "--out", str(tmp_path), "--weights", "none", "--phase", "ft", "--data", "x"]) == 0
     expected = SweepRequest(
         "dropout", None, ("VGG16",), (1, 2), "ft", Path("x"), "none", ("tl.epochs=1",), tmp_path
     )  # fmt: skip
-    assert asked == [(expected, True)]
+    assert requests == [(expected, True)]
     assert main(["sweep", "dropout", str(SWEEPS / "l2.yaml"), "--seed", "3"]) == 0
-    assert [(one.sweep, one.seeds) for one, _ in asked[1:]] == [("dropout", (3,)), (str(SWEEPS / "l2.yaml"), (3,))]
+    assert [(request.sweep, request.seeds) for request, _ in requests[1:]] == [
+        ("dropout", (3,)),
+        (str(SWEEPS / "l2.yaml"), (3,)),
+    ]
     assert main(["sweep", "dropout", "dropuot"]) == 2
     assert "unknown sweep 'dropuot'; did you mean 'dropout'" in capsys.readouterr().err
-    assert len(asked) == 3  # a mistake in the second is told before the first one runs
+    assert len(requests) == 3  # a mistake in the second sweep is reported before the first one runs
     assert main(["sweep", "dropout", "--seed", "-1"]) == 2
     assert "--seed: expected whole numbers of at least 0, received -1" in capsys.readouterr().err
     assert main(["sweep", "dropout", "--sed", "1"]) == 2
     assert "unknown option '--sed'; did you mean '--seed'" in capsys.readouterr().err
 
 
-def test_a_wrong_sweep_is_refused_before_anything_heavy_is_loaded(tmp_path):
+def test_an_invalid_sweep_is_refused_before_heavy_packages_are_loaded(tmp_path):
     heavy = ("tensorflow", "keras", "matplotlib", "optuna")
     code, _, loaded = loaded_by(["sweep", study(tmp_path), "--set", "tl.epoch=3"], heavy)
     assert (code, loaded) == (2, [])

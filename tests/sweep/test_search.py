@@ -1,4 +1,4 @@
-"""A search by Optuna: stopped and resumed, it draws what it would have drawn, and loses no trial."""
+"""A search with Optuna: after an interruption it draws the same values as without one and loses no trial."""
 
 import csv
 import re
@@ -20,7 +20,7 @@ def space(trials=4, method="random", more="", seed=0):
     )
 
 
-def test_without_optuna_one_line_says_what_to_install(tmp_path, monkeypatch):
+def test_if_optuna_is_missing_the_error_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     for dry_run in (False, True):
         with pytest.raises(UserError, match=r"a search needs Optuna.*: pip install 'keras-bench\[search\]'"):
@@ -62,33 +62,33 @@ def test_a_search_ends_in_the_table_of_its_trials(search, tmp_path):
 
 
 @pytest.mark.usefixtures("_without_table")
-def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(search, tmp_path):
-    for name in ("whole", "parts"):
+def test_a_resumed_search_draws_the_same_values_as_an_uninterrupted_one(search, tmp_path):
+    for name in ("uninterrupted", "resumed"):
         (tmp_path / name).mkdir()
-    whole, first, second = FakeRunner(), FakeRunner(stops_at=3), FakeRunner()
-    sweep(request(tmp_path / "whole", space(4)), whole)
-    assert len(set(whole.calls)) == 4
+    uninterrupted, first, second = FakeRunner(), FakeRunner(stops_at=3), FakeRunner()
+    sweep(request(tmp_path / "uninterrupted", space(4)), uninterrupted)
+    assert len(set(uninterrupted.calls)) == 4
     with pytest.raises(KeyboardInterrupt):
-        sweep(request(tmp_path / "parts", space(4)), first)
-    assert first.calls == whole.calls[:3]
-    code, output = sweep(request(tmp_path / "parts", space(4)), second)
+        sweep(request(tmp_path / "resumed", space(4)), first)
+    assert first.calls == uninterrupted.calls[:3]
+    code, output = sweep(request(tmp_path / "resumed", space(4)), second)
     assert code == 0
     assert "trials: 4, of which 2 finished before" in output
-    # The first is asked what the data is now; the one that was cut off has the settings it had.
-    assert second.calls == [whole.calls[0], whole.calls[2], whole.calls[3]]
+    # The first trial runs again to fingerprint the data as it is now; the interrupted one keeps its settings.
+    assert second.calls == [uninterrupted.calls[0], uninterrupted.calls[2], uninterrupted.calls[3]]
 
 
-# The Bayesian sampler draws ten at random before it learns.
+# The Bayesian sampler draws its first ten trials at random.
 @pytest.mark.parametrize(("method", "count"), [("random", 3), ("bayesian", 12)])
-def test_what_is_drawn_does_not_depend_on_where_a_search_was_interrupted(search, tmp_path, method, count):
+def test_the_drawn_values_do_not_depend_on_where_a_search_was_interrupted(search, tmp_path, method, count):
     drawn = []
-    for name, at_once in (("whole", count), ("parts", count - 1)):
+    for name, per_process in (("uninterrupted", count), ("interrupted", count - 1)):
         (tmp_path / name).mkdir()
         plan = plan_sweep(request(tmp_path / name, space(count, method)))
-        for start in range(0, count, at_once):
+        for start in range(0, count, per_process):
             with search.open_trials(plan) as trials:
-                trials.tried |= set(range(start))  # those of earlier processes, which would be looked at again
-                for _ in range(start, min(count, start + at_once)):
+                trials.tried |= set(range(start))  # the trials of earlier processes, which would be checked again
+                for _ in range(start, min(count, start + per_process)):
                     number, point = trials.next()
                     trials.tell(number, 1 - abs(point.settings["model.dropout"] - 0.4))
         with search.open_trials(plan) as trials:
@@ -101,27 +101,27 @@ def test_what_is_drawn_does_not_depend_on_where_a_search_was_interrupted(search,
 @pytest.mark.usefixtures("_without_table")
 def test_a_failed_trial_does_not_stop_the_others_and_runs_again(search, tmp_path):
     text = "search: {method: random, trials: 4, seed: 5, space: {model.dropout: [0.2, 0.4]}}\n"
-    failing, again = FakeRunner(fails=(0.4,)), FakeRunner()
+    failing, repeated = FakeRunner(fails=(0.4,)), FakeRunner()
     code, output = sweep(request(tmp_path, text), failing)
     assert code == 1
     assert {call[0] for call in failing.calls} == {0.2, 0.4}
     assert re.search(r"not finished: trial \d: dropout=0.4 \(exit code 1\)", output)
-    assert sweep(request(tmp_path, text), again)[0] == 0
-    assert {call[0] for call in again.calls} == {0.2, 0.4}
+    assert sweep(request(tmp_path, text), repeated)[0] == 0
+    assert {call[0] for call in repeated.calls} == {0.2, 0.4}
 
 
 @pytest.mark.usefixtures("_without_table")
-def test_a_first_run_that_is_refused_stops_the_search_and_loses_nothing(search, tmp_path):
+def test_a_first_run_that_is_refused_stops_the_search_and_keeps_its_settings(search, tmp_path):
     text = "search: {method: random, trials: 3, space: {model.dropout: [0.2, 0.4]}}\n"
-    refused, again = FakeRunner(fails=(0.2, 0.4), code=2), FakeRunner()
+    refused, repeated = FakeRunner(fails=(0.2, 0.4), code=2), FakeRunner()
     assert sweep(request(tmp_path, text), refused)[0] == 2
     assert len(refused.calls) == 1
-    assert sweep(request(tmp_path, text), again)[0] == 0
-    assert again.calls[0] == refused.calls[0]
+    assert sweep(request(tmp_path, text), repeated)[0] == 0
+    assert repeated.calls[0] == refused.calls[0]
 
 
 @pytest.mark.usefixtures("_without_table")
-def test_more_trials_go_on_with_the_same_search_and_another_seed_begins_its_own(search, tmp_path):
+def test_more_trials_continue_the_same_search_and_another_seed_starts_a_new_one(search, tmp_path):
     first, more, other = FakeRunner(), FakeRunner(), FakeRunner()
     sweep(request(tmp_path, space(2)), first)
     _, output = sweep(request(tmp_path, space(3)), more)
@@ -135,18 +135,18 @@ def test_more_trials_go_on_with_the_same_search_and_another_seed_begins_its_own(
 
 @pytest.mark.usefixtures("_without_table")
 def test_the_value_of_a_trial_is_val_top1_averaged_over_its_seeds(search, tmp_path):
-    asked = request(tmp_path, space(2), seeds=(0, 4))
+    two_seeds = request(tmp_path, space(2), seeds=(0, 4))
     runner = FakeRunner()
-    sweep(asked, runner)
+    sweep(two_seeds, runner)
     assert [call[3] for call in runner.calls] == [0, 4, 0, 4]
-    plan = plan_sweep(asked)
+    plan = plan_sweep(two_seeds)
     with search.open_trials(plan) as trials:
         for trial, point in zip(trials.study.trials, trials.points(), strict=True):
             runs = [search.point_run(0, plan.job(point, "MobileNet", seed)) for seed in (0, 4)]
             assert trial.value == pytest.approx((runs[0].val_score + runs[1].val_score) / 2)
 
 
-def test_a_trial_that_was_cut_off_while_it_was_drawn_does_not_count(search, tmp_path):
+def test_a_trial_interrupted_while_its_values_were_drawn_does_not_count(search, tmp_path):
     plan = plan_sweep(request(tmp_path, space(2)))
     with search.open_trials(plan) as trials:
         trials.study.ask({"model.dropout": trials.distributions["model.dropout"]})
@@ -155,7 +155,7 @@ def test_a_trial_that_was_cut_off_while_it_was_drawn_does_not_count(search, tmp_
         assert [trials.next() is None for _ in range(3)] == [False, False, True]
 
 
-def test_whole_numbers_are_drawn_for_keys_that_want_them(search, tmp_path):
+def test_whole_numbers_are_drawn_for_keys_that_require_them(search, tmp_path):
     text = "search: {method: random, trials: 9, space: {training.batch_size: {low: 1, high: 3}, "
     text += "model.l2: {low: 0, high: 1}}}\n"
     plan = plan_sweep(request(tmp_path, text))
@@ -165,7 +165,7 @@ def test_whole_numbers_are_drawn_for_keys_that_want_them(search, tmp_path):
     assert all(isinstance(point["model.l2"], float) and 0 < point["model.l2"] < 1 for point in points)
 
 
-def test_drawn_numbers_are_short_and_stay_within_their_range(search):
+def test_drawn_numbers_are_rounded_and_stay_within_their_range(search):
     assert search.drawn_value(SearchRange(0.0, 1.0), 0.123456) == 0.1235
     assert search.drawn_value(SearchRange(0.12344, 0.5), 0.123441) == 0.12344
     assert search.drawn_value(SearchRange(1e-5, 1e-2, True), 3.14159e-4) == 3.142e-4

@@ -1,4 +1,4 @@
-"""The table of a sweep, worked out by hand on a few made-up predictions."""
+"""The table of a sweep, computed by hand for a few made-up predictions."""
 
 from dataclasses import replace
 
@@ -25,15 +25,15 @@ def run(number, wrong, val, seed=0, model="MobileNet", train=(50, 50, 50), secon
     correct[list(wrong)] = False
     names = ("a", "b", "c")
     images = dict(zip(names, train, strict=True))
-    where = f"runs/made@{number}/{model}/seed{seed}"
-    return PointRun(number, model, seed, "tl", val, LABELS, correct, test, names, images, seconds, where, 0)
+    folder = f"runs/made@{number}/{model}/seed{seed}"
+    return PointRun(number, model, seed, "tl", val, LABELS, correct, test, names, images, seconds, folder, 0)
 
 
 DROPOUT = [point(model__dropout=value) for value in (0.2, 0.4, 0.6)]
 WRONG = {0: (0, 1, 16, 17), 1: (0, 16), 2: (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 16, 17)}
 
 
-def test_rows_hold_the_figures_of_the_answers():
+def test_rows_contain_the_figures_of_the_predictions():
     runs = [run(0, WRONG[0], 0.8), run(1, WRONG[1], 0.9), run(2, WRONG[2], 0.3)]
     table = tabulate(HEADING, DROPOUT, runs, 0)
     assert [row.point.label for row in table.rows] == ["dropout=0.2", "dropout=0.4", "dropout=0.6"]
@@ -48,22 +48,22 @@ def test_rows_hold_the_figures_of_the_answers():
     assert (table.test_images, table.seed, table.notes) == (20, {"MobileNet": 0}, ())
 
 
-def test_paired_tests_are_against_the_baseline_with_holm_over_all_points():
+def test_every_point_is_tested_against_the_baseline_with_holms_correction():
     table = tabulate(HEADING, DROPOUT, [run(0, WRONG[0], 0.8), run(1, WRONG[1], 0.9), run(2, WRONG[2], 0.3)], 0)
     better, worse = table.rows[1].paired, table.rows[2].paired
     assert (better.first, better.second) == ("dropout=0.2", "dropout=0.4")
     assert (better.only_first, better.only_second) == (0, 2)  # images 1 and 17
     assert (worse.only_first, worse.only_second) == (10, 0)
     assert better.difference.value == pytest.approx(-0.1)
-    # Exact McNemar: 2 · 0.5^2 and 2 · 0.5^10; Holm: the smaller twice, the larger once.
+    # Exact McNemar: 2 · 0.5^2 and 2 · 0.5^10; Holm doubles only the smaller one.
     assert (better.p_value, worse.p_value) == pytest.approx((0.5, 2 / 1024))
     assert (better.p_holm, worse.p_holm) == pytest.approx((0.5, 4 / 1024))
     assert (better.words(), worse.words()) == ("no difference shown", "worse")
 
 
-def test_the_best_is_chosen_on_val_whatever_test_says():
+def test_the_best_point_is_chosen_on_val_and_not_on_test():
     table = tabulate(HEADING, DROPOUT, [run(0, (), 0.5), run(1, WRONG[2], 0.9), run(2, (), 0.9)], 0)
-    assert [row.is_best for row in table.rows] == [False, True, False]  # the first of equals
+    assert [row.is_best for row in table.rows] == [False, True, False]  # of equal scores, the first
     assert table.verdict[0].startswith(
         "MobileNet: best on val is dropout=0.4 (val top-1 90.0 %). On test images that no"
     )
@@ -77,13 +77,13 @@ def test_the_best_is_chosen_on_val_whatever_test_says():
     )
 
 
-def test_a_baseline_that_is_best_says_so():
+def test_the_verdict_says_if_the_baseline_is_best():
     table = tabulate(HEADING, DROPOUT[:2], [run(0, WRONG[0], 0.9), run(1, WRONG[1], 0.8)], 0)
     assert table.verdict[0].endswith("It is the baseline.")
     assert len(table.verdict) == 2
 
 
-def test_several_seeds_are_averaged_and_the_paired_test_names_its_seed():
+def test_several_seeds_are_averaged_and_the_paired_test_uses_one_of_them():
     runs = [
         run(0, (0, 1, 2, 3), 0.8, seed=1), run(0, (0, 1), 0.6, seed=2), run(0, (), 0.7, seed=3),
         run(1, (0,), 0.9, seed=2), run(1, (0, 1, 2), 0.7, seed=1),
@@ -94,14 +94,14 @@ def test_several_seeds_are_averaged_and_the_paired_test_names_its_seed():
     assert first.val_score == pytest.approx(0.7)
     assert first.top1.value == pytest.approx((16 + 18 + 20) / 60)
     assert first.scores_of_seeds == (0.8, 0.9, 1.0)
-    # Recall of the class of ten images: image 0 and 1 once in three seeds, 2 and 3 twice, the others always.
+    # Of the class of ten images, 0 and 1 are correct with one of three seeds, 2 and 3 with two, the others with all.
     assert first.balanced_accuracy.value == pytest.approx(((2 / 3 + 4 / 3 + 6) / 10 + 2) / 3)
     assert table.seed == {"MobileNet": 1}
     assert (second.paired.only_first, second.paired.only_second) == (0, 1)  # image 3, of seed 1
     assert "(val top-1 80.0 %, mean of 2 seeds)" in table.verdict[0]
 
 
-def test_without_a_shared_seed_or_a_baseline_nothing_is_paired_and_a_note_says_why():
+def test_without_a_shared_seed_or_a_baseline_a_note_explains_why_there_are_no_tests():
     table = tabulate(HEADING, DROPOUT[:2], [run(0, (), 0.8, seed=0), run(1, (), 0.7, seed=1)], 0)
     assert table.notes == ("MobileNet: no paired tests, since no seed is finished for all points",)
     table = tabulate(HEADING, DROPOUT, [run(1, (), 0.8), run(2, (), 0.7)], 0)
@@ -115,7 +115,7 @@ def test_points_tested_on_other_images_are_not_paired():
     table = tabulate(HEADING, DROPOUT, [run(0, (), 0.7), other, run(2, (3,), 0.6)], 0)
     assert [row.paired is None for row in table.rows] == [True, True, False]
     assert table.notes == (
-        "MobileNet, dropout=0.4: tested on other images than the baseline, so the two are not paired",
+        "MobileNet, dropout=0.4: no paired test, since it was tested on other images than the baseline",
     )
     with pytest.raises(RunError, match="the seeds of one point of MobileNet were tested on different images"):
         tabulate(HEADING, DROPOUT, [run(0, (), 0.7), run(0, (), 0.7, seed=1, test="other")], 0)
@@ -138,17 +138,17 @@ def test_the_minority_is_the_classes_with_the_fewest_training_images():
     ("train", "minority"),
     [
         ((10, 20, 30, 40, 50, 60, 70, 80, 90, 100), "ab"),  # a fifth of ten
-        ((100, 20, 20, 20, 100, 100, 100, 100, 100, 100), "bcd"),  # and those as small
-        ((100, 20, 100, 95, 100, 100, 100, 100, 100, 100), "b"),  # no class is small that is within 10 % of the largest
+        ((100, 20, 20, 20, 100, 100, 100, 100, 100, 100), "bcd"),  # and classes of the same size
+        ((100, 20, 100, 95, 100, 100, 100, 100, 100, 100), "b"),  # but no class within 10 % of the largest
     ],
 )
 def test_the_minority_is_a_fifth_of_the_classes(train, minority):
     names = tuple("abcdefghij")
-    one = replace(run(0, (), 0.8), class_names=names, train_images=dict(zip(names, train, strict=True)))
-    assert tabulate(HEADING, DROPOUT[:1], [one], 0).minority == tuple(minority)
+    ten_classes = replace(run(0, (), 0.8), class_names=names, train_images=dict(zip(names, train, strict=True)))
+    assert tabulate(HEADING, DROPOUT[:1], [ten_classes], 0).minority == tuple(minority)
 
 
-def test_models_have_a_baseline_and_a_best_each_and_share_one_correction():
+def test_each_model_has_a_baseline_and_a_best_point_and_all_share_one_correction():
     runs = [run(k, WRONG[k], 0.9 - k / 10, model=model) for model in ("VGG16", "MobileNet") for k in (0, 2)]
     table = tabulate(HEADING, DROPOUT, runs, 0)
     assert table.models == ["VGG16", "MobileNet"]
@@ -164,21 +164,21 @@ def grid():
     return points, [run(k, wrong[k], 0.5) for k in range(4)]
 
 
-def test_a_factor_has_a_line_for_each_setting_of_the_others_and_their_mean():
+def test_a_factor_has_a_line_per_combination_of_other_settings_and_their_mean():
     table = tabulate(HEADING, *grid(), 0)
     optimizer, dropout = table.factors
     assert (optimizer.key, optimizer.values, optimizer.is_numeric) == ("tl.optimizer", ("sgd", "adam"), False)
     assert (dropout.key, dropout.values, dropout.is_numeric) == ("model.dropout", (0.2, 0.4), True)  # sorted
-    assert [(line.label, [one.value for one in line.values]) for line in dropout.lines] == [
+    assert [(line.label, [score.value for score in line.values]) for line in dropout.lines] == [
         ("optimizer=sgd", [0.95, 0.9]), ("optimizer=adam", [1.0, 0.8]),
     ]  # fmt: skip
-    assert [one.value for one in dropout.mean] == pytest.approx([(0.95 + 1) / 2, (0.9 + 0.8) / 2])
-    # image 0 counts half under 0.2, since one of the two gets it correct
+    assert [score.value for score in dropout.mean] == pytest.approx([(0.95 + 1) / 2, (0.9 + 0.8) / 2])
+    # With dropout 0.2, image 0 counts half, since one of the two runs gets it correct.
     correct = np.array([0.5] + [1.0] * 19)
     assert dropout.mean[0] == percentile_interval(0.975, draw_counts(20) @ correct / 20)
 
 
-def test_a_mean_is_over_settings_that_have_all_values():
+def test_the_mean_is_over_lines_that_have_all_values():
     points, runs = grid()
     table = tabulate(HEADING, points, runs[:3], 0)
     dropout = next(factor for factor in table.factors if factor.key == "model.dropout")
@@ -186,7 +186,7 @@ def test_a_mean_is_over_settings_that_have_all_values():
     assert dropout.mean is None  # one complete line is not a mean
 
 
-def test_one_line_has_no_mean_and_a_key_that_does_not_vary_is_no_factor():
+def test_a_single_line_has_no_mean_and_a_key_that_does_not_vary_is_not_a_factor():
     points = [point(tl__optimizer="sgd", model__dropout=value) for value in (0.2, 0.4)]
     table = tabulate(HEADING, points, [run(0, (), 0.5), run(1, (0,), 0.5)], 0)
     assert [factor.key for factor in table.factors] == ["model.dropout"]
@@ -194,7 +194,7 @@ def test_one_line_has_no_mean_and_a_key_that_does_not_vary_is_no_factor():
     assert [line.label for line in table.factors[0].lines] == ["optimizer=sgd"]
 
 
-def test_points_with_names_or_different_keys_are_a_factor_of_their_own():
+def test_points_with_names_or_different_keys_form_one_factor():
     named = [point("none", named=True), point("flip", named=True, augmentation__horizontal_flip=True)]
     table = tabulate(HEADING, named, [run(0, (), 0.5), run(1, (0,), 0.5)], 0)
     assert [(factor.key, factor.values) for factor in table.factors] == [("point", ("none", "flip"))]
@@ -203,7 +203,7 @@ def test_points_with_names_or_different_keys_are_a_factor_of_their_own():
     assert table.factors[0].values == ("epochs=3", "optimizer=sgd")
 
 
-def test_keys_and_values_for_people():
+def test_keys_and_values_are_shortened_for_people():
     assert short_keys(["tl.optimizer", "ft.optimizer", "model.l2"]) == {
         "tl.optimizer": "tl.optimizer", "ft.optimizer": "ft.optimizer", "model.l2": "l2",
     }  # fmt: skip
