@@ -14,7 +14,7 @@ def mean_fall(curves: Iterable[Sequence[float]]) -> float | None:
     """Return how far val top-1 falls from one epoch to the next on average; 0 where it only rises.
 
     Args:
-        curves: val top-1 over the epochs of each phase; the step from one phase to the next does not count.
+        curves: val top-1 by epoch, one curve per phase; a fall between two phases does not count.
 
     Returns:
         The mean fall, at least 0; None where no curve has two epochs.

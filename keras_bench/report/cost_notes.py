@@ -1,4 +1,4 @@
-"""What the report says of costs: who is on which Pareto front, on what latency was timed, and what was not."""
+"""Notes on costs for the report: Pareto fronts, the hardware latency was measured on, and what was not measured."""
 
 from collections.abc import Mapping
 
@@ -9,47 +9,47 @@ from keras_bench.report.pareto import pareto_front
 
 
 def costs_on_the_front(runs: list[RunView], decision: DecisionMetric) -> dict[str, list[str]]:
-    """Return for each run the costs for which no other is both cheaper and better on test."""
+    """Return, by run label, the costs for which the run is on the Pareto front of test accuracy against cost."""
     costs: Mapping[str, list[float | None]] = {
-        "latency": [one.p50_ms if (one := run.latency("compiled", 1)) else None for run in runs],
+        "latency": [latency.p50_ms if (latency := run.latency("compiled", 1)) else None for run in runs],
         "parameters": [float(run.final.result.parameters) for run in runs],
         "multiply-adds": [float(run.cost.multiply_adds) if run.cost else None for run in runs],
     }
-    found: dict[str, list[str]] = {run.label: [] for run in runs}
+    on_front: dict[str, list[str]] = {run.label: [] for run in runs}
     for name, values in costs.items():
-        known = [(run, value) for run, value in zip(runs, values, strict=True) if value is not None]
-        accuracies = [getattr(run.final.result.metrics["test"], decision) for run, _ in known]
-        front = pareto_front([value for _, value in known], accuracies)
-        for (run, _), is_on in zip(known, front, strict=True):
-            found[run.label] += [name] if is_on else []
-    return found
+        measured = [(run, value) for run, value in zip(runs, values, strict=True) if value is not None]
+        accuracies = [getattr(run.final.result.metrics["test"], decision) for run, _ in measured]
+        front = pareto_front([value for _, value in measured], accuracies)
+        for (run, _), is_on in zip(measured, front, strict=True):
+            on_front[run.label] += [name] if is_on else []
+    return on_front
 
 
 def timed_hardware(runs: list[RunView]) -> list[str]:
-    """Return a line for each device, and each session on it, that latency was measured in."""
-    return sorted({_hardware(latency) for run in runs for latency in run.latencies})
+    """Return one line per device and session that latency was measured in."""
+    return sorted({_hardware_line(latency) for run in runs for latency in run.latencies})
 
 
-def _hardware(one: Latency) -> str:
-    return f"{one.device.upper()}: {one.hardware}, {one.threads} threads, session {one.session}"
+def _hardware_line(latency: Latency) -> str:
+    return f"{latency.device.upper()}: {latency.hardware}, {latency.threads} threads, session {latency.session}"
 
 
 def unmeasured_latency(runs: list[RunView]) -> list[str]:
-    """Return a line for each kind of latency that is missing, and why."""
-    measured = [one for run in runs for one in run.latencies]
+    """Return one line per kind of latency that is missing, with the reason, and one if sessions differ."""
+    measured = [latency for run in runs for latency in run.latencies]
     lines = [
         f"{run.label}: latency was not measured (latency.enabled is off, or the run is older); "
         "`keras-bench report --measure` adds it"
         for run in runs
         if not run.latencies
     ]
-    if measured and not any(one.device == "gpu" for one in measured):
-        lines.append("GPU: not measured, there was none")
-    if measured and not any(one.call == "onnxruntime" for one in measured):
-        lines.append("ONNX Runtime: not measured, the models are not exported yet")
-    if len({one.session for one in measured}) > 1:
+    if measured and not any(latency.device == "gpu" for latency in measured):
+        lines.append("GPU: not measured, since there was none")
+    if measured and not any(latency.call == "onnxruntime" for latency in measured):
+        lines.append("ONNX Runtime: not measured, since the models were not exported")
+    if len({latency.session for latency in measured}) > 1:
         lines.append(
-            "The models were timed at different times, so a slow minute may have hit one of them only; "
-            "`keras-bench report --measure` times them in turn"
+            "The models were measured at different times, so a slow minute may have affected only one of them; "
+            "`keras-bench report --measure` measures them in turn"
         )
     return lines

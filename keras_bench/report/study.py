@@ -107,4 +107,4 @@ class Study:
 
     def row(self, model: str, phase: Phase) -> Published | None:
         """Return the published row of a model and phase, or None."""
-        return next((one for one in self.rows if (one.model, one.phase) == (model, phase)), None)
+        return next((row for row in self.rows if (row.model, row.phase) == (model, phase)), None)

@@ -146,9 +146,9 @@ def test_means_over_images_agree_with_scipy_bootstrap():
 
 def test_top1_of_several_runs_is_a_mean_and_of_one_run_a_share():
     correct = np.array([True, False, True, True])
-    several, one = (top1_interval(values, draw_counts(4)) for values in ((correct + 1.0) / 2, correct))
-    assert one == Interval(0.75, *map(pytest.approx, proportion_confint(3, 4, method="wilson")))
-    assert several == percentile_interval(0.875, draw_counts(4) @ (correct + 1.0).astype(np.float32) / 8)
+    of_several, of_one = (top1_interval(values, draw_counts(4)) for values in ((correct + 1.0) / 2, correct))
+    assert of_one == Interval(0.75, *map(pytest.approx, proportion_confint(3, 4, method="wilson")))
+    assert of_several == percentile_interval(0.875, draw_counts(4) @ (correct + 1.0).astype(np.float32) / 8)
 
 
 @pytest.mark.parametrize("share", [1 / 3, 2 / 3, 0.7])
