@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_bench.frames import append_frame, frame_of, read_frame, write_frame
+from keras_bench.frames import append_frame, frame_csv, frame_of, read_frame, write_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,3 +55,12 @@ def drop_later_epochs(path: Path, epochs: int) -> None:
     rows = read_frame(path, str)  # as it stands: no digit changes
     if len(rows) > epochs:
         write_frame(path, rows.head(epochs))
+
+
+def history_digest(path: Path, epochs: int) -> str:
+    """Return the SHA-256 digest of the first rows of history.csv, whatever ends its lines.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    return hashlib.sha256(frame_csv(read_frame(path, str).head(epochs)).encode()).hexdigest()

@@ -22,7 +22,15 @@ from keras_bench.training.losses import build_loss, class_weights
 from keras_bench.training.monitors import build_metrics, mode_of
 from keras_bench.training.optimizers import build_optimizer, build_schedule
 from keras_bench.training.precision import FullPrecisionValidation, training_precision, trains_in_tf32, uses_xla
-from keras_bench.training.resume import SavedState, SaveState, drop_state, find_state, load_state, restore_best
+from keras_bench.training.resume import (
+    SavedState,
+    SaveState,
+    damage_of,
+    drop_state,
+    find_state,
+    load_state,
+    restore_best,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,32 +132,24 @@ def fit_phase(model: keras.Model, plan: FitPlan, run: RunDir, examples: Examples
     state = _state_to_continue(plan, run, log)
     xla = compile_for_phase(model, plan)
     if state:
-        load_state(state, model)
-        drop_later_epochs(run.history(plan.phase), state.epochs)  # they will run again
-        log.line(f"{plan.phase}: continuing after epoch {state.epochs}, where it was interrupted")
-        if state.seeds is None:
-            log.warn(
-                f"{plan.phase}: the state was saved by an earlier version, without that of dropout and other random "
-                "layers, so the rest is not exactly what it would have been without the interruption"
-            )
+        _resume(model, state, plan, run, log)
     else:
         run.history(plan.phase).unlink(missing_ok=True)
         total, trainable = count_parameters(model)
         log.line(f"{plan.phase}: training {trainable:,} of {total:,} parameters, XLA {'on' if xla else 'off'}")
     finished_epochs = state.epochs if state else 0
-    epochs = plan.settings.epochs
     callbacks = _build_callbacks(plan, run, log, state)
     tf32 = trains_in_tf32(plan.config.training, xla)
     if plan.config.training.tf32 and not tf32:
         log.line(f"{plan.phase}: without XLA it trains in full float32; training.tf32 needs training.xla")
-    if finished_epochs < epochs and not (state and state.stopped):
+    if finished_epochs < plan.settings.epochs and not (state and state.stopped):
         stream = examples.training(finished_epochs)
         with training_precision(tf32):
             model.fit(
                 stream,
                 validation_data=examples.validation,
                 initial_epoch=finished_epochs,
-                epochs=epochs,
+                epochs=plan.settings.epochs,
                 steps_per_epoch=None if stream.cardinality() == plan.steps else plan.steps,
                 class_weight=class_weights(plan.config.training, plan.class_counts),
                 callbacks=callbacks,
@@ -160,27 +160,44 @@ def fit_phase(model: keras.Model, plan: FitPlan, run: RunDir, examples: Examples
     if len(trained := history.iloc[finished_epochs:]):
         log.spend("forward and backward", trained["train_seconds"].sum())
         log.spend("validation", (trained["seconds"] - trained["train_seconds"]).sum())
-    resolved = {
-        "xla": xla,
-        "tf32": tf32,
-        "mixed_precision": plan.config.training.mixed_precision,
-        "first_step_seconds": next(each.first_step_seconds for each in callbacks if isinstance(each, HistoryWriter)),
-        **({"feature_seconds": round(examples.seconds, 1)} if examples.seconds else {}),
-    }
+    first_step = next(each.first_step_seconds for each in callbacks if isinstance(each, HistoryWriter))
+    resolved: dict[str, Any] = {"xla": xla, "tf32": tf32, "mixed_precision": plan.config.training.mixed_precision}
+    resolved |= {"first_step_seconds": first_step}
+    resolved |= {"feature_seconds": round(examples.seconds, 1)} if examples.seconds else {}
     return _report_outcome(plan, history, resolved, examples.seconds, log)
+
+
+def _resume(model: keras.Model, state: SavedState, plan: FitPlan, run: RunDir, log: Log) -> None:
+    """Take model and history back to where the state was saved; later epochs will run again."""
+    load_state(state, model)
+    drop_later_epochs(run.history(plan.phase), state.epochs)
+    log.line(f"{plan.phase}: continuing after epoch {state.epochs}, where it was interrupted")
+    if state.seeds is None:
+        log.warn(
+            f"{plan.phase}: the state was saved by an earlier version, without that of dropout and other random "
+            "layers, so the rest is not exactly what it would have been without the interruption"
+        )
 
 
 def _state_to_continue(plan: FitPlan, run: RunDir, log: Log) -> SavedState | None:
     """Return the saved state, after restoring its best weights, or None if the phase starts from the beginning."""
     folder, checkpoint = run.state(plan.phase), plan.checkpoint or run.best_weights(plan.phase)
+    history, monitor = run.history(plan.phase), plan.config.training.watched_by_checkpoint
     state = find_state(folder)
-    monitor = plan.config.training.watched_by_checkpoint
-    if state is None or restore_best(state, checkpoint, run.history(plan.phase), monitor):
+    if state is None:
+        damaged = next(folder.glob("epoch*.json"), None)
+        reason = f"{damaged} is damaged" if damaged else None
+    else:
+        reason = damage_of(state, history)
+        if reason is None and not restore_best(state, checkpoint, history, monitor):
+            reason = (
+                f"{checkpoint} is missing, damaged or of a later epoch, so the best weights up to that epoch are lost"
+            )
+        if reason is not None:
+            reason = f"it was interrupted after epoch {state.epochs}, but {reason}"
+    if reason is None:
         return state
-    log.warn(
-        f"{plan.phase}: starts over: it was interrupted after epoch {state.epochs}, but {checkpoint} "
-        "is missing, damaged or of a later epoch, so the best weights up to that epoch are lost"
-    )
+    log.warn(f"{plan.phase}: starts over: {reason}")
     drop_state(folder)
     return None
 
@@ -199,7 +216,8 @@ def _build_callbacks(plan: FitPlan, run: RunDir, log: Log, state: SavedState | N
     schedule = build_schedule(settings, training)
     deciding = [checkpoint, stopping, *([schedule] if schedule else [])]
     seconds = plan.config.runtime.save_state_seconds
-    saver = SaveState(run.state(plan.phase), checkpoint.final, deciding, plan.inputs, state, seconds)
+    files = run.state(plan.phase), checkpoint.final, run.history(plan.phase)
+    saver = SaveState(*files, deciding, plan.inputs, state, seconds)
     board = []
     if plan.config.runtime.tensorboard and importlib.util.find_spec("tensorboard"):
         board = [keras.callbacks.TensorBoard(str(run.tensorboard(plan.phase)), write_graph=False)]

@@ -3,20 +3,25 @@
 Keras's BackupAndRestore keeps neither the counters of EarlyStopping, ReduceLROnPlateau and ModelCheckpoint nor the
 history, so a resumed training would decide differently from an uninterrupted one. Nor does a .keras file hold the
 state of the seed generators (Keras 3.15): Dropout would draw the masks of the first epoch again.
+
+Every file of the state is checked by its digest before the phase resumes from it.
 """
 
-import json
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from keras_bench.download import digest_file
+from keras_bench.errors import UserError
 from keras_bench.files import link_or_copy, replacing, write_json
-from keras_bench.runs.history import best_row, read_history
+from keras_bench.reading import read_record
+from keras_bench.runs.history import best_row, history_digest, read_history
 from keras_bench.training.monitors import mode_of
 
 BEST = ".best.weights.h5"
@@ -37,6 +42,8 @@ class SavedState:
         best_sha256: digest of those weights; None in states of earlier versions, which kept no copy.
         seeds: state of each seed generator of the model, in the order of `seed_generators`; None in states of earlier
             versions, which did not save it.
+        model_sha256: digest of the .keras file; None in states of earlier versions.
+        history_sha256: `history_digest` of history.csv when the state was saved; None in states of earlier versions.
     """
 
     epochs: int
@@ -47,22 +54,55 @@ class SavedState:
     best: Path
     best_sha256: str | None
     seeds: list[list[int]] | None
+    model_sha256: str | None
+    history_sha256: str | None
 
 
 def find_state(folder: Path) -> SavedState | None:
-    """Return the newest complete state in a phase's state folder, or None."""
+    """Return the newest state in a phase's state folder whose JSON can be read, or None.
+
+    Whether its other files are as they were saved, `damage_of` says.
+    """
     for path in sorted(folder.glob("epoch*.json"), reverse=True):
-        tree = json.loads(path.read_text())
-        return SavedState(
-            tree["epochs"],
-            tree["stopped"],
-            tree["counters"],
-            path.with_suffix(".keras"),
-            tree["inputs"],
-            path.with_suffix(BEST),
-            tree.get("best_sha256"),
-            tree.get("seeds"),
-        )
+        with suppress(UserError):
+            return read_record(path, partial(_parse_state, path))
+    return None
+
+
+def _parse_state(path: Path, tree: dict[str, Any]) -> SavedState:
+    return SavedState(
+        int(tree["epochs"]),
+        bool(tree["stopped"]),
+        dict(tree["counters"]),
+        path.with_suffix(".keras"),
+        dict(tree["inputs"]),
+        path.with_suffix(BEST),
+        tree.get("best_sha256"),
+        tree.get("seeds"),
+        tree.get("model_sha256"),
+        tree.get("history_sha256"),
+    )
+
+
+def damage_of(state: SavedState, history: Path) -> str | None:
+    """Return why a phase cannot resume from a state, or None if model and history are as they were saved.
+
+    Args:
+        state: the saved state.
+        history: history.csv, which may have rows of later epochs.
+    """
+    if not state.model.is_file():
+        return f"{state.model} is missing"
+    if state.model_sha256 is not None and digest_file(state.model) != state.model_sha256:
+        return f"{state.model} is damaged"
+    if not history.is_file():
+        return f"{history} is missing"
+    try:
+        digest = history_digest(history, state.epochs)
+    except UserError:
+        digest = "unreadable"
+    if state.history_sha256 is not None and digest != state.history_sha256:
+        return f"{history} is damaged"
     return None
 
 
@@ -137,6 +177,7 @@ class SaveState(keras.callbacks.Callback):
     Args:
         folder: the phase's state folder.
         checkpoint: file of the best weights.
+        history: history.csv, which has the row of an epoch by the time its state is saved.
         watched: the callbacks whose counters influence decisions.
         inputs: everything the phase's result depends on.
         restored: the state to resume from, or None.
@@ -147,6 +188,7 @@ class SaveState(keras.callbacks.Callback):
         self,
         folder: Path,
         checkpoint: Path,
+        history: Path,
         watched: list[keras.callbacks.Callback],
         inputs: dict[str, Any],
         restored: SavedState | None,
@@ -154,7 +196,7 @@ class SaveState(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.seconds, self.saved = seconds, time.monotonic()
-        self.folder, self.checkpoint = folder, checkpoint
+        self.folder, self.checkpoint, self.history = folder, checkpoint, history
         self.watched, self.inputs, self.restored = watched, inputs, restored
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
@@ -189,6 +231,8 @@ class SaveState(keras.callbacks.Callback):
                 "inputs": self.inputs,
                 "best_sha256": best_sha256,
                 "seeds": [variable.numpy().tolist() for variable in seed_generators(self.model)],
+                "model_sha256": digest_file(path.with_suffix(".keras")),
+                "history_sha256": history_digest(self.history, epoch + 1),
             },
         )
         for old in self.folder.glob("epoch*"):

@@ -17,6 +17,7 @@ from keras_bench.models.auxiliary import with_auxiliary
 from keras_bench.runs.folders import run_folder
 from keras_bench.training.fit import Examples, FitPlan, fit_phase
 from keras_bench.training.resume import seed_generators
+from tests.damage import DAMAGE
 
 RNG = np.random.default_rng(0)
 LABELS = np.eye(3, dtype=np.float32)[RNG.integers(0, 3, 48)]
@@ -134,3 +135,42 @@ def test_a_state_of_an_earlier_version_is_resumed_with_a_warning(tmp_path):
     fit(tmp_path, plan, log=log)
     (warning,) = log.warned
     assert "dropout" in warning
+
+
+BEST = "best weights and their copy"
+DAMAGED = [
+    *(("epoch0002.json", damage) for damage in ("empty", "zeros", "cut to half")),
+    *(("epoch0002.keras", damage) for damage in ("missing", "cut to half", "one byte in the middle")),
+    *(("history.csv", damage) for damage in ("missing", "empty", "one byte in the middle")),
+    *((BEST, damage) for damage in ("missing", "last byte")),
+]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return fit(tmp_path_factory.mktemp("whole"), plan_of("scratch.epochs=3"))
+
+
+@pytest.mark.parametrize(("file", "damage"), DAMAGED)
+def test_a_damaged_state_is_not_believed_and_the_phase_starts_over(tmp_path, undisturbed, file, damage):
+    plan = plan_of("scratch.epochs=3")
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, plan, log=InterruptedLog(3))
+    run = run_folder(tmp_path, "test", "MobileNet", 0)
+    state = run.state("scratch")
+    paths = [run.history("scratch") if file == "history.csv" else state / file]
+    if file == BEST:
+        paths = [run.best_weights("scratch"), state / "epoch0002.best.weights.h5"]
+        content = paths[1].read_bytes()
+        paths[1].unlink()
+        paths[1].write_bytes(content)  # a file of its own, not a second name
+    for path in paths:
+        path.unlink() if damage == "missing" else DAMAGE[damage](path)
+    log = InterruptedLog()
+    again, figures = fit(tmp_path, plan, log=log)
+    (warning,) = log.warned
+    assert "scratch: starts over: " in warning
+    assert str(paths[0]) in warning
+    assert figures == undisturbed[1]
+    for ours, theirs in zip(again, undisturbed[0], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
