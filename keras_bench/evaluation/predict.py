@@ -1,7 +1,9 @@
 """Runs a model over one split, every image exactly once, in a fixed order."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,13 +12,21 @@ from keras_bench.data.index import ImageIndex
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.parallel import map_in_order
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 # TensorFlow's own threads leave cores idle between operations, and a second batch uses that time. On two cores,
 # EfficientNetB0 ran at 59 images/s instead of 51, and at 54 instead of 31 if the machine kept both threads on one core.
 BATCHES_AT_ONCE = 2
 
 
 def predict_split(
-    forward: Callable[[Any], np.ndarray], dataset: Any, index: ImageIndex, positions: np.ndarray, title: str, log: Log
+    forward: Callable[[tf.Tensor], np.ndarray],
+    dataset: tf.data.Dataset,
+    index: ImageIndex,
+    positions: np.ndarray,
+    title: str,
+    log: Log,
 ) -> Predictions:
     """Return the model's probabilities for the images at `positions`.
 

@@ -8,6 +8,7 @@ import pytest
 from keras_bench.console import Log
 from keras_bench.data.index import ImageIndex
 from keras_bench.evaluation.predict import predict_split
+from tests.checks import python
 
 
 class Batches(list):
@@ -46,3 +47,8 @@ def test_predictions_are_in_the_order_of_the_positions_whichever_batch_finishes_
 def test_too_few_predictions_are_an_error():
     with pytest.raises(AssertionError, match="expected 5 rows"):
         predict_split(forward, numbered([1, 2, 3], 2), index_of(10), np.arange(5), "test", Log())
+
+
+def test_tensorflow_gives_only_its_types():
+    code = "import sys, keras_bench.evaluation.predict; print('tensorflow' in sys.modules)"
+    assert python(code) == "False\n"
