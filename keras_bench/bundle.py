@@ -3,6 +3,8 @@
 Every bundle carries this file as predict.py, with the image decoder in it: `python predict.py photos/ --top 3`.
 """
 
+from __future__ import annotations
+
 import argparse
 import csv
 import glob
@@ -14,11 +16,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO, TypedDict
 
 import numpy as np
 
 from keras_bench.images import UnreadableImageError, decode, is_image_name
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 IMAGE, PROBABILITIES = "image", "probabilities"  # the model's input and output
 SUMS = "SHA256SUMS"
@@ -31,6 +36,9 @@ INT8_TOLERANCE = 0.05  # likewise for int8, whose kernels round differently from
 GROUP_BYTES = 64 << 20  # most decoded bytes in one batch
 DECODERS = 4  # threads that read ahead
 REPORT_SECONDS = 5.0  # between two progress lines
+
+
+Answer = TypedDict("Answer", {"class": str, "title": str, "probability": float})
 
 
 class BundleError(Exception):
@@ -94,7 +102,7 @@ class Bundle:
             )
 
 
-def open_session(path: Path, threads: int = 0) -> Any:
+def open_session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
     """Return an ONNX Runtime session on the CPU.
 
     Raises:
@@ -234,7 +242,7 @@ def _read_labels(path: Path) -> dict[str, list[str]]:
     return labels
 
 
-def top_answers(bundle: Bundle, row: np.ndarray, count: int) -> list[dict[str, Any]]:
+def top_answers(bundle: Bundle, row: np.ndarray, count: int) -> list[Answer]:
     """Return the most probable classes, best first: class, title, probability; ties keep the order of the classes."""
     order = np.argsort(-row, kind="stable")[:count]
     return [
@@ -257,7 +265,7 @@ class _Writer:
             columns = (f"{name}_{rank}" for rank in range(1, count + 1) for name in ("class", "title", "probability"))
             self.rows.writerow(["path", *columns])
 
-    def write(self, path: str, predictions: list[dict[str, Any]]) -> None:
+    def write(self, path: str, predictions: list[Answer]) -> None:
         if self.format == "csv":
             self.rows.writerow([path, *(value for prediction in predictions for value in prediction.values())])
         elif self.format == "jsonl":

@@ -5,8 +5,9 @@ Like Keras's own they work in tf.data and in a model, draw from `generator`, spl
 such layers, BaseImagePreprocessingLayer, is not public.
 """
 
+from __future__ import annotations
+
 import math
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -29,7 +30,7 @@ class RandomImageLayer(keras.layers.Layer):
         **kwargs: `name`, `dtype` and other arguments of keras.layers.Layer.
     """
 
-    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, seed: int | None = None, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.seed = seed
         self.generator = keras.random.SeedGenerator(seed)
@@ -55,7 +56,7 @@ class RandomImageLayer(keras.layers.Layer):
         """Return the shape of the input."""
         return input_shape
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Return the constructor's arguments."""
         return {**super().get_config(), "seed": self.seed}
 
@@ -95,7 +96,7 @@ class RandomAffine(RandomImageLayer):
         zoom: DrawRange = (0.0, 0.0),
         translation: float = 0.0,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(seed, **kwargs)
         self.horizontal_flip = horizontal_flip
@@ -140,7 +141,7 @@ class RandomAffine(RandomImageLayer):
         matrices = tf.reshape(tf.stack(rows, axis=1), (-1, 2, 3))
         return tf.cast(transform(tf.cast(images, tf.float32), matrices), images.dtype)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Return the constructor's arguments."""
         names = ("horizontal_flip", "vertical_flip", "rotation_degrees", "zoom", "translation")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
@@ -158,7 +159,7 @@ class RandomBrightnessFactor(RandomImageLayer):
     """
 
     def __init__(
-        self, factor: DrawRange, value_range: DrawRange = (0.0, 255.0), seed: int | None = None, **kwargs: Any
+        self, factor: DrawRange, value_range: DrawRange = (0.0, 255.0), seed: int | None = None, **kwargs: object
     ) -> None:
         super().__init__(seed, **kwargs)
         self.factor = tuple(factor)  # JSON has lists only
@@ -173,7 +174,7 @@ class RandomBrightnessFactor(RandomImageLayer):
         factors = tf.cast(transformation["factor"], images.dtype)[:, None, None, None]
         return tf.clip_by_value(images * factors, *self.value_range)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Return the constructor's arguments."""
         return {**super().get_config(), "factor": self.factor, "value_range": self.value_range}
 
@@ -189,7 +190,7 @@ class PerImage(keras.layers.Layer):
 
     IMAGES_PER_KEY = 4099  # more than a batch holds; int32 overflow of an image's key is harmless
 
-    def __init__(self, layer: keras.layers.Layer, **kwargs: Any) -> None:
+    def __init__(self, layer: keras.layers.Layer, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.layer = layer
 
@@ -225,11 +226,11 @@ class PerImage(keras.layers.Layer):
         """Return the batch size followed by the layer's output shape for one image."""
         return (input_shape[0], *self.layer.compute_output_shape(tuple(input_shape[1:])))
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Return the constructor's arguments."""
         return {**super().get_config(), "layer": keras.saving.serialize_keras_object(self.layer)}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "PerImage":
+    def from_config(cls, config: dict[str, object]) -> PerImage:
         """Build the layer from the result of `get_config`."""
         return cls(**{**config, "layer": keras.saving.deserialize_keras_object(config["layer"])})

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import keras
 import numpy as np
@@ -93,11 +92,11 @@ def enlarge(maps: np.ndarray, side: int) -> np.ndarray:
 
 def _explainer(
     view: keras.Model, method: str, cam_layer: str, settings: ExplainConfig
-) -> Callable[[Any, np.ndarray], Any]:
+) -> Callable[[CategoricalScore, np.ndarray], np.ndarray]:
     """Return the function from a score and a batch of images to that batch's maps."""
     if method in ("saliency", "smoothgrad"):
         saliency = Saliency(view, clone=False)
-        noise: dict[str, Any] = {}
+        noise: dict[str, float] = {}
         if method == "smoothgrad":
             noise = {"smooth_samples": settings.smooth_samples, "smooth_noise": settings.smooth_noise}
         return lambda score, batch: saliency(score, batch, normalize_map=False, **noise)

@@ -110,7 +110,7 @@ class ExplanationChecks:
 
     phase: Phase
     layer: str
-    settings: dict[str, Any]
+    settings: dict[str, object]
     ids: tuple[str, ...]
     correct: tuple[bool, ...]
     box_share: tuple[float | None, ...]
@@ -125,11 +125,11 @@ class ExplanationChecks:
             return ""
         return CamLayer(self.layer, self.layer_side, self.last_side).note
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return plain values for checks.json, where `correct` is called `right`."""
         return {"right" if name == "correct" else name: value for name, value in asdict(self).items()}
 
     @staticmethod
-    def from_json(tree: dict[str, Any]) -> "ExplanationChecks":
+    def from_json(tree: dict[str, object]) -> "ExplanationChecks":
         """Rebuild the value from checks.json's content."""
         return record_of(ExplanationChecks, {"correct" if name == "right" else name: tree[name] for name in tree})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -151,7 +152,7 @@ def _earlier_choice(job: Job, draw: list[str], row_of: dict[str, int]) -> list[s
     return ids if fits else None
 
 
-def _settings(job: Job) -> dict[str, Any]:
+def _settings(job: Job) -> dict[str, object]:
     """Return everything the scores depend on, including the identity of the model."""
     phase = finished_phase(job.folder)
     result = job.folder.read_result(phase)
@@ -263,7 +264,7 @@ def _random_scores(curves: tuple[np.ndarray, np.ndarray], drawn: int) -> MethodS
     return MethodScores(deletion, insertion, missing, missing, missing, missing)
 
 
-def _padded(columns: Any, count: int) -> list[tuple[float | None, ...]]:
+def _padded(columns: Sequence[np.ndarray], count: int) -> list[tuple[float | None, ...]]:
     """Return each column as plain numbers, padded to `count` images with None."""
     return [(*map(float, column), *(None,) * (count - len(column))) for column in columns]
 

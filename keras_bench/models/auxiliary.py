@@ -1,10 +1,16 @@
 """InceptionV3's auxiliary classifier: a second softmax halfway up the network, used in training only."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import keras
 
 from keras_bench.models.build import HEAD
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 PREFIX = f"{HEAD}auxiliary_"  # its layers count as head: they train in every phase
 WINDOW = 5  # side of its pooling window and of its second convolution
@@ -24,8 +30,13 @@ class AuxiliaryModel(keras.Model):
     auxiliary_weight: float = 0.0
 
     def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
+        self,
+        x: tf.Tensor | None = None,
+        y: tf.Tensor | None = None,
+        y_pred: Sequence[tf.Tensor] = (),
+        sample_weight: tf.Tensor | None = None,
+        training: bool = True,
+    ) -> tf.Tensor:
         """Return the first output's loss plus penalties and, in training, the second's loss times its weight.
 
         Args:
@@ -41,16 +52,18 @@ class AuxiliaryModel(keras.Model):
             return loss
         return loss + self.auxiliary_weight * self.loss(y, auxiliary, sample_weight)
 
-    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+    def compute_metrics(
+        self, x: tf.Tensor, y: tf.Tensor, y_pred: Sequence[tf.Tensor], sample_weight: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
         """Return the metrics of the first output."""
         return super().compute_metrics(x, y, y_pred[0], sample_weight)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Return the model's configuration, including the auxiliary weight."""
         return {**super().get_config(), "auxiliary_weight": self.auxiliary_weight}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "AuxiliaryModel":
+    def from_config(cls, config: dict[str, object], custom_objects: Mapping[str, type] | None = None) -> AuxiliaryModel:
         """Rebuild the model from the result of `get_config`."""
         config = dict(config)
         weight = config.pop("auxiliary_weight")

@@ -1,12 +1,14 @@
 """Converts a Keras model into one ONNX graph that takes decoded images of any size."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -14,6 +16,9 @@ import onnx
 import tensorflow as tf
 
 from keras_bench.bundle import IMAGE, PROBABILITIES
+
+if TYPE_CHECKING:
+    from tf2onnx.graph import Graph, Node
 
 FEATURES_OUTPUT = "features"
 OPSET = 18
@@ -119,7 +124,7 @@ def _insert(graph: onnx.ModelProto, kernels: dict[str, keras.Variable]) -> None:
         graph.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(kernels[value.name]), value.name))
 
 
-def _erfc(graph: Any, node: Any, name: str, _arguments: Any) -> Any:
+def _erfc(graph: Graph, node: Node, name: str, _arguments: list[object]) -> Node:
     """Replace erfc, which TensorFlow's GELU uses and tf2onnx does not support, by 1 - erf."""
     (operand,), (shape,), (dtype,) = node.input, node.output_shapes, node.output_dtypes
     graph.remove_node(node.name)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import keras
 
@@ -48,7 +47,7 @@ def network_digest(network: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def _layer_names(tree: Any) -> Iterator[str]:
+def _layer_names(tree: object) -> Iterator[str]:
     """Yield the name of each layer of a configuration, including those of nested models, in order."""
     if isinstance(tree, dict):
         for layer in tree.get("layers", []):
@@ -59,7 +58,7 @@ def _layer_names(tree: Any) -> Iterator[str]:
             yield from _layer_names(branch)
 
 
-def _without_names(tree: Any, names: dict[str, str]) -> Any:
+def _without_names(tree: object, names: dict[str, str]) -> object:
     """Return a JSON configuration with each layer's name replaced by its position, and without `trainable`."""
     if isinstance(tree, dict):
         return {key: _without_names(value, names) for key, value in tree.items() if key != "trainable"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -119,7 +119,7 @@ def _precision(network: keras.Model) -> str:
     return "+".join(sorted({layer.compute_dtype for layer in network.layers}))
 
 
-def _engine_versions(engine: str) -> dict[str, Any]:
+def _engine_versions(engine: str) -> dict[str, object]:
     """Return engine, device and versions, on which the rounding of features depends.
 
     Those of Keras and TensorFlow matter for either engine, since they resize and augment the images.
@@ -163,10 +163,10 @@ def _print_summary(phase: Phase, train: list[np.ndarray], seconds: float, engine
     )
 
 
-def _image_dependencies(run: Run, positions: np.ndarray, view: int) -> dict[str, Any]:
+def _image_dependencies(run: Run, positions: np.ndarray, view: int) -> dict[str, object]:
     """Return everything the features of one view of some images depend on, except the network and its engine."""
     job = run.job
-    dependencies: dict[str, Any] = {
+    dependencies: dict[str, object] = {
         "version": FEATURES_VERSION,
         "decoder": decoder_name(),
         "backbone": job.backbone.name,

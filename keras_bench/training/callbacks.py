@@ -7,8 +7,9 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -111,7 +112,7 @@ class HistoryWriter(keras.callbacks.Callback):
         self.first_step_seconds: float | None = None
         self.best: float | None = None
         self.seconds: list[float] = []
-        self._bar: Any = None
+        self._bar: AbstractContextManager[Callable[[int], None]] = nullcontext(lambda _: None)
         self._shown = 0
         self._advance: Callable[[int], None] = lambda _: None
 

@@ -7,6 +7,8 @@ The digest of the values is kept beside them and checked whenever a process open
 failing disk or another program changed would train without a sign of it.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
@@ -16,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,13 +29,16 @@ from keras_bench.files import write_json
 from keras_bench.locks import remove_if_unlocked, wait_for_lock
 from keras_bench.parallel import map_in_order
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from keras_bench.models.forward import Forward
+
 # Raise it when the same fingerprint would stand for other numbers, for example when images are resized differently or
 # batches are composed differently. Entries of earlier versions are then no longer found.
 FEATURES_VERSION = 2
 PART_AGE = 7 * 24 * 3600.0  # seconds after which an unfinished array counts as abandoned
 SAVE_SECONDS = 10.0  # an interrupted pass loses at most this much
-
-FeatureFunction = Callable[[Any], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Unfinished:
     array: np.memmap
     rows: int
     seconds: float
-    digest: "hashlib._Hash"
+    digest: hashlib._Hash
 
     def save(self, rows: int, seconds: float) -> None:
         """Record that the first `rows` rows are on disk, so an interrupted pass resumes behind them."""
@@ -163,8 +168,8 @@ def _open_unfinished(part: Path, shape: tuple[int, ...]) -> Unfinished | None:
 
 
 def load_or_compute_features(
-    forward: Callable[[], tuple[FeatureFunction, int]],
-    batches: Callable[[int], Iterable[Any]],
+    forward: Callable[[], tuple[Forward, int]],
+    batches: Callable[[int], Iterable[tf.Tensor]],
     shape: tuple[int, ...],
     entry: Entry,
     dependencies: Mapping[str, object],
@@ -200,8 +205,8 @@ def load_or_compute_features(
 
 
 def _compute(
-    forward: Callable[[], tuple[FeatureFunction, int]],
-    batches: Callable[[int], Iterable[Any]],
+    forward: Callable[[], tuple[Forward, int]],
+    batches: Callable[[int], Iterable[tf.Tensor]],
     shape: tuple[int, ...],
     entry: Entry,
     dependencies: Mapping[str, object],

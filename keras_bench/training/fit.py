@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import keras
 
@@ -59,7 +59,7 @@ class FitPlan:
     backbone: Backbone
     steps: int
     class_counts: tuple[int, ...]
-    inputs: dict[str, Any]
+    inputs: dict[str, object]
     checkpoint: Path | None = None
     steps_per_execution: int = 1
 
@@ -161,7 +161,7 @@ def fit_phase(model: keras.Model, plan: FitPlan, run: RunDir, examples: Examples
         log.spend("forward and backward", trained["train_seconds"].sum())
         log.spend("validation", (trained["seconds"] - trained["train_seconds"]).sum())
     first_step = next(each.first_step_seconds for each in callbacks if isinstance(each, HistoryWriter))
-    resolved: dict[str, Any] = {"xla": xla, "tf32": tf32, "mixed_precision": plan.config.training.mixed_precision}
+    resolved: dict[str, object] = {"xla": xla, "tf32": tf32, "mixed_precision": plan.config.training.mixed_precision}
     resolved |= {"first_step_seconds": first_step}
     resolved |= {"feature_seconds": round(examples.seconds, 1)} if examples.seconds else {}
     return _report_outcome(plan, history, resolved, examples.seconds, log)
@@ -225,7 +225,7 @@ def _build_callbacks(plan: FitPlan, run: RunDir, log: Log, state: SavedState | N
 
 
 def _report_outcome(
-    plan: FitPlan, history: pd.DataFrame, resolved: dict[str, Any], preparation_seconds: float, log: Log
+    plan: FitPlan, history: pd.DataFrame, resolved: dict[str, object], preparation_seconds: float, log: Log
 ) -> FitOutcome:
     """Print and return the outcome of a phase whose history is complete."""
     monitor, decision = plan.config.training.watched_by_checkpoint, plan.config.training.decision

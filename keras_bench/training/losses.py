@@ -1,7 +1,6 @@
 """The loss of every phase, and the ways it can correct for class imbalance."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -79,7 +78,7 @@ class FocalCrossentropy(keras.losses.Loss):
         one_minus_p = keras.ops.maximum(-keras.ops.expm1(log_p), SMALLEST_NORMAL)
         return -keras.ops.sum(targets * keras.ops.power(one_minus_p, self.gamma) * log_p, axis=-1)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Return the arguments, so that an interrupted phase can be continued."""
         return {"gamma": self.gamma, "label_smoothing": self.label_smoothing, "name": self.name}
 
@@ -109,6 +108,6 @@ class LogitAdjustedCrossentropy(keras.losses.Loss):
             y_true, adjusted, from_logits=True, label_smoothing=self.label_smoothing
         )
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Return the arguments, so that an interrupted phase can be continued."""
         return {"shares": self.shares, "label_smoothing": self.label_smoothing, "name": self.name}

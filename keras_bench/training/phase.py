@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import keras
 
@@ -152,7 +152,7 @@ def write_result(run: Run, phase: Phase, outcome: FitOutcome, best: keras.Model)
     """Write result.json, which marks the phase as finished."""
     predictions = {split: Predictions.from_npz(run.folder.predictions(phase, split)) for split in ("val", "test")}
     parameters, trainable = count_parameters(best)
-    environment: dict[str, Any] = describe_environment(list(run.devices))
+    environment = describe_environment(list(run.devices))
     result = PhaseResult(
         phase=phase,
         best_epoch=outcome.best_epoch,

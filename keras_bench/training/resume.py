@@ -9,6 +9,7 @@ Every file of the state is checked by its digest before the phase resumes from i
 
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -48,9 +49,9 @@ class SavedState:
 
     epochs: int
     stopped: bool
-    counters: dict[str, dict[str, Any]]
+    counters: dict[str, dict[str, float | None]]
     model: Path
-    inputs: dict[str, Any]
+    inputs: Mapping[str, object]
     best: Path
     best_sha256: str | None
     seeds: list[list[int]] | None
@@ -190,7 +191,7 @@ class SaveState(keras.callbacks.Callback):
         checkpoint: Path,
         history: Path,
         watched: list[keras.callbacks.Callback],
-        inputs: dict[str, Any],
+        inputs: Mapping[str, object],
         restored: SavedState | None,
         seconds: float,
     ) -> None:
