@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from keras_bench import __version__
 
@@ -17,13 +17,39 @@ TENSORFLOW_SETTINGS = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1"
 PACKAGES = ("tensorflow", "keras", "numpy", "onnxruntime", "scikit-learn", "pillow", "tensorflow-datasets")
 
 
+class Environment(TypedDict):
+    """What a result was computed with, as it is written to JSON.
+
+    Attributes:
+        python: its version.
+        packages: version of each package; None: not installed.
+        platform: operating system and architecture.
+        cpu: name of the processor.
+        cores: number of cores that the process may use.
+        accelerators: names of the accelerators TensorFlow sees.
+        onednn: value of TF_ENABLE_ONEDNN_OPTS; None: not set.
+        commit: commit of keras-bench; None: not known.
+        time: when, UTC, ISO 8601.
+    """
+
+    python: str
+    packages: dict[str, str | None]
+    platform: str
+    cpu: str
+    cores: int
+    accelerators: list[str]
+    onednn: str | None
+    commit: str | None
+    time: str
+
+
 def set_tensorflow_defaults() -> None:
     """Set environment variables that TensorFlow reads on import; variables that the user has set are kept."""
     for name, value in TENSORFLOW_SETTINGS.items():
         os.environ.setdefault(name, value)
 
 
-def describe_environment(devices: list[str]) -> dict[str, Any]:
+def describe_environment(devices: list[str]) -> Environment:
     """Return versions, processor, accelerators, commit and time as plain values.
 
     Args:

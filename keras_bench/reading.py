@@ -4,6 +4,8 @@ A field that an earlier version did not write takes its default, so every field 
 unknown field is ignored. If a file still cannot be read, the error names it in one line.
 """
 
+from __future__ import annotations
+
 import json
 import zipfile
 import zlib
@@ -11,12 +13,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from keras_bench import __version__
 from keras_bench.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Record = TypeVar("Record")
 
@@ -76,7 +81,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def arrays_of(path: Path) -> Iterator[Mapping[str, Any]]:
+def arrays_of(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
     """Yield the arrays of an .npz file by name.
 
     Raises:

@@ -14,7 +14,7 @@ from keras_bench.evaluation.intervals import Interval
 from keras_bench.evaluation.metrics import SplitMetrics
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.explain.records import ExplanationChecks, Explanations, MethodScores
-from keras_bench.export.records import Agreement, Int8, Verification
+from keras_bench.export.records import Agreement, Attempt, Int8, Verification
 from keras_bench.report.read import read_comparison
 from keras_bench.runs.folders import experiment_folder, run_folder
 from keras_bench.runs.results import PhaseResult
@@ -32,7 +32,7 @@ AUDIT = Audit(
     imbalance_problem="", problems=("one",),
 )  # fmt: skip
 AGREEMENT = Agreement(10, 1, 0, 0.1, 0.01, Interval(0.5, 0.2, 0.8), Interval(0.6, 0.3, 0.8), ("a/1.jpg",))
-INT8 = Int8(True, "small", ({"plan": "all"},), test_top1=Interval(0.5, 0.2, 0.8), megabytes=1.5)
+INT8 = Int8(True, "small", (Attempt("all", 3, 0.5, 0.2),), test_top1=Interval(0.5, 0.2, 0.8), megabytes=1.5)
 CHECKS = ExplanationChecks(
     "tl", "top", {"images": 2}, ("a", "b"), (True, False), (0.3, None),
     {"gradcam": MethodScores((0.1, None), (0.2, 0.3), (1.0, None), (0.5, None), (0.1, 0.2), (0.0, 0.1))},

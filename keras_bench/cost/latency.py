@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ class MeasuredRun:
 
     run: RunDir
     files: dict[str, Path]
-    settings: dict[str, Any]
+    settings: dict[str, object]
     latencies: dict[Round, Latency]
     environment: dict[str, Any]
 
@@ -129,7 +129,7 @@ def measure_latency(
         for subject in subjects:
             subject.latencies.clear()
     for subject in subjects:
-        subject.environment = environment
+        subject.environment = dict(environment)
     _measure_rounds(subjects, todo, settings, session, log, start)
 
 
@@ -192,7 +192,7 @@ def _missing_rounds(subjects: list[MeasuredRun], rounds: list[Round]) -> list[Ro
     ]
 
 
-def _same_machine(before: dict[str, Any], now: dict[str, Any]) -> bool:
+def _same_machine(before: Mapping[str, object], now: Mapping[str, object]) -> bool:
     return all(before.get(key) == now[key] for key in MACHINE)
 
 

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -156,7 +155,7 @@ def prepare_call(file: Path, kind: str, batch_size: int) -> Callable[[], np.ndar
     return lambda: forward(images).numpy()
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+def measure(arguments: argparse.Namespace) -> dict[str, object]:
     """Return the measurement as plain values: the kind of call, timing, threads, memory and the GPU's name."""
     if arguments.call == "onnxruntime":
         threads, accelerator, base_memory_mb, call = _start_onnxruntime(arguments)

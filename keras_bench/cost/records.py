@@ -30,12 +30,12 @@ class Cost:
     weight_bytes: int
     file_bytes: int
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return plain values for cost.json."""
         return asdict(self)
 
     @staticmethod
-    def from_json(tree: dict[str, Any]) -> "Cost":
+    def from_json(tree: dict[str, object]) -> "Cost":
         """Rebuild the value from cost.json's content."""
         return record_of(Cost, tree)
 
@@ -77,7 +77,7 @@ class Latency:
     session: str
 
 
-def latencies_to_json(settings: dict[str, Any], latencies: list[Latency]) -> dict[str, Any]:
+def latencies_to_json(settings: dict[str, object], latencies: list[Latency]) -> dict[str, object]:
     """Return plain values for latency.json."""
     return {"settings": settings, "measurements": [asdict(latency) for latency in latencies]}
 

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from keras_bench.bundle import FLOAT_MODEL, INT8_MODEL, Bundle
 from keras_bench.config.schema import ExportConfig
 from keras_bench.console import Log
+from keras_bench.evaluation.intervals import Interval
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.evaluation.statistics import proportion_interval
 from keras_bench.export.places import positions_by_id, run_bundle
-from keras_bench.export.records import Int8
+from keras_bench.export.records import Attempt, Int8
 from keras_bench.runs.data import Data, positions_of
 
 
@@ -37,17 +37,17 @@ def quantize_bundle(
     val = val.rows(_drawn_positions(len(val.ids), settings.int8_val_images))
     train = positions_of(data, "train")
     calibration = train[_drawn_positions(len(train), settings.calibration_images)]
-    attempts: list[dict[str, Any]] = []
+    attempts: list[Attempt] = []
 
-    def outcome(kept: bool, reason: str, **measured: Any) -> Int8:
+    def outcome(kept: bool, reason: str, test_top1: Interval | None = None, megabytes: float | None = None) -> Int8:
         limits = (settings.int8_max_drop_points, len(val.ids), len(calibration))
-        return Int8(kept, reason, tuple(attempts), *limits, **measured)
+        return Int8(kept, reason, tuple(attempts), *limits, test_top1, megabytes)
 
     for plan in PLANS:
         layers = quantize(folder / FLOAT_MODEL, folder / INT8_MODEL, _batches(data, calibration), plan)
         top1 = float(_correct(folder, data, val, f"{title}: int8 on val", log).mean())
         drop = 100 * (float(val.correct.mean()) - top1)
-        attempts.append({"plan": plan.name, "layers": layers, "val_top1": top1, "drop_points": round(drop, 3)})
+        attempts.append(Attempt(plan.name, layers, top1, round(drop, 3)))
         log.line(f"{title}: int8 of {plan.name}: {_describe_drop(drop)}")
         if drop <= settings.int8_max_drop_points:
             correct = _correct(folder, data, test, f"{title}: int8 on test", log)
@@ -55,7 +55,7 @@ def quantize_bundle(
             size = (folder / INT8_MODEL).stat().st_size / 1e6
             return outcome(True, reason, test_top1=proportion_interval(correct), megabytes=size)
     (folder / INT8_MODEL).unlink(missing_ok=True)
-    least = min(attempt["drop_points"] for attempt in attempts)
+    least = min(attempt.drop_points for attempt in attempts)
     limit = f"{settings.int8_max_drop_points:g} (export.int8_max_drop_points)"
     return outcome(False, f"not kept: {_describe_drop(least)} at best, more than {limit}")
 

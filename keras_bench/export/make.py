@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -52,7 +51,7 @@ class BundlePlan:
     folder: Path
     members: list[tuple[Path, float]]
     image_size: int
-    origin: dict[str, Any]
+    origin: dict[str, object]
     config: Config
     data: Data
     val: Predictions
@@ -199,7 +198,7 @@ def _write_verification(plan: BundlePlan, folder: Path, agreement: Agreement, in
     return verification
 
 
-def _latencies(plan: BundlePlan, folder: Path, int8: Int8, log: Log) -> tuple[dict[str, Any], ...]:
+def _latencies(plan: BundlePlan, folder: Path, int8: Int8, log: Log) -> tuple[dict[str, object], ...]:
     """Return the latency at batch size 1 of Keras and of the bundle's models, each measured in a fresh process."""
     files = {"compiled": plan.members[0][0]} if len(plan.members) == 1 else {}
     files["onnxruntime"] = folder / FLOAT_MODEL

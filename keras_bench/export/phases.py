@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from keras_bench.console import Log
 from keras_bench.cost.measure import file_identity
@@ -108,7 +107,7 @@ def _export_phase(run: Run, phase: Phase, write_card: WriteCard) -> None:
     write_json(job.folder.export(phase), content)
 
 
-def _origin(job: Job, phase: Phase) -> dict[str, Any]:
+def _origin(job: Job, phase: Phase) -> dict[str, object]:
     """Return the model's origin, for its file and verification.json."""
     result = job.folder.read_result(phase)
     assert result is not None  # only finished phases are exported

@@ -1,7 +1,6 @@
 """Where a run's bundles lie, whether they are up to date, and what they predict for a data set. No TensorFlow."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -36,7 +35,7 @@ def export_finished(job: Job, phase: Phase) -> bool:
     return same_folder and not changed_settings(recorded, made_of(job, phase), ExportConfig().model_dump(mode="json"))
 
 
-def made_of(job: Job, phase: Phase) -> dict[str, Any]:
+def made_of(job: Job, phase: Phase) -> dict[str, object]:
     """Return everything a bundle depends on."""
     return {**file_identity(job.folder, phase), **job.config.export.model_dump(mode="json", exclude={"enabled"})}
 

@@ -1,7 +1,6 @@
 """Records of the checks of an exported model and their results."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from keras_bench.evaluation.intervals import Interval
 from keras_bench.reading import record_of
@@ -40,13 +39,30 @@ class Agreement:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """A plan for the 8-bit version that was tried.
+
+    Attributes:
+        plan: its name.
+        layers: number of layers in 8 bits.
+        val_top1: accuracy on val, in [0, 1].
+        drop_points: fall of val top-1 against float32, percentage points.
+    """
+
+    plan: str
+    layers: int
+    val_top1: float
+    drop_points: float
+
+
+@dataclass(frozen=True)
 class Int8:
     """The 8-bit version, kept or not.
 
     Attributes:
         kept: whether the bundle holds it.
         reason: one sentence for people.
-        attempts: for each plan tried: `plan`, `layers` in 8 bits, `val_top1`, and `drop_points` against float32.
+        attempts: the plans tried, in their order.
         max_drop_points: limit on the fall of val top-1, percentage points.
         val_images: number of val images that decided.
         calibration_images: number of training images over which the scales were measured.
@@ -56,7 +72,7 @@ class Int8:
 
     kept: bool
     reason: str
-    attempts: tuple[dict[str, Any], ...] = ()
+    attempts: tuple[Attempt, ...] = ()
     max_drop_points: float = 1.0
     val_images: int = 0
     calibration_images: int = 0
@@ -80,20 +96,20 @@ class Verification:
         opset: ONNX operator set of the graph.
     """
 
-    about: dict[str, Any]
-    data: dict[str, Any]
+    about: dict[str, object]
+    data: dict[str, object]
     agreement: Agreement
     limits: dict[str, float]
-    latency: tuple[dict[str, Any], ...]
+    latency: tuple[dict[str, object], ...]
     int8: Int8
     megabytes: float
     opset: int
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return plain values for verification.json."""
         return asdict(self)
 
     @staticmethod
-    def from_json(tree: dict[str, Any]) -> "Verification":
+    def from_json(tree: dict[str, object]) -> "Verification":
         """Rebuild the value from verification.json's content."""
         return record_of(Verification, tree)

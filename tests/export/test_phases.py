@@ -173,8 +173,8 @@ def test_int8_that_loses_too_much_is_not_kept_and_says_how_much(out, bundle, tmp
     int8 = quantize_bundle("export", settings, data, copy, val, test, Log())
     assert not int8.kept
     assert not (copy / "model.int8.onnx").exists()
-    assert [attempt["layers"] for attempt in int8.attempts] == [3] * len(quantize.PLANS)
-    assert int8.attempts[0]["drop_points"] == pytest.approx(90, abs=2)  # ten classes, one constant prediction
+    assert [attempt.layers for attempt in int8.attempts] == [3] * len(quantize.PLANS)
+    assert int8.attempts[0].drop_points == pytest.approx(90, abs=2)  # ten classes, one constant prediction
     assert "more than 2.5 (export.int8_max_drop_points)" in int8.reason
 
 
