@@ -1,7 +1,6 @@
 """Findings about a data set before training: damage, duplicates, balance, sizes."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from keras_bench.reading import record_of
 
@@ -146,12 +145,12 @@ class Audit:
         title = self.class_titles[name]
         return name if title == name else f"{title} ({name})"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return plain values for audit.json."""
         return asdict(self)
 
     @staticmethod
-    def from_json(tree: dict[str, Any]) -> "Audit":
+    def from_json(tree: dict[str, object]) -> "Audit":
         """Build the audit from audit.json's content."""
         return record_of(Audit, tree)
 

@@ -1,7 +1,6 @@
 """Writes a resolved configuration back as YAML, bare for the run folder or commented for people."""
 
 import io
-from typing import Any
 
 from pydantic import BaseModel
 from ruamel.yaml import YAML
@@ -28,11 +27,11 @@ def describe(config: Config) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _setting_line(key: str, value: Any) -> str:
+def _setting_line(key: str, value: object) -> str:
     return _dump({key: value}).rstrip("\n")
 
 
-def _dump(tree: dict[str, Any]) -> str:
+def _dump(tree: dict[str, object]) -> str:
     yaml = YAML(typ="rt", pure=True)
     yaml.default_flow_style = False
     yaml.width = 10_000

@@ -3,11 +3,13 @@
 Precedence: default < experiment file < its `models.<name>` block < command line (`--set`).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML, YAMLError
@@ -16,6 +18,9 @@ from keras_bench.backbones.table import BACKBONES
 from keras_bench.config.former import by_names_of_today
 from keras_bench.config.schema import Config
 from keras_bench.errors import UserError, one_line, unknown_name
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Tree = dict[str, Any]
 
@@ -134,7 +139,7 @@ def parse_setting(text: str) -> Layer:
     return Layer(f"--set {text}", tree)
 
 
-def check_keys(layer: Layer, tree: Mapping[Any, Any], section: type[BaseModel], prefix: str) -> None:
+def check_keys(layer: Layer, tree: Mapping[Any, object], section: type[BaseModel], prefix: str) -> None:
     """Raise a UserError that names the place and the nearest keys if `tree` holds a key `section` lacks."""
     for key, value in tree.items():
         if key not in section.model_fields:
@@ -204,7 +209,7 @@ def read_yaml(path: Path) -> Tree:
     return tree
 
 
-def _overlay(below: Tree, above: Mapping[str, Any]) -> Tree:
+def _overlay(below: Tree, above: Mapping[str, object]) -> Tree:
     merged = dict(below)
     for key, value in above.items():
         if isinstance(value, Mapping) and isinstance(merged.get(key), dict):
@@ -243,7 +248,7 @@ def _all_keys() -> set[str]:
     return names
 
 
-def _has(tree: Mapping[str, Any], keys: list[str]) -> bool:
+def _has(tree: object, keys: list[str]) -> bool:
     for key in keys:
         if not isinstance(tree, Mapping) or key not in tree:
             return False
@@ -251,7 +256,7 @@ def _has(tree: Mapping[str, Any], keys: list[str]) -> bool:
     return True
 
 
-def _value_at(tree: Any, keys: list[str]) -> Any:
+def _value_at(tree: Any, keys: list[str]) -> object:
     for key in keys:
         tree = tree[key]
     return tree
@@ -270,7 +275,7 @@ _TYPES = {
 }
 
 
-def _expected(error: Any, keys: list[str]) -> str:
+def _expected(error: ErrorDetails, keys: list[str]) -> str:
     """Say in words what pydantic wanted, with the range and the meaning of the key."""
     context = error.get("ctx", {})
     field = Config.model_fields[keys[0]]
@@ -287,9 +292,9 @@ def _expected(error: Any, keys: list[str]) -> str:
     return f"{_TYPES.get(error['type'], error['msg'])} ({field.description})"
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Return a layer's nested tree as dotted keys, the opposite of `nest`."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for key, value in tree.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat

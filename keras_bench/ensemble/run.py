@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from rich.table import Table
@@ -157,7 +156,7 @@ def _export_mean(
 
     start_tensorflow(log)
     kept = [(member, weight) for member, weight in zip(members, weights, strict=True) if weight > 0]
-    origin: dict[str, Any] = {
+    origin: dict[str, object] = {
         "experiment": job.config.name,
         "model": name,
         "phase": "ensemble",

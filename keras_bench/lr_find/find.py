@@ -4,7 +4,6 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from keras_bench.console import Log
 from keras_bench.environment import describe_environment
@@ -81,7 +80,7 @@ def _refuse_bad_range(span: RateRange) -> None:
         raise UserError(f"--steps: expected a whole number of at least {FEWEST_STEPS}, received {span.steps}")
 
 
-def _finished_tl(job: Job, inputs: Mapping[Phase, dict[str, Any]]) -> Path | None:
+def _finished_tl(job: Job, inputs: Mapping[Phase, dict[str, object]]) -> Path | None:
     """Return the best weights of the run's finished tl, or None if tl is not finished.
 
     Raises:
@@ -111,7 +110,7 @@ def _train(run: Run, span: RateRange, tl_weights: Path | None) -> RateSearch:
     return search_rate(starting_model(run, tl_weights), plan, span.low, span.high, span.steps, batches, run.log)
 
 
-def _write_search(folder: RateSearchDir, job: Job, search: RateSearch, provenance: dict[str, Any]) -> None:
+def _write_search(folder: RateSearchDir, job: Job, search: RateSearch, provenance: Mapping[str, object]) -> None:
     """Write points and figure, replacing those of an earlier search, and search.json last."""
     from keras_bench.lr_find.figure import rate_curve
 

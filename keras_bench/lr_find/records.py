@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from keras_bench.frames import frame_of
 
@@ -70,7 +70,7 @@ class RateSearch:
         points = zip(steps, self.rates, self.losses, self.smoothed, strict=True)
         return frame_of(dict(zip(POINT_COLUMNS, point, strict=True)) for point in points)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return everything but the points as plain values."""
         tree = asdict(self)
         for name in ("rates", "losses", "smoothed"):

@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -220,7 +219,7 @@ def write_data_files(run: RunDir, data: Data) -> None:
     write_frame(run.splits, splits_frame(data.index, data.store.unreadable, selection))
 
 
-def _dataset_json(data: Data) -> dict[str, Any]:
+def _dataset_json(data: Data) -> dict[str, object]:
     index, splits = data.index, data.splits
     return {
         "source": index.source,

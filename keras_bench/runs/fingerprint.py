@@ -1,7 +1,6 @@
 """The inputs that determine a phase's result, and whether finished work matches the current settings."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from keras_bench.config import Config
 from keras_bench.config.former import by_names_of_today
@@ -22,7 +21,7 @@ DONE_BEFORE = {
 }
 
 
-def phase_inputs(job: Job, phase: Phase, data: str, weights: str) -> dict[str, Any]:
+def phase_inputs(job: Job, phase: Phase, data: str, weights: str) -> dict[str, object]:
     """Return every setting and fingerprint that the result of a phase depends on, by dotted key.
 
     File contents count, paths do not; nor do settings that cannot change a result (`runtime`) or that only select the
@@ -49,7 +48,7 @@ def phase_inputs(job: Job, phase: Phase, data: str, weights: str) -> dict[str, A
     return {"model": job.backbone.name, "seed": job.request.seed, "data": data, "weights": weights, **flat}
 
 
-def finished_phases(job: Job, inputs: Mapping[Phase, dict[str, Any]]) -> list[Phase]:
+def finished_phases(job: Job, inputs: Mapping[Phase, dict[str, object]]) -> list[Phase]:
     """Return the phases of a job that have a result for the same inputs.
 
     Raises:
@@ -90,11 +89,11 @@ def changed_settings(
 _MISSING = object()  # equals no value, not even None
 
 
-def _former_value(key: str, before: Mapping[str, Any], defaults: Mapping[str, Any]) -> Any:
+def _former_value(key: str, before: Mapping[str, object], defaults: Mapping[str, object]) -> object:
     return before[key] if key in before else f"{defaults.get(key, 'not set')} (not a setting then)"
 
 
-def _defaults() -> dict[str, Any]:
+def _defaults() -> dict[str, object]:
     """Return the value of each setting in results from before the setting existed."""
     tree = Config(name="defaults").model_dump(mode="json")
     sections = (*_SECTIONS, *PHASES)
@@ -102,7 +101,7 @@ def _defaults() -> dict[str, Any]:
     return schema | DONE_BEFORE
 
 
-def _refuse_changes(job: Job, phase: Phase, state: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+def _refuse_changes(job: Job, phase: Phase, state: str, before: dict[str, object], now: dict[str, object]) -> None:
     former = by_names_of_today(before)
     changes = changed_settings(former, now, _defaults())
     if changes:

@@ -29,7 +29,7 @@ class FitOutcome:
     epochs: int
     seconds: float
     train_seconds: float
-    resolved: dict[str, Any]
+    resolved: dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,16 @@ class PhaseResult:
     trainable_parameters: int
     peak_memory_mb: float
     metrics: dict[str, SplitMetrics]
-    inputs: dict[str, Any]
-    resolved: dict[str, Any]
+    inputs: dict[str, object]
+    resolved: dict[str, object]
     environment: dict[str, Any]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return plain values for result.json."""
         return asdict(self)
 
     @staticmethod
-    def from_json(tree: dict[str, Any]) -> "PhaseResult":
+    def from_json(tree: dict[str, object]) -> "PhaseResult":
         """Build the result from result.json's content."""
         return record_of(PhaseResult, tree)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from keras_bench.phases import Phase
 from keras_bench.runs.fingerprint import phase_inputs
@@ -80,7 +80,7 @@ class Run:
 
         return ModelSpec(self.job.backbone, self.job.image_size, len(self.data.index.class_names), self.config.model)
 
-    def inputs(self, phase: Phase) -> dict[str, Any]:
+    def inputs(self, phase: Phase) -> dict[str, object]:
         """Return every setting and fingerprint that the result of a phase depends on, flat."""
         return phase_inputs(self.job, phase, self.data.fingerprint, self.weights.fingerprint)
 

@@ -7,7 +7,6 @@ POST_STAGE < the sweep's `set` < command line. The command line cannot set keys 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from keras_bench.backbones.table import BACKBONES
 from keras_bench.config.load import Layer, experiment_folders, find_file, read_yaml
@@ -57,7 +56,7 @@ class Sweep:
     experiment: str
     models: tuple[str, ...]
     phase: Phase | None
-    fixed: dict[str, Any]
+    fixed: dict[str, object]
     kind: str
     points: tuple[Point, ...]
     search: Search | None
@@ -109,7 +108,7 @@ def load_sweep(name: str) -> Sweep:
     )
 
 
-def _read_kind(path: Path, tree: Mapping[str, Any]) -> str:
+def _read_kind(path: Path, tree: Mapping[str, object]) -> str:
     kinds = [kind for kind in KINDS if kind in tree]
     if len(kinds) != 1:
         received = " and ".join(kinds) or "none of them"

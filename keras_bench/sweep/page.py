@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -113,8 +113,8 @@ def sweep_frame(table: SweepTable) -> pd.DataFrame:
     return frame_of(_point_row(row, keys, table) for row in table.rows)
 
 
-def _point_row(row: SweepRow, keys: list[str], table: SweepTable) -> dict[str, Any]:
-    line: dict[str, Any] = {"model": row.model, "point": row.point.label}
+def _point_row(row: SweepRow, keys: list[str], table: SweepTable) -> dict[str, object]:
+    line: dict[str, object] = {"model": row.model, "point": row.point.label}
     line |= {key: _plain_value(row.point.settings[key]) if key in row.point.settings else None for key in keys}
     line |= {"baseline": row.is_baseline, "best_on_val": row.is_best, f"val_{table.decision}": row.val_score}
     for name in ("top1", "balanced_accuracy", "minority_recall"):

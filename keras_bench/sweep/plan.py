@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from keras_bench.config import Config, Experiment, load_experiment, parse_setting
 from keras_bench.config.decision import DecisionMetric, shared_decision
@@ -113,13 +112,13 @@ class SweepPlan:
         jobs = (self.job(point, model, self.seeds[0]) for model in self.models for point in points)
         return shared_decision(job.config.training.decision for job in jobs)
 
-    def shared_settings(self) -> dict[str, Any]:
+    def shared_settings(self) -> dict[str, object]:
         """Return the settings that the file and the command line make for all points, by dotted key."""
         layers = [flatten(parse_setting(text).tree) for text in self.request.settings]
         weights = {"model.weights": self.request.weights} if self.request.weights is not None else {}
         return {**self.sweep.fixed, **{key: value for layer in layers for key, value in layer.items()}, **weights}
 
-    def _named(self, point: Point, config: Config, unchanged: Config) -> dict[str, Any]:
+    def _named(self, point: Point, config: Config, unchanged: Config) -> dict[str, object]:
         """Return the settings that distinguish this point's runs from all other runs of the experiment."""
         values, defaults = flatten(config.model_dump(mode="json")), flatten(unchanged.model_dump(mode="json"))
         shared = [key for key in self.shared_settings() if key.partition(".")[0] not in WITHOUT_EFFECT]
@@ -205,7 +204,7 @@ def _refuse_equal_points(plan: SweepPlan, points: Sequence[Point]) -> None:
     """Refuse two points that would train the same: a repeated value, or a key of a phase that is not trained."""
     labels = [point.label for point in describe_points(points)]
     for model in plan.models:
-        seen: list[tuple[Any, str]] = []
+        seen: list[tuple[object, str]] = []
         for point, label in zip(points, labels, strict=True):
             job = plan.job(point, model, plan.seeds[0])
             equal = next((other for inputs, other in seen if inputs == inputs_of(job)), None)
@@ -231,6 +230,6 @@ def _check_space(plan: SweepPlan) -> None:
         _refuse_equal_points(plan, [first, *(Point({**first.settings, key: value}) for value in others)])
 
 
-def inputs_of(job: Job) -> dict[str, Any]:
+def inputs_of(job: Job) -> dict[Phase, dict[str, object]]:
     """Return everything but the data that the results of a run depend on."""
     return {phase: phase_inputs(job, phase, "", weights_name(job)) for phase in job.phases}

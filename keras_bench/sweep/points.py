@@ -1,9 +1,9 @@
 """The points of a sweep: a grid of values, a list of points, or a space that a search draws from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from pydantic import BaseModel
 
@@ -24,7 +24,7 @@ class Point:
         name: its name in the file; "" where it has none.
     """
 
-    settings: dict[str, Any]
+    settings: dict[str, object]
     name: str = ""
 
 
@@ -43,7 +43,7 @@ class SearchRange:
     log: bool = False
 
 
-Dimension = SearchRange | tuple[Any, ...]
+Dimension = SearchRange | tuple[object, ...]
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,14 @@ def known_keys() -> list[str]:
     return [key for key in keys if key != "name"]
 
 
-def refuse_unknown(origin: str, tree: Mapping[Any, Any], known: tuple[str, ...]) -> None:
+def refuse_unknown(origin: str, tree: Iterable[object], known: tuple[str, ...]) -> None:
     """Raise a UserError that names the first unknown key and similar known ones."""
     for key in tree:
         if key not in known:
             raise UserError(f"{origin}: {key}: {unknown_name('key', str(key), known)}")
 
 
-def read_settings(origin: str, value: object) -> dict[str, Any]:
+def read_settings(origin: str, value: object) -> dict[str, object]:
     """Return values by dotted configuration key; values are checked when they are applied to the experiment.
 
     Raises:
@@ -183,13 +183,13 @@ def read_first_trial(origin: str, value: object, search: Search) -> Point | None
     return Point({key: settings[key] for key in search.space})
 
 
-def _contains(dimension: Dimension, value: Any) -> bool:
+def _contains(dimension: Dimension, value: object) -> bool:
     if isinstance(dimension, tuple):
         return value in dimension
     return _is_number(value) and dimension.low <= value <= dimension.high
 
 
-def _read_values(origin: str, value: object) -> tuple[Any, ...]:
+def _read_values(origin: str, value: object) -> tuple[object, ...]:
     if not isinstance(value, list) or not value:
         raise UserError(f"{origin}: expected a list of values, e.g. [0.2, 0.4], received {value!r}")
     return tuple(value)

@@ -60,7 +60,7 @@ class SweepPoint:
     """
 
     label: str
-    settings: dict[str, Any]
+    settings: dict[str, object]
     named: bool
 
 

@@ -90,7 +90,7 @@ class Trials:
         """Return the number of trials that have a value."""
         return len(self._trials("COMPLETE"))
 
-    def _ask(self) -> Any:
+    def _ask(self) -> optuna.Trial:
         # A sampler restarted after an interruption would repeat its draws, so each trial has a seed of its own.
         number = len(self.study.trials)
         seed = int(np.random.SeedSequence([self.search.seed, number]).generate_state(1)[0])
@@ -99,7 +99,7 @@ class Trials:
         self.study.sampler = sampler(seed=seed)
         return self.study.ask(self.distributions)
 
-    def _trials(self, *states: str) -> list[Any]:
+    def _trials(self, *states: str) -> list[FrozenTrial]:
         """Return the trials in some states, except trials without a point, whose drawing was interrupted."""
         keys = set(self.search.space)
         return [trial for trial in self.study.trials if trial.state.name in states and set(trial.params) == keys]
@@ -198,12 +198,12 @@ def _distribution(plan: SweepPlan, key: str, within: Dimension) -> BaseDistribut
     return distributions.FloatDistribution(within.low, within.high, log=within.log)
 
 
-def encode(within: Dimension, value: Any) -> Any:
+def encode(within: Dimension, value: object) -> object:
     """Return a value as Optuna stores it: numbers of a range as they are, others as JSON, since it accepts no lists."""
     return value if isinstance(within, SearchRange) else json.dumps(value)
 
 
-def drawn_value(within: Dimension, drawn: Any) -> Any:
+def drawn_value(within: Dimension, drawn: Any) -> object:
     """Return the configuration value of an Optuna draw; floats are rounded to four significant digits."""
     if not isinstance(within, SearchRange):
         return json.loads(drawn)

@@ -61,8 +61,8 @@ def run_command(job: Job, dry_run: bool = False) -> list[str]:
     request = job.request
     words = [sys.executable, "-m", "keras_bench.run", "--model", job.backbone.name, "--in-suite"]
     words += ["--experiment", request.experiment, "--seed", str(request.seed), "--out", str(request.out)]
-    for option, value in (("phase", request.phase), ("data", request.data), ("weights", request.weights)):
-        words += [f"--{option}", str(value)] if value is not None else []
+    for option, argument in (("phase", request.phase), ("data", request.data), ("weights", request.weights)):
+        words += [f"--{option}", str(argument)] if argument is not None else []
     words += ["--variant", request.variant] if request.variant else []
     for layer in request.layers:
         for key, value in flatten(layer.tree).items():
