@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -59,7 +58,7 @@ def report_page(comparison: Comparison, figures: Mapping[str, Figure], provenanc
     )
 
 
-def published_figures(comparison: Comparison) -> dict[str, Any]:
+def published_figures(comparison: Comparison) -> dict[str, object]:
     """Return what the template of the published figures needs besides the comparison."""
     rows = shown_rows(comparison)
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
@@ -110,9 +110,9 @@ def results_frame(comparison: Comparison) -> pd.DataFrame:
     )
 
 
-def _result_row(run: RunView, phase: Phase, view: PhaseView) -> dict[str, Any]:
+def _result_row(run: RunView, phase: Phase, view: PhaseView) -> dict[str, object]:
     result = view.result
-    row: dict[str, Any] = {"model": run.model, "seed": run.seed, "phase": phase, "final": phase == run.final_phase}
+    row: dict[str, object] = {"model": run.model, "seed": run.seed, "phase": phase, "final": phase == run.final_phase}
     row["chosen_by"] = f"val {run.chosen_by}"
     for split in ("val", "test"):
         metrics = result.metrics[split]
@@ -135,11 +135,11 @@ def _result_row(run: RunView, phase: Phase, view: PhaseView) -> dict[str, Any]:
     return row | {name: environment.get("packages", {}).get(name) for name in ("keras-bench", "tensorflow", "keras")}
 
 
-def _cost_columns(run: RunView) -> dict[str, Any]:
+def _cost_columns(run: RunView) -> dict[str, object]:
     """Return the columns of the final model's cost; the network is the same in every phase of a run."""
     counted = run.cost.to_json() if run.cost else {}
     names = ("multiply_adds", "flops", "weight_bytes", "file_bytes")
-    columns: dict[str, Any] = {name: counted.get(name) for name in names}
+    columns: dict[str, object] = {name: counted.get(name) for name in names}
     for latency in run.latencies:
         columns[f"{latency.call}_{latency.device}_batch{latency.batch_size}_p50_ms"] = latency.p50_ms
     return columns

@@ -252,7 +252,7 @@ def _factor(
     )
 
 
-def _value_key(value: Any) -> str:
+def _value_key(value: object) -> str:
     """Return a text that is equal for equal values and, unlike a list, hashable."""
     return json.dumps(value)
 
