@@ -139,9 +139,7 @@ def fit_phase(model: keras.Model, plan: FitPlan, run: RunDir, examples: Examples
         log.line(f"{plan.phase}: training {trainable:,} of {total:,} parameters, XLA {'on' if xla else 'off'}")
     finished_epochs = state.epochs if state else 0
     callbacks = _build_callbacks(plan, run, log, state)
-    tf32 = trains_in_tf32(plan.config.training, xla)
-    if plan.config.training.tf32 and not tf32:
-        log.line(f"{plan.phase}: without XLA it trains in full float32; training.tf32 needs training.xla")
+    tf32 = _uses_tf32(plan, xla, log)
     if finished_epochs < plan.settings.epochs and not (state and state.stopped):
         stream = examples.training(finished_epochs)
         with training_precision(tf32):
@@ -157,14 +155,28 @@ def fit_phase(model: keras.Model, plan: FitPlan, run: RunDir, examples: Examples
                 verbose=0,
             )
     history = read_history(run.history(plan.phase))
-    if len(trained := history.iloc[finished_epochs:]):
-        log.spend("forward and backward", trained["train_seconds"].sum())
-        log.spend("validation", (trained["seconds"] - trained["train_seconds"]).sum())
+    _spend_epochs(history.iloc[finished_epochs:], log)
     first_step = next(each.first_step_seconds for each in callbacks if isinstance(each, HistoryWriter))
     resolved: dict[str, object] = {"xla": xla, "tf32": tf32, "mixed_precision": plan.config.training.mixed_precision}
     resolved |= {"first_step_seconds": first_step}
-    resolved |= {"feature_seconds": round(examples.seconds, 1)} if examples.seconds else {}
+    if examples.seconds:
+        resolved["feature_seconds"] = round(examples.seconds, 1)
     return _report_outcome(plan, history, resolved, examples.seconds, log)
+
+
+def _uses_tf32(plan: FitPlan, xla: bool, log: Log) -> bool:
+    """Return whether training steps use TF32, and say so where the configuration wants it and cannot have it."""
+    tf32 = trains_in_tf32(plan.config.training, xla)
+    if plan.config.training.tf32 and not tf32:
+        log.line(f"{plan.phase}: without XLA it trains in full float32; training.tf32 needs training.xla")
+    return tf32
+
+
+def _spend_epochs(trained: pd.DataFrame, log: Log) -> None:
+    """Count the seconds of the epochs that this process trained towards the breakdown of the run's time."""
+    if len(trained):
+        log.spend("forward and backward", trained["train_seconds"].sum())
+        log.spend("validation", (trained["seconds"] - trained["train_seconds"]).sum())
 
 
 def _resume(model: keras.Model, state: SavedState, plan: FitPlan, run: RunDir, log: Log) -> None:
