@@ -1,4 +1,4 @@
-"""Starts keras-bench as a person would, in a fresh process, and reads what it left."""
+"""Trains with keras-bench from the command line, in a fresh process, and reads the results."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 from keras_bench.runs.folders import RunDir, run_folder
 from keras_bench.runs.results import PhaseResult
 
-NO_POST_STAGE = {"explain.enabled": "false", "latency.enabled": "false", "export.enabled": "false"}
+ONLY_TRAINING = {"explain.enabled": "false", "latency.enabled": "false", "export.enabled": "false"}
 
 
 def train(
@@ -27,14 +27,14 @@ def train(
 
     Args:
         model: backbone.
-        phase: last phase.
-        data: what --data names.
+        phase: last phase to train.
+        data: folder or zip of images.
         out: folder of all runs.
-        settings: of --set, by key.
-        weights: "none": random ones, since speed does not depend on their values.
-        seed: of the run.
-        variant: keeps runs of one folder apart.
-        cache: a cache of this run's own; None: the person's.
+        settings: values of --set by key.
+        weights: initial weights; by default random ones, since speed does not depend on their values.
+        seed: seed of the run.
+        variant: name that keeps runs of the same model apart.
+        cache: folder of a separate cache for this run; None: the user's cache.
     """
     words = ["run", "--experiment", "tiny-imagenet", "--model", model, "--phase", phase, "--weights", weights]
     words += ["--seed", str(seed), "--data", str(data), "--out", str(out)]

@@ -1,11 +1,11 @@
-"""One pass of a frozen network, and of a whole model, over the same images: ours, plain Keras, and the network alone.
+"""One pass over the same images with a frozen network and with a whole model: ours, plain Keras, the network alone.
 
     python -m benchmarks.compare_passes --data tiny-imagenet-40.zip --model MobileNet --image-size 128
 
-Plain Keras is `predict` on the same dataset pipeline, once with the settings TensorFlow chooses and once with oneDNN's
-kernels, which keras-bench turns on. "Network alone" is ONNX Runtime on one batch that lies in memory, its threads
-sharing a batch or with one each, whichever is faster: what is missing to 100 % is the input. Each side is a fresh
-process, in turn; random weights, since speed does not depend on their values.
+Plain Keras is `predict` on the same input pipeline, once with TensorFlow's default settings and once with oneDNN
+kernels, which keras-bench enables. "Network alone" is ONNX Runtime on one batch that is already in memory, with threads
+that share a batch or process one batch each, whichever is faster: the difference to 100 % is the cost of the input. The
+sides run in turn, each in a fresh process, with random weights, since speed does not depend on their values.
 """
 
 import argparse
@@ -34,8 +34,8 @@ def main() -> None:
         return
     rows: list[Ratio] = []
     for number in range(1, arguments.rounds + 1):
-        found = {side: in_fresh_process(side) for side in SIDES}
-        for row in ratios(found, arguments, number):
+        rates = {side: in_fresh_process(side) for side in SIDES}
+        for row in ratios(rates, arguments, number):
             print(row, flush=True)
             rows.append(row)
     keep(rows, "passes")
@@ -55,7 +55,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def in_fresh_process(side: str) -> dict[str, float]:
-    """Return what one side measures, in images/s."""
+    """Return the rates of one side, in images/s."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     if side != "plain":
         environment["TF_ENABLE_ONEDNN_OPTS"] = "1"
@@ -64,21 +64,26 @@ def in_fresh_process(side: str) -> dict[str, float]:
     return dict(json.loads(output.splitlines()[-1]))
 
 
-def ratios(found: dict[str, dict[str, float]], arguments: argparse.Namespace, number: int) -> list[Ratio]:
-    """Return the comparisons of one round."""
-    ours, plain, kernels = found["ours"], found["plain"], found["plain, oneDNN"]
+def ratios(rates: dict[str, dict[str, float]], arguments: argparse.Namespace, number: int) -> list[Ratio]:
+    """Return the comparisons of one round, from the rates of each side."""
+    ours, plain, with_onednn = rates["ours"], rates["plain"], rates["plain, oneDNN"]
     alone = max(ours["alone"], ours["alone, threads share a batch"])
-    pairs = (
+    comparisons = (
         ("features of plain images, images/s", ours["features"], plain["features"], "predict()"),
-        ("features of plain images, images/s, both with oneDNN", ours["features"], kernels["features"], "predict()"),
+        (
+            "features of plain images, images/s, both with oneDNN",
+            ours["features"],
+            with_onednn["features"],
+            "predict()",
+        ),
         ("features of augmented images, images/s", ours["augmented"], plain["features"], "predict() on plain images"),
         ("share of the network alone, features of plain images", ours["features"], alone, "not plain Keras"),
         ("share of the network alone, augmented images", ours["augmented"], alone, "not plain Keras"),
         ("evaluation, images/s", ours["evaluation"], plain["evaluation"], "predict()"),
     )
     return [
-        Ratio(what, arguments.model, arguments.image_size, number, first, second, True, note)
-        for what, first, second, note in pairs
+        Ratio(measure, arguments.model, arguments.image_size, number, first, second, True, note)
+        for measure, first, second, note in comparisons
     ]
 
 
@@ -110,7 +115,7 @@ def _prepare(arguments: argparse.Namespace) -> tuple:
 
 
 def measure_ours(arguments: argparse.Namespace) -> dict[str, float]:
-    """Return images/s of features, of features of augmented images, of the network alone, and of evaluation."""
+    """Return images/s for features of plain and of augmented images, for the network alone, and for evaluation."""
     import onnxruntime
     import tensorflow as tf
 
@@ -120,25 +125,25 @@ def measure_ours(arguments: argparse.Namespace) -> dict[str, float]:
     from keras_bench.models.onnx import network_to_onnx
     from keras_bench.parallel import map_in_order
 
-    tf.config.experimental.enable_tensor_float_32_execution(False)  # as a run computes what it reports
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # as in a run, for everything it reports
     pipeline, positions, model, frozen, augmentation = _prepare(arguments)
     content = network_to_onnx(frozen).SerializeToString()
     forward, keras_model_forward, cores = onnx_forward(content), keras_forward(model), usable_cores()
     batch = np.asarray(next(iter(pipeline.evaluation(positions)))[0])
     count = len(positions)
 
-    def features(batches: Callable[[], Iterable[Any]]) -> float:
-        return _rate(count, lambda: [len(found) for found in map_in_order(forward, batches(), cores)])
+    def feature_rate(batches: Callable[[], Iterable[Any]]) -> float:
+        return _rate(count, lambda: [len(features) for features in map_in_order(forward, batches(), cores)])
 
-    whole = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    name = whole.get_inputs()[0].name
+    shared = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    name = shared.get_inputs()[0].name
     return {
-        "alone": features(lambda: repeat(batch, count // BATCH)),
+        "alone": feature_rate(lambda: repeat(batch, count // BATCH)),
         "alone, threads share a batch": _rate(
-            count, lambda: [whole.run(None, {name: batch}) for _ in range(count // BATCH)]
+            count, lambda: [shared.run(None, {name: batch}) for _ in range(count // BATCH)]
         ),
-        "features": features(lambda: pipeline.views(positions, augmentation, 0)),
-        "augmented": features(lambda: pipeline.views(positions, augmentation, 1)),
+        "features": feature_rate(lambda: pipeline.views(positions, augmentation, 0)),
+        "augmented": feature_rate(lambda: pipeline.views(positions, augmentation, 1)),
         "evaluation": _rate(
             count,
             lambda: predict_split(
@@ -149,7 +154,7 @@ def measure_ours(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 def measure_plain(arguments: argparse.Namespace) -> dict[str, float]:
-    """Return images/s of predict, of the frozen part and of the whole model."""
+    """Return images/s of `predict`, with the frozen part and with the whole model."""
     pipeline, positions, model, frozen, _ = _prepare(arguments)
     return {
         "features": _rate(len(positions), lambda: frozen.predict(pipeline.evaluation(positions), verbose=0)),
@@ -161,7 +166,7 @@ SIDES = {"ours": measure_ours, "plain": measure_plain, "plain, oneDNN": measure_
 
 
 def _rate(images: int, work) -> float:  # type: ignore[no-untyped-def]
-    """Return images/s of the second time, when everything is traced and in memory."""
+    """Return images/s of a second call, when everything is traced and in memory."""
     work()
     started = time.perf_counter()
     work()

@@ -1,4 +1,4 @@
-"""Speed of the bundle's runner beside raw ONNX Runtime on the same decoded images, in turn; and its cold start.
+"""Speed of the bundle's runner compared with bare ONNX Runtime on the same decoded images, in turn; and its cold start.
 
 python -m benchmarks.compare_runner exports/demo/EfficientNetB0-ft-seed0 --side 64
 """
@@ -18,10 +18,10 @@ BATCH = 32
 
 
 def main() -> int:
-    """Print the ratio of both rates and the seconds a single image takes from the start of the process."""
+    """Print the ratio of the two rates, and the seconds from the start of a process to its first prediction."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--side", type=int, default=64, help="of the images, pixels")
+    parser.add_argument("--side", type=int, default=64, help="side of the images in pixels")
     parser.add_argument("--batches", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
@@ -35,14 +35,13 @@ def main() -> int:
         ours.append(_seconds(lambda: bundle.predict(images), arguments.batches))
     ratios = [b / a for a, b in zip(ours[1:], raw[1:], strict=True)]  # the first round warms up
     count = BATCH * arguments.batches
-    print(f"raw onnxruntime: {count / statistics.median(raw[1:]):,.0f} images/s")
-    print(f"runner:          {count / statistics.median(ours[1:]):,.0f} images/s")
-    print(f"ratio:           {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+    print(f"bare ONNX Runtime: {count / statistics.median(raw[1:]):,.0f} images/s")
+    print(f"runner:            {count / statistics.median(ours[1:]):,.0f} images/s")
+    print(f"ratio:             {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
     command = [sys.executable, str(arguments.bundle / "predict.py"), str(arguments.bundle / "sample" / "1.png")]
     starts = [_seconds(lambda: subprocess.run(command, check=True, capture_output=True), 1) for _ in range(5)]
-    print(
-        f"cold start:      {statistics.median(starts):.2f} s for one image, sums checked ({max(starts):.2f} s at most)"
-    )
+    cold_start = f"{statistics.median(starts):.2f} s for one image, checksums included; at most {max(starts):.2f} s"
+    print(f"cold start:        {cold_start}")
     return 0
 
 

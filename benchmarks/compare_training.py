@@ -1,10 +1,11 @@
-"""Training and use, ours against plain Keras, in turn in one run, as ratios.
+"""Training and inference with keras-bench and with plain Keras, measured in turn and compared as ratios.
 
     make bench DATA=tiny-imagenet-40.zip [ARGS="--rounds 3"]
     python -m benchmarks.compare_training --data tiny-imagenet-40.zip --model ResNet50 --image-size 224 --parts tl
 
-20 classes of 250 images, batch 32, random weights, since speed does not depend on their values. Of plain Keras's frozen
-phase a few epochs are run and the rest is extrapolated: first epoch as measured, the others at the median of the rest.
+20 classes with 250 images each, batch size 32, random weights, since speed does not depend on their values. Plain Keras
+runs only a few epochs of the frozen phase; the total is the first epoch plus the median of the others for each that is
+missing.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.command import NO_POST_STAGE, result_of, train
+from benchmarks.command import ONLY_TRAINING, result_of, train
 from benchmarks.plain_keras import PREPROCESSING
 from benchmarks.results import Ratio, keep, summarise
 from keras_bench.console import Log
@@ -36,13 +37,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = subset(train_folder(arguments.data, Path(scratch)), Path(scratch) / "subset", arguments)
         for number in range(1, arguments.rounds + 1):
-            found = [
+            measured = [
                 row for part in arguments.parts for row in MEASURES[part](folder, Path(scratch), arguments, number)
             ]
-            for row in found:
+            for row in measured:
                 print(row, flush=True)
-            keep(found, "training")
-            rows += found
+            keep(measured, "training")
+            rows += measured
     print("medians:")
     summarise(rows)
 
@@ -53,16 +54,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", choices=tuple(PREPROCESSING), default="MobileNet")
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--views", type=int, nargs="+", default=[1, 4], help="of cached features")
+    parser.add_argument("--views", type=int, nargs="+", default=[1, 4], help="numbers of cached views per image")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--plain-epochs", type=int, default=3, help="of the frozen phase that plain Keras really runs")
+    parser.add_argument("--plain-epochs", type=int, default=3, help="epochs of the frozen phase that plain Keras runs")
     parser.add_argument("--classes", type=int, default=20)
-    parser.add_argument("--images", type=int, default=250, help="of each class")
+    parser.add_argument("--images", type=int, default=250, help="images per class")
     return parser.parse_args()
 
 
 def train_folder(data: Path | None, scratch: Path) -> Path:
-    """Return one folder a class that both sides read: Tiny ImageNet's train/, or digits written as files."""
+    """Return a folder with one folder per class, which both sides read: Tiny ImageNet's train/, or digits as files."""
     if data is not None:
         return next(extracted(data, Log()).rglob("train"))
     index = open_digits()
@@ -97,7 +98,7 @@ def frozen_phase(folder: Path, scratch: Path, arguments: argparse.Namespace, num
 
 
 def fine_tuning(folder: Path, scratch: Path, arguments: argparse.Namespace, number: int) -> list[Ratio]:
-    """Compare an epoch of full fine-tuning, and what stands beside it: memory, first step, inference."""
+    """Compare epochs of full fine-tuning, the time to the first step, peak memory, latency and inference."""
     plain = run_plain(folder, arguments, tl=1, ft=3)
     settings = {"tl.epochs": 1, "ft.epochs": 3, "latency.enabled": "true", "export.enabled": "true"}
     run = run_ours(folder, scratch / f"ft{number}", arguments, "ft", settings)
@@ -105,24 +106,24 @@ def fine_tuning(folder: Path, scratch: Path, arguments: argparse.Namespace, numb
     images = json.loads(run.dataset.read_text())["images"]["train"]
     result = result_of(run, "ft")
     latency = {
-        (one["call"], one["batch_size"]): one["p50_ms"] for one in json.loads(run.latency.read_text())["measurements"]
+        (row["call"], row["batch_size"]): row["p50_ms"] for row in json.loads(run.latency.read_text())["measurements"]
     }
     first_step = (result.resolved["first_step_seconds"], plain["ft"]["first_step"])
     ours_rate = images / statistics.median(seconds[1:])
     plain_rate = plain["images"] / statistics.median(plain["ft"]["train_seconds"][1:])
-    batch = 32 / (latency["onnxruntime", 32] / 1000)
+    onnx_rate = 32 / (latency["onnxruntime", 32] / 1000)
     figures = (
         ("fine-tuning of all blocks, images/s", ours_rate, plain_rate, True, ""),
         ("time to the first step of fine-tuning, s", *first_step, False, ""),
         ("peak memory of training, MiB", result.peak_memory_mb, plain["peak_memory_mb"], False, ""),
         ("latency of one image, ms", latency["onnxruntime", 1], plain["latency_ms"], False, "ONNX Runtime; predict()"),
-        ("inference, images/s", batch, plain["evaluation"], True, "ONNX Runtime, batch 32; predict() over files"),
+        ("inference, images/s", onnx_rate, plain["evaluation"], True, "ONNX Runtime, batch 32; predict() over files"),
     )  # fmt: skip
-    return [Ratio(what, arguments.model, arguments.image_size, number, *rest) for what, *rest in figures]
+    return [Ratio(measure, arguments.model, arguments.image_size, number, *rest) for measure, *rest in figures]
 
 
 def last_block(folder: Path, scratch: Path, arguments: argparse.Namespace, number: int) -> list[Ratio]:
-    """Compare the whole phase that fine-tunes the last block, its frozen part cached by ours."""
+    """Compare the whole phase that fine-tunes the last block; ours caches the features of the frozen blocks."""
     plain = sum(run_plain(folder, arguments, ft=LAST_EPOCHS, unfreeze="last")["ft"]["epoch_seconds"])
     rows = []
     for views in arguments.views:
@@ -139,7 +140,7 @@ MEASURES = {"tl": frozen_phase, "ft": fine_tuning, "last": last_block}
 
 
 def run_plain(folder: Path, arguments: argparse.Namespace, tl: int = 0, ft: int = 0, unfreeze: str = "all") -> Any:
-    """Run the plain script and return what it prints."""
+    """Run the plain Keras script and return the JSON it prints."""
     command = [sys.executable, "-m", "benchmarks.plain_keras", str(folder), "--model", arguments.model]
     command += ["--image-size", str(arguments.image_size), "--tl-epochs", str(tl), "--ft-epochs", str(ft)]
     command += ["--unfreeze", unfreeze]
@@ -150,7 +151,7 @@ def run_plain(folder: Path, arguments: argparse.Namespace, tl: int = 0, ft: int 
 def run_ours(folder: Path, out: Path, arguments: argparse.Namespace, phase: str, changes: dict[str, object]) -> RunDir:
     """Run keras-bench with an empty cache and return the run's folder."""
     settings: dict[str, object] = {
-        **NO_POST_STAGE,
+        **ONLY_TRAINING,
         "dataset.source": "folder",
         "dataset.image_size": arguments.image_size,
         "dataset.test_fraction": 0.01,

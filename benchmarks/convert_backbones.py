@@ -1,11 +1,11 @@
-"""Converts every backbone to ONNX and compares it with Keras, each in a fresh process; goes on where it was stopped.
+"""Converts every backbone to ONNX and compares it with Keras, each in a fresh process; resumes where it was stopped.
 
     python -m benchmarks.convert_backbones                    # all that are not in benchmarks/results/convert.csv yet
     python -m benchmarks.convert_backbones --only VGG16 --image-size 64
 
-Weights are random, made lively: a random network predicts nearly the same for every image, hiding any error.
-A hundred random layers amplify rounding errors, so both sides are also compared with the same network in float64: where
-they differ by more than 1e-3, ONNX Runtime must be at most twice as far from the truth as Keras.
+Weights are random, but made "lively" (`make_lively`): a plain random network predicts nearly the same for every image,
+which hides errors. A hundred random layers amplify rounding errors, so both sides are also compared with the same
+network in float64: if they differ by more than 1e-3, ONNX Runtime must be at most twice as far from it as Keras.
 """
 
 import argparse
@@ -26,16 +26,20 @@ COLUMNS = (
     *("max_difference", "onnx_error", "keras_error", "spread", "agrees"),
 )
 TOLERANCE = 1e-3
-CHAOS = 1e-2  # Keras's own error, above which predictions are noise and say nothing
-SHAPES = ((3, 64, 64, 3), (1, 333, 250, 3), (1, 37, 411, 3))  # besides the network's own size
+CHAOS = 1e-2  # error of Keras itself above which predictions are mostly noise
+SHAPES = ((3, 64, 64, 3), (1, 333, 250, 3), (1, 37, 411, 3))  # of images, besides the network's input size
 
 
 def make_lively(model, calm: bool = False) -> None:  # type: ignore[no-untyped-def]
     """Give a random network predictions that differ from image to image.
 
-    BatchNorm layers take the statistics of some noise images, as training would have left them, and the last layer is
-    scaled so that its scores have a deviation of 0.5 over those images: they differ by some tenths, and the rounding
-    errors that a hundred random layers amplify stay small beside that. `calm`: each residual branch adds a tenth only.
+    BatchNorm layers adopt the statistics of some random images, as after training, and the last layer is scaled so that
+    its logits have a standard deviation of 0.5 over those images. This is large compared with the rounding errors that
+    a hundred random layers amplify.
+
+    Args:
+        model: changed in place.
+        calm: whether each residual branch contributes only a tenth, for networks that amplify rounding too much.
     """
     import keras
 
@@ -51,7 +55,7 @@ def make_lively(model, calm: bool = False) -> None:  # type: ignore[no-untyped-d
     features = np.asarray(keras.Model(model.input, last.input)(images, training=False))
     features = features.reshape(len(images), -1).astype(np.float64)
     mean, deviation = features.mean(axis=0), features.std(axis=0)
-    # Features that hardly vary would be blown up by dividing: rounding errors with them.
+    # Dividing would inflate features that hardly vary, and their rounding errors with them.
     scale = np.where(deviation > 1e-3 * deviation.max(), 1 / np.maximum(deviation, 1e-300), 0.0)
     kernel = (
         np.random.default_rng(0).normal(size=last.kernel.shape)
@@ -75,7 +79,7 @@ def _quieten_branches(model) -> None:  # type: ignore[no-untyped-def]
 
 
 def lively_pair(name: str, side: int, calm: bool = False):  # type: ignore[no-untyped-def]
-    """Return a backbone with a head in float32 and the same in float64, both lively."""
+    """Return a lively backbone with a head in float32, and the same network in float64."""
     import keras
 
     from keras_bench.config import ModelConfig
@@ -102,7 +106,7 @@ def some_images(shape: tuple[int, ...]) -> np.ndarray:
     return np.clip(coarse[:, : shape[1], : shape[2]] + fine, 0, 255).astype(np.uint8)
 
 
-def convert_one(name: str, side: int) -> dict[str, object]:
+def convert_backbone(name: str, side: int) -> dict[str, object]:
     """Convert one backbone in this process and return its row of the table."""
     started = time.perf_counter()
     import onnxruntime
@@ -110,24 +114,24 @@ def convert_one(name: str, side: int) -> dict[str, object]:
 
     from keras_bench.models.onnx import to_onnx
 
-    tf.config.experimental.enable_tensor_float_32_execution(False)  # as a run converts and checks
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # as when a run converts and checks
     model, exact = lively_pair(name, side)
-    before = time.perf_counter()
+    conversion_started = time.perf_counter()
     content = to_onnx([(model, 1.0)], {"image_size": side}).SerializeToString()
-    seconds = time.perf_counter() - before
+    seconds = time.perf_counter() - conversion_started
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    truth, keras_found, onnx_found = [], [], []
+    exact_batches, keras_batches, onnx_batches = [], [], []
     for shape in (*SHAPES, (2, side, side, 3)):
         images = some_images(shape)
         resized = tf.image.resize(tf.cast(images, tf.float32), (side, side))
-        truth.append(np.asarray(exact(tf.cast(resized, tf.float64), training=False)))
-        keras_found.append(np.asarray(model(resized, training=False)))
-        onnx_found.append(session.run(["probabilities"], {"image": images})[0])
-    expected, ours, theirs = (np.concatenate(parts) for parts in (truth, keras_found, onnx_found))
+        exact_batches.append(np.asarray(exact(tf.cast(resized, tf.float64), training=False)))
+        keras_batches.append(np.asarray(model(resized, training=False)))
+        onnx_batches.append(session.run(["probabilities"], {"image": images})[0])
+    expected, by_keras, by_onnx = (np.concatenate(parts) for parts in (exact_batches, keras_batches, onnx_batches))
     difference, onnx_error, keras_error = (
-        np.abs(a - b).max() for a, b in ((ours, theirs), (theirs, expected), (ours, expected))
+        np.abs(a - b).max() for a, b in ((by_keras, by_onnx), (by_onnx, expected), (by_keras, expected))
     )
-    same = bool((theirs.argmax(axis=1) == ours.argmax(axis=1)).all())
+    same = bool((by_onnx.argmax(axis=1) == by_keras.argmax(axis=1)).all())
     agrees = same and bool(difference <= TOLERANCE or onnx_error <= 2 * keras_error)
     spread = float(np.ptp(expected, axis=0).max())
     total = time.perf_counter() - started
@@ -138,15 +142,17 @@ def convert_one(name: str, side: int) -> dict[str, object]:
 
 
 def main() -> int:
-    """Convert what is missing; returns 1 where one failed or did not agree."""
+    """Convert the backbones that the table lacks; return 1 if one failed or did not agree."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=list(BACKBONES), help="this one, in this process, as JSON")
-    parser.add_argument("--image-size", type=int, help="default: 64, or the least that the family takes")
+    parser.add_argument(
+        "--only", choices=list(BACKBONES), help="convert only this one, in this process, and print its row as JSON"
+    )
+    parser.add_argument("--image-size", type=int, help="default: 64, or the smallest that the family accepts")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if arguments.only:
         side = arguments.image_size or max(64, BACKBONES[arguments.only].family.min_size)
-        print(json.dumps(convert_one(arguments.only, side)))
+        print(json.dumps(convert_backbone(arguments.only, side)))
         return 0
     rows = missing_rows("benchmarks.convert_backbones", arguments.results, COLUMNS)
     failed = [name for name, row in rows if row is None or not row["agrees"]]

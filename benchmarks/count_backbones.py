@@ -1,9 +1,9 @@
-"""Counts what every backbone costs at its default size, each in a fresh process; goes on where it was stopped.
+"""Counts parameters and operations of every backbone at its default size; resumes where it was stopped.
 
     python -m benchmarks.count_backbones                    # all that are not in keras_bench/backbones/counted.csv yet
     python -m benchmarks.count_backbones --only VGG16
 
-What is counted is the network as this project builds it: normalisation inside, without the 1000-class top.
+Each backbone is counted in a fresh process, as keras-bench builds it: with normalisation, without the 1000-class top.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from keras_bench.backbones.table import BACKBONES
 COLUMNS = ("model", "image_size", "parameters", "multiply_adds", "flops", "tensorflow", "keras")
 
 
-def count_one(name: str) -> dict[str, object]:
+def count_backbone(name: str) -> dict[str, object]:
     """Build one backbone in this process and return its row of the table."""
     import keras
     import tensorflow as tf
@@ -27,20 +27,22 @@ def count_one(name: str) -> dict[str, object]:
     from keras_bench.cost.count import graph_flops, multiply_adds
     from keras_bench.models.build import ModelSpec, build_backbone
 
-    row = BACKBONES[name]
-    model = build_backbone(ModelSpec(row, row.image_size, 1000, ModelConfig(weights="none")))
+    backbone = BACKBONES[name]
+    model = build_backbone(ModelSpec(backbone, backbone.image_size, 1000, ModelConfig(weights="none")))
     counts = (int(model.count_params()), multiply_adds(model), graph_flops(model))
-    return dict(zip(COLUMNS, (name, row.image_size, *counts, tf.__version__, keras.__version__), strict=True))
+    return dict(zip(COLUMNS, (name, backbone.image_size, *counts, tf.__version__, keras.__version__), strict=True))
 
 
 def main() -> int:
-    """Count what is missing; returns 1 where a backbone could not be counted."""
+    """Count the backbones that the table lacks; return 1 if one could not be counted."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=list(BACKBONES), help="this one, in this process, as JSON")
+    parser.add_argument(
+        "--only", choices=list(BACKBONES), help="count only this one, in this process, and print its row as JSON"
+    )
     parser.add_argument("--results", type=Path, default=COUNTED)
     arguments = parser.parse_args()
     if arguments.only:
-        print(json.dumps(count_one(arguments.only)))
+        print(json.dumps(count_backbone(arguments.only)))
         return 0
     rows = missing_rows("benchmarks.count_backbones", arguments.results, COLUMNS)
     failed = [name for name, row in rows if row is None]

@@ -1,4 +1,4 @@
-"""A table with a row for each backbone, each made in a fresh process; a table begun is gone on with."""
+"""Fills a table with one row per backbone, each from a fresh process; rows that are already there are kept."""
 
 import csv
 import json
@@ -12,12 +12,12 @@ from keras_bench.backbones.table import BACKBONES
 
 
 def missing_rows(module: str, results: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any] | None]]:
-    """Yield each backbone that a table lacks with its new row, written and printed already, or None where it failed.
+    """Make the rows that a table lacks; yield each backbone with its row, written and printed, or None if it failed.
 
     Args:
         module: run as `python -m MODULE --only BACKBONE`; its last line of output is the row, as JSON.
         results: the table, CSV.
-        columns: its headings; the first one holds the backbone.
+        columns: names of the table's columns; the first column holds the backbone.
     """
     done = {row[columns[0]] for row in csv.DictReader(results.open())} if results.is_file() else set()
     results.parent.mkdir(exist_ok=True)

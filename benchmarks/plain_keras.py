@@ -1,4 +1,4 @@
-"""The same recipe as the Keras guides teach it, for comparison: one script, no keras_bench.
+"""The same recipe written as in the Keras guides, for comparison: one script that does not use keras_bench.
 
 https://keras.io/guides/transfer_learning/ with the recipe of experiments/tiny-imagenet.yaml: the same backbone, head,
 augmentation, optimizer, batch size and images. First the frozen phase, then fine-tuning of all blocks or of the last.
@@ -30,7 +30,7 @@ LAST_BLOCK = {
 
 
 class Clock(keras.callbacks.Callback):
-    """Seconds of each epoch with and without validation, and from the start to the end of the first step."""
+    """Measures the seconds of each epoch with and without validation, and those until the end of the first step."""
 
     def __init__(self):
         super().__init__()
@@ -79,11 +79,11 @@ def build(name: str, image_size: int, classes: int, alpha: float) -> tuple[keras
     return keras.Model(image, x), backbone
 
 
-def set_trainable(name: str, backbone: keras.Model, what: str) -> None:
-    """Unfreeze "none", "all" or the "last" block; BatchNorm layers stay frozen, as keras.io advises."""
+def set_trainable(name: str, backbone: keras.Model, blocks: str) -> None:
+    """Unfreeze "none", "all" or the "last" of the blocks; BatchNorm layers stay frozen, as keras.io advises."""
     backbone.trainable = True
     for layer in backbone.layers:
-        chosen = what == "all" or (what == "last" and layer.name.startswith(LAST_BLOCK[name]))
+        chosen = blocks == "all" or (blocks == "last" and layer.name.startswith(LAST_BLOCK[name]))
         layer.trainable = chosen and not isinstance(layer, keras.layers.BatchNormalization)
 
 
@@ -95,16 +95,16 @@ def fit(model: keras.Model, train: tf.data.Dataset, validation: tf.data.Dataset,
 
 
 def rates(model: keras.Model, validation: tf.data.Dataset, images: int) -> dict[str, float]:
-    """Images/s of predict over the validation data, and milliseconds of one predict of one image."""
+    """Return images/s of `predict` on the validation data, and milliseconds of `predict` on one image."""
     model.predict(validation, verbose=0)
     started = time.monotonic()
     model.predict(validation, verbose=0)
     evaluation = images / (time.monotonic() - started)
-    one = next(iter(validation))[0][:1].numpy()
+    image = next(iter(validation))[0][:1].numpy()
     calls = []
     for _ in range(40):
         started = time.monotonic()
-        model.predict(one, verbose=0)
+        model.predict(image, verbose=0)
         calls.append(1000 * (time.monotonic() - started))
     return {"evaluation": evaluation, "latency_ms": statistics.median(calls[10:])}
 

@@ -1,9 +1,10 @@
-"""What a run costs against the number of its images: seconds of each part and peak memory, and how far from a line.
+"""Cost of a run as a function of its number of images: seconds per part, peak memory, deviation from a line.
 
     python -m benchmarks.scale --data tiny-imagenet-40.zip
 
-The frozen phase of MobileNet 0.75 at 128 pixels with random weights, cached and streamed, and streamed with no decoded
-image kept, each run in a fresh process with a cache of its own. The line goes through the two smaller sizes.
+The frozen phase of MobileNet 0.75 at 128 pixels with random weights, once with cached features, once streamed, and once
+streamed without keeping decoded images, each in a fresh process with a separate cache. The line goes through the two
+smaller sizes.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from benchmarks.command import NO_POST_STAGE, result_of, train
+from benchmarks.command import ONLY_TRAINING, result_of, train
 from benchmarks.results import append
 from keras_bench.environment import describe_environment
 
@@ -26,8 +27,14 @@ WAYS: dict[str, dict[str, object]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="a zip in Tiny ImageNet's layout")
-    parser.add_argument("--classes", type=int, default=40, help="in that zip")
-    parser.add_argument("--images", type=int, nargs=3, default=[1000, 5000, 20_000], help="of training and validation")
+    parser.add_argument("--classes", type=int, default=40, help="number of classes in that zip")
+    parser.add_argument(
+        "--images",
+        type=int,
+        nargs=3,
+        default=[1000, 5000, 20_000],
+        help="training and validation images, from few to many",
+    )
     parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=list(WAYS))
     arguments = parser.parse_args()
     environment = describe_environment([])
@@ -39,9 +46,11 @@ def main() -> None:
                 seconds.append(sum(parts.values()))
                 figures = (f"{seconds[-1]:.1f}", f"{1000 * seconds[-1] / images:.2f}", f"{memory:.0f}")
                 print(f"{way}, {images:,} images: {figures[0]} s, peak memory {figures[2]} MiB; {parts}", flush=True)
-                place = (environment["cpu"], environment["commit"])
-                append("scale", COLUMNS, (way, images, *figures, json.dumps(parts), *place))
-            print(f"{way}: {seconds[2] / expected(arguments.images, seconds) - 1:+.1%} from a line", flush=True)
+                provenance = (environment["cpu"], environment["commit"])
+                append("scale", COLUMNS, (way, images, *figures, json.dumps(parts), *provenance))
+            print(
+                f"{way}: {seconds[2] / expected(arguments.images, seconds) - 1:+.1%} compared with the line", flush=True
+            )
 
 
 def expected(images: list[int], seconds: list[float]) -> float:
@@ -51,9 +60,9 @@ def expected(images: list[int], seconds: list[float]) -> float:
 
 
 def measure(arguments: argparse.Namespace, way: str, images: int, out: Path) -> tuple[dict[str, float], float]:
-    """Return the seconds of each part of one run that depends on the number of images, and its peak memory in MiB."""
+    """Return the seconds of each part that depends on the number of images, and the peak memory of the run in MiB."""
     settings = {
-        **NO_POST_STAGE,
+        **ONLY_TRAINING,
         "dataset.image_size": 128,
         "dataset.limit_per_class": images // arguments.classes,
         "model.alpha": 0.75,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.count_backbones import count_one
+from benchmarks.count_backbones import count_backbone
 from keras_bench.backbones.facts import COUNTED, FACT_SOURCES, PUBLISHED, facts_of
 from keras_bench.backbones.table import BACKBONES
 
@@ -82,7 +82,7 @@ def test_the_files_are_packaged():
     "name", ["ResNet18", *(pytest.param(name, marks=pytest.mark.slow) for name in ("EfficientNetB0", "NASNetMobile"))]
 )
 def test_counting_again_gives_the_same(name):
-    again = count_one(name)
+    again = count_backbone(name)
     facts = facts_of(name)
     assert again["image_size"] == BACKBONES[name].image_size
     assert (again["parameters"], again["multiply_adds"]) == (facts.parameters, facts.multiply_adds)

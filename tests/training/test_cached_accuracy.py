@@ -40,7 +40,7 @@ def test_the_error_is_that_of_the_mean_difference_within_a_seed(monkeypatch, cap
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["--views", "17"], "expected 1 to 16"), (["--seeds", "1"], "one alone has no standard error")],
+    [(["--views", "17"], "expected 1 to 16"), (["--seeds", "1"], "a single seed has no standard error")],
 )
 def test_impossible_settings_are_refused_before_any_work(monkeypatch, capsys, words, message):
     monkeypatch.setattr("sys.argv", ["cached_accuracy", "--data", "nowhere.zip", *words])
