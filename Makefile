@@ -1,9 +1,9 @@
-# keras-bench. `make help` lists the targets; every other target sets up .venv first.
+# keras-bench. `make help` lists the targets; every other target creates .venv first if it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
 KERAS_BENCH := $(BIN)/keras-bench
-# Two files of tests at a time: each waits for TensorFlow's tracing on one core most of its time.
-AT_ONCE = -n 2 --dist loadscope
+# Two test files at a time: most of the time, each waits for TensorFlow's tracing, which uses one core.
+IN_PARALLEL = -n 2 --dist loadscope
 SUITE = $(KERAS_BENCH) suite $(if $(DATA),--data "$(DATA)")
 
 .DEFAULT_GOAL := help
@@ -14,35 +14,35 @@ help: ## list the targets
 	@echo "make TARGET [DATA=folder-or-zip] [ARGS='options of keras-bench suite']"
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 22
 
-setup: .venv/.installed ## make .venv and install keras-bench with its tools (some minutes, once)
+setup: .venv/.installed ## create .venv and install keras-bench with its tools (a few minutes, once)
 
 .venv/.installed: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
-	  { echo "error: Python 3.11 to 3.13 is needed, found $$($(PYTHON) --version); use make PYTHON=python3.12 …"; exit 2; }
+	  { echo "error: expected Python 3.11 to 3.13, received $$($(PYTHON) --version); use make PYTHON=python3.12 …"; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,tfds,tensorboard]'
 	@touch $@
 
-demo: .venv/.installed ## transfer learning on real digits, without network or weights (about 10 minutes)
+demo: .venv/.installed ## transfer learning on handwritten digits, offline and without weights (about 10 minutes)
 	$(KERAS_BENCH) suite --experiment demo-pretrain $(ARGS)
 	$(KERAS_BENCH) suite --experiment demo $(ARGS)
 
-test: .venv/.installed ## the tests CI runs
-	$(BIN)/python -m pytest -m "not slow" $(AT_ONCE) $(ARGS)
+test: .venv/.installed ## the tests that CI runs
+	$(BIN)/python -m pytest -m "not slow" $(IN_PARALLEL) $(ARGS)
 
-test-all: .venv/.installed ## all tests, slow ones included
-	$(BIN)/python -m pytest $(AT_ONCE) $(ARGS)
+test-all: .venv/.installed ## all tests, including slow ones
+	$(BIN)/python -m pytest $(IN_PARALLEL) $(ARGS)
 
-lint: .venv/.installed ## format check, lint, types, layering
+lint: .venv/.installed ## check format, lint rules, types and layering
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.installed ## speed and memory beside plain Keras, as ratios
+bench: .venv/.installed ## compare speed and memory with plain Keras
 	$(BIN)/python -m benchmarks.compare_training $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-report: .venv/.installed ## make the report of an experiment again: make report NAME=demo
+report: .venv/.installed ## rebuild the report of an experiment: make report NAME=demo
 	$(KERAS_BENCH) report $(or $(NAME),demo) $(ARGS)
 
 tiny-imagenet-all: .venv/.installed ## study 1: VGG16, ResNet50, EfficientNetB0 on Tiny ImageNet

@@ -1,4 +1,4 @@
-"""Whether this machine and this installation are fit for runs. It never uses the network."""
+"""Checks whether this machine and this installation are ready for runs, without using the network."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from keras_bench.cli.cache_contents import cached_parts, folder_size
+from keras_bench.cli.cache_contents import cache_folders, folder_size
 from keras_bench.console import Log
 from keras_bench.download import cache_folder
 from keras_bench.environment import usable_cores
@@ -16,7 +16,7 @@ from keras_bench.training.feature_store import Entry, entries
 
 
 def diagnose(out: Path) -> list[Check]:
-    """Look at everything; the last checks start TensorFlow.
+    """Run all checks and return their results; the last ones start TensorFlow.
 
     Args:
         out: the folder of all runs.
@@ -27,15 +27,15 @@ def diagnose(out: Path) -> list[Check]:
         check_memory(),
         check_folder("runs", out),
         check_folder("cache", cache_folder()),
-        *(Check(f"cache: {part.name}", f"{folder_size(part) / 1e6:,.1f} MB") for part in cached_parts()),
-        *(_damaged(entry) for entry in entries() if not _is_whole(entry)),
+        *(Check(f"cache: {folder.name}", f"{folder_size(folder) / 1e6:,.1f} MB") for folder in cache_folders()),
+        *(_damaged_entry_check(entry) for entry in entries() if not _is_intact(entry)),
         *check_weight_files(),
         *_check_tensorflow(),
     ]
 
 
 def print_checks(checks: list[Check], log: Log) -> None:
-    """Print a table of all checks, then a line with the remedy of each problem."""
+    """Print a table of all checks, then one line per problem with its remedy."""
     table = Table("", "checked", "", title="keras-bench doctor")
     for check in checks:
         table.add_row("problem" if check.remedy else "ok", Text(check.subject), Text(check.value))
@@ -47,8 +47,8 @@ def print_checks(checks: list[Check], log: Log) -> None:
         log.line("all is well; next: keras-bench run --experiment digits --dry-run")
 
 
-def _is_whole(entry: Entry) -> bool:
-    """Return whether cached features are as long as they were when finished; what was removed just now is."""
+def _is_intact(entry: Entry) -> bool:
+    """Return whether cached features have the size they had when finished; an entry just removed counts as intact."""
     try:
         return bool(entry.read_facts()["bytes"] == entry.array.stat().st_size)
     except FileNotFoundError:
@@ -57,9 +57,9 @@ def _is_whole(entry: Entry) -> bool:
         return False
 
 
-def _damaged(entry: Entry) -> Check:
+def _damaged_entry_check(entry: Entry) -> Check:
     value = f"{entry.array} or the .json beside it is damaged"
-    return Check("cache: features", value, "delete both; features are computed again when a run needs them")
+    return Check("cache: features", value, "delete both; the features are computed again when needed")
 
 
 def _check_tensorflow() -> list[Check]:
@@ -72,7 +72,7 @@ def _check_tensorflow() -> list[Check]:
         return [Check("TensorFlow", value, "install keras-bench again in a new environment; unset KERAS_BACKEND")]
     from keras_bench.models.preprocessing import differing_backbones, keras_settings
 
-    checks = [Check("devices", ", ".join(devices) or "CPU, no GPU that TensorFlow sees")]
+    checks = [Check("devices", ", ".join(devices) or "CPU; TensorFlow sees no GPU")]
     settings = keras_settings()
     needs_change = settings != ("tensorflow", "channels_last")
     remedy = "set both to tensorflow and channels_last in keras.json, and unset KERAS_BACKEND" if needs_change else ""

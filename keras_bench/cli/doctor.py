@@ -1,4 +1,4 @@
-"""The verb `doctor`: whether this machine and this installation are fit for runs."""
+"""The verb `doctor`: checks whether this machine and this installation are ready for runs."""
 
 import argparse
 

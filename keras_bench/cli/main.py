@@ -1,4 +1,4 @@
-"""The command line: parses and delegates. Nothing heavy is imported before a verb is known."""
+"""The command line: parses and delegates. Slow imports happen only once the verb is known."""
 
 import argparse
 import sys
@@ -29,9 +29,9 @@ VERBS = (run, suite, sweep, report, export, verify, predict, ensemble, audit, mo
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0, 1 when work failed, or 2 when the input is at fault."""
+    """Run one command and return its exit code: 0, 1 if work failed, 2 if the input is wrong, 130 if interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["predict"]:  # the bundle's runner has a command line of its own, the same as in a bundle
+    if words[:1] == ["predict"]:  # same command line as predict.py in a bundle
         return predict.main(words[1:])
     try:
         arguments = parse(words)
@@ -42,16 +42,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {one_line(error, limit=None)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        again = "continues where it stopped" if words[:1] in (["run"], ["suite"], ["sweep"]) else "starts over"
-        print(f"interrupted; the same command {again}", file=sys.stderr)
+        effect = "continues where it stopped" if words[:1] in (["run"], ["suite"], ["sweep"]) else "starts over"
+        print(f"interrupted; the same command {effect}", file=sys.stderr)
         return 130
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
-    """Return the command line's words by option, and the `handler` of the verb they are for.
+    """Return the parsed options, and the verb's function as `handler`.
 
     Raises:
-        UserError: an option is unknown, missing or of the wrong kind.
+        UserError: an option is unknown, missing or has a value of the wrong type.
     """
     parser = Parser(
         prog="keras-bench",

@@ -1,4 +1,4 @@
-"""The verb `models`: the table of backbones with cost, published accuracy, and which weights lie on this machine."""
+"""The verb `models`: a table of backbones with their cost, published accuracy and whether weights are present."""
 
 import operator
 import re
@@ -14,7 +14,7 @@ from keras_bench.errors import UserError, nearest, unknown_name
 from keras_bench.runs.weights import keras_home
 
 MISSING = "—"
-NAMED_FILES = 10  # up to so many backbones, the files of their weights are named below the table
+MOST_NAMED_FILES = 10  # weight files are listed below the table for at most this many backbones
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
@@ -22,17 +22,18 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "=": operator.eq,
 }
-_TERM = re.compile(rf"(.*?)({'|'.join(COMPARISONS)})(.*)")
+_COMPARISON = re.compile(rf"(.*?)({'|'.join(COMPARISONS)})(.*)")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One backbone with all that the table shows of it.
+    """One backbone with everything that the table shows.
 
     Attributes:
-        backbone: its row of the closed table.
+        backbone: its entry in BACKBONES.
         facts: published and counted figures.
-        weights: "here" (on this machine), "download" or "none" (there are none), at alpha 1 and the default size.
+        weights: whether ImageNet weights for alpha 1 and the default size are on this machine ("here"), can be
+            downloaded ("download") or do not exist ("none").
     """
 
     backbone: Backbone
@@ -40,19 +41,19 @@ class Row:
     weights: str
 
     def text(self, field: str) -> str:
-        """Return one of `TEXTS`."""
+        """Return the value of a field in `TEXTS`."""
         texts = {"name": self.backbone.name, "family": self.backbone.family.name, "source": self.facts.source}
         return {**texts, "weights": self.weights}[field]
 
     def number(self, field: str) -> float | None:
-        """Return one of `NUMBERS` in the unit the table shows, or None."""
+        """Return the value of a field in `NUMBERS` in the table's unit; None if there is no figure."""
         facts = self.facts
         numbers: dict[str, float | None] = {
             "size": self.backbone.image_size,
             "parameters": self.backbone.parameters_millions,
-            "backbone": _in(facts.parameters, 1e6),
-            "multiply_adds": _in(facts.multiply_adds, 1e9),
-            "flops": _in(facts.flops, 1e9),
+            "backbone": _in_units(facts.parameters, 1e6),
+            "multiply_adds": _in_units(facts.multiply_adds, 1e9),
+            "flops": _in_units(facts.flops, 1e9),
             "top1": facts.top1,
             "top5": facts.top5,
         }
@@ -78,40 +79,40 @@ def print_models(filters: Sequence[str], sort: str | None, log: Log) -> None:
 
     Args:
         filters: texts of --filter, see `passes`.
-        sort: a field; accuracies come highest first, all else lowest first, what has no figure last.
-        log: the screen.
+        sort: a field, see `sort_rows`; None: the order of the table.
+        log: prints to the terminal.
 
     Raises:
-        UserError: a filter or the field cannot be read, or nothing passes.
+        UserError: a filter or the field is invalid, or no backbone passes.
     """
-    rows = [_backbone_row(backbone) for backbone in BACKBONES.values()]
-    found = [row for row in rows if all(passes(row, text) for text in filters)]
-    if not found:
-        raise UserError(_why_none(rows, filters))
+    all_rows = [_backbone_row(backbone) for backbone in BACKBONES.values()]
+    rows = [row for row in all_rows if all(passes(row, text) for text in filters)]
+    if not rows:
+        raise UserError(_why_none_passes(all_rows, filters))
     if sort is not None:
-        found = sort_rows(found, sort)
-    log.table(_backbone_table(found))
-    for line in _notes(found):
-        log.line(line)
-    scratch = " --phase scratch" if found[0].weights == "none" else ""
-    log.line(f"next: keras-bench run --model {found[0].backbone.name}{scratch} --dry-run")
+        rows = sort_rows(rows, sort)
+    log.table(_backbone_table(rows))
+    for note in _notes(rows):
+        log.line(note)
+    scratch = " --phase scratch" if rows[0].weights == "none" else ""
+    log.line(f"next: keras-bench run --model {rows[0].backbone.name}{scratch} --dry-run")
 
 
 def passes(row: Row, text: str) -> bool:
     """Return whether a backbone passes one filter.
 
-    A filter is a part of the name or family ("resnet"), a number compared ("top1>77", also <, <=, >=, =; a backbone
-    without that figure does not pass) or a text compared ("weights=here"), all without regard to case.
+    A filter is part of a name or family ("resnet"), compares a number ("top1>77", also <, <=, >=, =; a backbone without
+    that figure does not pass) or compares a text ("weights=here"). Case is ignored.
 
     Raises:
-        UserError: the field is unknown, or what is compared is no number.
+        UserError: the field is unknown, or its value must be a number and is not.
     """
-    match = _TERM.fullmatch(text)
+    match = _COMPARISON.fullmatch(text)
     if match is None:
-        part = text.strip().lower()
-        if not part:
+        word = text.strip().lower()
+        if not word:
             raise UserError(f"--filter: expected text or a comparison such as 'top1>77', received {text!r}")
-        return part in row.text("name").lower() or part in row.text("family").lower()
+        return word in row.text("name").lower() or word in row.text("family").lower()
     field, sign, value = (part.strip() for part in match.groups())
     field = field.lower()
     if field in TEXTS and sign == "=":
@@ -121,13 +122,13 @@ def passes(row: Row, text: str) -> bool:
     try:
         limit = float(value)
     except ValueError as error:
-        raise UserError(f"--filter {text}: expected a number behind {sign}, received {value!r}") from error
+        raise UserError(f"--filter {text}: expected a number after {sign}, received {value!r}") from error
     figure = row.number(field)
     return figure is not None and COMPARISONS[sign](figure, limit)
 
 
 def sort_rows(rows: Sequence[Row], field: str) -> list[Row]:
-    """Return rows by a field: accuracies highest first, all else lowest first, rows without a figure last.
+    """Return rows sorted by a field: accuracies highest first, others lowest first, rows without a figure last.
 
     Raises:
         UserError: the field is unknown.
@@ -149,17 +150,17 @@ def _refuse_field(where: str, field: str, sign: str) -> None:
     raise UserError(f"{where}: {unknown_name('field', field, (*TEXTS, *NUMBERS))}")
 
 
-def _why_none(rows: Sequence[Row], filters: Sequence[str]) -> str:
-    """Say which filter leaves nothing, with similar names where it is one."""
-    alone = {text: sum(passes(row, text) for row in rows) for text in filters}
-    if any(alone.values()):
-        counts = ", ".join(f"{text!r} {count}" for text, count in alone.items())
-        return f"--filter: no backbone passes all of them; of {len(rows)}, each alone passes: {counts}"
+def _why_none_passes(rows: Sequence[Row], filters: Sequence[str]) -> str:
+    """Return an error message: how many pass each filter alone or, if none does, names similar to the first filter."""
+    passing = {text: sum(passes(row, text) for row in rows) for text in filters}
+    if any(passing.values()):
+        counts = ", ".join(f"{text!r} {count}" for text, count in passing.items())
+        return f"--filter: no backbone passes all filters; of {len(rows)}, this many pass each alone: {counts}"
     first = filters[0].strip()
     names = [*dict.fromkeys(row.text("family") for row in rows), *(row.text("name") for row in rows)]
-    close = [] if _TERM.fullmatch(first) else nearest(first, names)
-    hint = f"; did you mean {' or '.join(repr(name) for name in close)}?" if close else "; leave it out to see all"
-    return f"--filter {first}: no backbone of {len(rows)} passes{hint}"
+    similar = [] if _COMPARISON.fullmatch(first) else nearest(first, names)
+    hint = f"; did you mean {' or '.join(repr(name) for name in similar)}?" if similar else "; leave it out to see all"
+    return f"--filter {first}: none of the {len(rows)} backbones passes{hint}"
 
 
 def _backbone_row(backbone: Backbone) -> Row:
@@ -189,22 +190,22 @@ def _backbone_table(rows: Sequence[Row]) -> Table:
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
-    """Return what a reader must know of the columns, and of few backbones which file holds their weights."""
+    """Return the lines below the table: what the columns mean and, for few backbones, the files of their weights."""
     sources = [name for name in FACT_SOURCES if any(row.facts.source == name for row in rows)]
     lines = [
-        "params: published, with the 1000-class top; backbone: counted without it, since a run puts its own head there",
-        "mult-adds: counted, for one image of that size, without top; FLOPs: all operations, two for a mult-add",
-        "top-1, top-5: published, on ImageNet's validation images at alpha 1; — where the source states none",
+        "params: published, with the 1000-class top; backbone: counted without it, since a run adds a head of its own",
+        "mult-adds: counted for one image of that size, without the top; FLOPs: all operations, two per mult-add",
+        "top-1, top-5: published, on ImageNet's validation images at alpha 1; —: the source states none",
         *(f"  {name}: {FACT_SOURCES[name]}" for name in sources),
-        f"weights: ImageNet's for that size at alpha 1, kept in {keras_home() / 'models'}; none: train from scratch",
+        f"weights: from ImageNet, for that size and alpha 1, in {keras_home() / 'models'}; none: train from scratch",
     ]
-    if len(rows) <= NAMED_FILES:
-        lines += [line for row in rows for line in _weight_files(row.backbone)]
+    if len(rows) <= MOST_NAMED_FILES:
+        lines += [line for row in rows for line in _weight_file_lines(row.backbone)]
     return lines
 
 
-def _weight_files(backbone: Backbone) -> list[str]:
-    """Return which file holds a backbone's weights, and of those for other input sizes which are here."""
+def _weight_file_lines(backbone: Backbone) -> list[str]:
+    """Return lines that name a backbone's weight file and, if there are files for other sizes, which are present."""
     source = backbone.weights_source()
     if source is None:
         return []
@@ -225,5 +226,5 @@ def _figure(value: float | None, digits: int) -> str:
     return MISSING if value is None else f"{value:,.{digits}f}"
 
 
-def _in(count: int | None, unit: float) -> float | None:
+def _in_units(count: int | None, unit: float) -> float | None:
     return None if count is None else count / unit

@@ -1,4 +1,4 @@
-"""Writes a resolved configuration back as YAML, bare for the run folder or commented for people."""
+"""Writes a resolved configuration as YAML, plain for the run folder or with comments for people."""
 
 import io
 
@@ -9,12 +9,12 @@ from keras_bench.config.schema import Config
 
 
 def to_yaml(config: Config) -> str:
-    """Return the whole resolved configuration as YAML that `--experiment FILE` would read back (less `models`)."""
+    """Return the resolved configuration as YAML that `--experiment FILE` can read, except for the missing `models`."""
     return _dump(config.model_dump(mode="json"))
 
 
 def describe(config: Config) -> str:
-    """Return the resolved configuration as YAML with the meaning of every key as a comment."""
+    """Return the resolved configuration as YAML, with a comment that explains each key."""
     lines = []
     for name, field in Config.model_fields.items():
         value = getattr(config, name)
@@ -22,8 +22,8 @@ def describe(config: Config) -> str:
             lines.append(f"{_setting_line(name, value)}  # {field.description}")
             continue
         lines += ["", f"{name}:  # {(type(value).__doc__ or '').splitlines()[0]}"]
-        for key, inner in type(value).model_fields.items():
-            lines.append(f"  {_setting_line(key, value.model_dump(mode='json')[key])}  # {inner.description}")
+        for key, setting in type(value).model_fields.items():
+            lines.append(f"  {_setting_line(key, value.model_dump(mode='json')[key])}  # {setting.description}")
     return "\n".join(lines) + "\n"
 
 
@@ -35,7 +35,7 @@ def _dump(tree: dict[str, object]) -> str:
     yaml = YAML(typ="rt", pure=True)
     yaml.default_flow_style = False
     yaml.width = 10_000
-    # A bare `key:` reads as an oversight; say null.
+    # A bare `key:` looks like an oversight, so write null.
     yaml.representer.add_representer(
         type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
     )

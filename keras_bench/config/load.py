@@ -1,4 +1,4 @@
-"""Reads experiments/*.yaml, overlays the model's block and the command line, and explains what is wrong.
+"""Reads experiments/*.yaml, overlays the model's block and the command line, and reports errors.
 
 Precedence: default < experiment file < its `models.<name>` block < command line (`--set`).
 """
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML, YAMLError
 
 from keras_bench.backbones.table import BACKBONES
-from keras_bench.config.former import by_names_of_today
+from keras_bench.config.former import current_names
 from keras_bench.config.schema import Config
 from keras_bench.errors import UserError, one_line, unknown_name
 
@@ -27,11 +27,11 @@ Tree = dict[str, Any]
 
 @dataclass(frozen=True)
 class Layer:
-    """One set of overriding keys and where it was written.
+    """A set of configuration keys that override weaker layers.
 
     Attributes:
-        origin: what an error message calls the place, e.g. "experiments/digits.yaml".
-        tree: nested keys and values, a part of the configuration's key tree.
+        origin: where the keys were written, for error messages, e.g. "experiments/digits.yaml".
+        tree: nested keys and values, with the structure of the configuration.
     """
 
     origin: str
@@ -40,12 +40,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment file as read: its keys, and the models it compares in their order.
+    """An experiment file: its keys, and the models it compares, in order.
 
     Attributes:
         path: the file.
-        base: keys for every model.
-        models: for each model name the keys that differ for it.
+        base: keys for all models.
+        models: per model name, the keys that override `base`.
     """
 
     path: Path
@@ -56,7 +56,7 @@ class Experiment:
         """Return the validated configuration for one model.
 
         Args:
-            model: a name of the backbone table; it need not stand in the file.
+            model: a name in BACKBONES; the file need not list it.
             overrides: layers from the command line, weakest first.
 
         Raises:
@@ -78,9 +78,9 @@ def find_file(name: str, kind: str, folders: list[Path], origin: str) -> Path:
 
     Args:
         name: a path that ends in .yaml, or the name of a file in one of the folders.
-        kind: what an error calls it.
-        folders: where names are looked up, first place first.
-        origin: where the name was written.
+        kind: "experiment" or "sweep", for error messages.
+        folders: folders in which names are looked up, in order.
+        origin: where the name was written, for error messages.
 
     Raises:
         UserError: there is no such file.
@@ -92,8 +92,8 @@ def find_file(name: str, kind: str, folders: list[Path], origin: str) -> Path:
     for folder in folders:
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
-    known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
-    raise UserError(f"{origin}: {unknown_name(kind, name, known)}, or a path ending in .yaml")
+    names = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+    raise UserError(f"{origin}: {unknown_name(kind, name, names)}, or a path ending in .yaml")
 
 
 def load_experiment(name: str, origin: str = "--experiment") -> Experiment:
@@ -101,10 +101,10 @@ def load_experiment(name: str, origin: str = "--experiment") -> Experiment:
 
     Args:
         name: looked up in ./experiments, then in the package; or a path.
-        origin: where the name was written, for errors.
+        origin: where the name was written, for error messages.
 
     Raises:
-        UserError: the file is missing, is not YAML, or its `models` block is not a mapping of known models.
+        UserError: the file is missing or is not YAML, or its `models` block does not map names in BACKBONES to keys.
     """
     path = find_file(name, "experiment", experiment_folders(), origin)
     tree = read_yaml(path)
@@ -134,60 +134,59 @@ def parse_setting(text: str) -> Layer:
         tree: Any = YAML(typ="safe", pure=True).load(value) if value.strip() else None
     except YAMLError as error:
         raise UserError(f"--set {text}: the value is not valid YAML ({one_line(error)})") from error
-    for part in reversed(path.strip().split(".")):
-        tree = {part: tree}
+    for key in reversed(path.strip().split(".")):
+        tree = {key: tree}
     return Layer(f"--set {text}", tree)
 
 
 def check_keys(layer: Layer, tree: Mapping[Any, object], section: type[BaseModel], prefix: str) -> None:
-    """Raise a UserError that names the place and the nearest keys if `tree` holds a key `section` lacks."""
+    """Raise a UserError that names the origin and similar keys if `section` lacks a key of `tree`."""
     for key, value in tree.items():
         if key not in section.model_fields:
             if prefix == "" and key == "models":
                 raise UserError(f"{layer.origin}: models can only be set in an experiment file")
-            where = f"{layer.origin}: {prefix}{key}"
-            raise UserError(f"{where}: {unknown_name('key', str(key), section.model_fields)}")
-        inner = section.model_fields[key].annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            raise UserError(f"{layer.origin}: {prefix}{key}: {unknown_name('key', str(key), section.model_fields)}")
+        subsection = section.model_fields[key].annotation
+        if isinstance(subsection, type) and issubclass(subsection, BaseModel):
             if not isinstance(value, Mapping):
                 raise UserError(f"{layer.origin}: {prefix}{key}: expected keys of {key}, received {value!r}")
-            check_keys(layer, value, inner, f"{prefix}{key}.")
+            check_keys(layer, value, subsection, f"{prefix}{key}.")
 
 
 def experiment_folders() -> list[Path]:
-    """Return where experiments are looked for, first place first: the current folder's own, then ours.
+    """Return the folders in which experiments are looked up: ./experiments first, then the bundled ones.
 
-    Ours are the package keras_bench.experiments, which setup.cfg takes from the checkout's experiments/. Where the
-    package runs from the checkout itself, installed as editable or not at all, that folder lies beside it. It is
-    reached through keras_bench, as the import system of an editable install may not know the package within.
+    The bundled ones are the package keras_bench.experiments, which setup.cfg maps to the checkout's experiments/. If
+    keras_bench runs from a checkout, as an editable install or without one, that folder is beside the package. The path
+    starts at keras_bench because the import system of an editable install may not know the inner package.
     """
     package = Path(str(resources.files("keras_bench")))
-    inside = package / "experiments"
-    return [Path("experiments"), inside if inside.is_dir() else package.parent / "experiments"]
+    bundled = package / "experiments"
+    return [Path("experiments"), bundled if bundled.is_dir() else package.parent / "experiments"]
 
 
 def load_run_config(path: Path) -> Config:
     """Return the resolved configuration that a run wrote to its folder.
 
-    Keys it did not know yet get defaults, and renamed ones their name of today.
+    Keys that the run's version lacked get their defaults, and keys renamed since get their current names.
 
     Raises:
-        UserError: the file holds a key or a value that this version does not accept.
+        UserError: the file has a key or a value that this version does not accept.
     """
-    layer = Layer(str(path), _as_today(read_yaml(path)))
+    layer = Layer(str(path), _with_current_names(read_yaml(path)))
     check_keys(layer, layer.tree, Config, "")
     return _validate(layer.tree, [layer])
 
 
-def _as_today(tree: Tree) -> Tree:
-    """Return a run's keys and values with the settings of each section by their names of today."""
+def _with_current_names(tree: Tree) -> Tree:
+    """Return a run's settings with the current name of every key and value."""
     renamed: Tree = {}
     for section, content in tree.items():
         if not isinstance(content, Mapping):
             renamed[section] = content
             continue
         prefix = f"{section}."
-        settings = by_names_of_today({f"{prefix}{key}": value for key, value in content.items()})
+        settings = current_names({f"{prefix}{key}": value for key, value in content.items()})
         renamed[section] = {key.removeprefix(prefix): value for key, value in settings.items()}
     return renamed
 
@@ -196,7 +195,7 @@ def read_yaml(path: Path) -> Tree:
     """Return the keys and values of a YAML file, {} for an empty one.
 
     Raises:
-        UserError: the file is not YAML, or holds something else than keys and values.
+        UserError: the file is not YAML, or does not consist of keys and values.
     """
     try:
         tree = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
@@ -210,6 +209,7 @@ def read_yaml(path: Path) -> Tree:
 
 
 def _overlay(below: Tree, above: Mapping[str, object]) -> Tree:
+    """Return `below` with the values of `above` put over it, section by section."""
     merged = dict(below)
     for key, value in above.items():
         if isinstance(value, Mapping) and isinstance(merged.get(key), dict):
@@ -220,7 +220,8 @@ def _overlay(below: Tree, above: Mapping[str, object]) -> Tree:
 
 
 def _validate(tree: Tree, layers: list[Layer]) -> Config:
-    # A file states differences to the default of *its* section, so the defaults are laid below it first.
+    """Return the configuration, or raise a UserError that says which layer holds the first invalid value."""
+    # pydantic replaces a whole section, whereas a file states only differences, so defaults are laid below it first.
     sections = {
         name: field.default.model_dump()
         for name, field in Config.model_fields.items()
@@ -233,7 +234,7 @@ def _validate(tree: Tree, layers: list[Layer]) -> Config:
         keys = [str(part) for part in first["loc"] if str(part) in _all_keys()]
         path = ".".join(keys)
         expected = _expected(first, keys)
-        if not _has(tree, keys):  # a run's file without its name
+        if not _has(tree, keys):  # a run's file that lacks a required key
             raise UserError(f"{layers[0].origin}: {path}: expected {expected}, received nothing") from error
         received = _value_at(tree, keys)
         origin = next(layer.origin for layer in reversed(layers) if _has(layer.tree, keys))
@@ -276,7 +277,7 @@ _TYPES = {
 
 
 def _expected(error: ErrorDetails, keys: list[str]) -> str:
-    """Say in words what pydantic wanted, with the range and the meaning of the key."""
+    """Return in words what pydantic expected, with the range and the description of the key."""
     context = error.get("ctx", {})
     field = Config.model_fields[keys[0]]
     if len(keys) > 1:
@@ -293,7 +294,7 @@ def _expected(error: ErrorDetails, keys: list[str]) -> str:
 
 
 def flatten(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """Return a layer's nested tree as dotted keys, the opposite of `nest`."""
+    """Return a nested tree as a flat one with dotted keys; the inverse of `nest`."""
     flat: dict[str, object] = {}
     for key, value in tree.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from keras_bench.config import Config
-from keras_bench.config.former import by_names_of_today
+from keras_bench.config.former import current_names
 from keras_bench.errors import UserError
 from keras_bench.phases import PHASES, Phase, phases_until
 from keras_bench.reading import read_record
@@ -102,7 +102,7 @@ def _defaults() -> dict[str, object]:
 
 
 def _refuse_changes(job: Job, phase: Phase, state: str, before: dict[str, object], now: dict[str, object]) -> None:
-    former = by_names_of_today(before)
+    former = current_names(before)
     changes = changed_settings(former, now, _defaults())
     if changes:
         more = f" and {len(changes) - 4} more" if len(changes) > 4 else ""

@@ -47,10 +47,10 @@ def test_filters_by_hand(text, small, large, bare):
     ("text", "message"),
     [
         ("parms<3", "--filter parms<3: unknown field 'parms'; did you mean 'parameters'"),
-        ("top1>high", "--filter top1>high: expected a number behind >, received 'high'"),
-        ("top1>", "expected a number behind >, received ''"),
+        ("top1>high", "--filter top1>high: expected a number after >, received 'high'"),
+        ("top1>", "expected a number after >, received ''"),
         ("weights<3", "weights is text and compares with = only, received <"),
-        ("top1=>3", "expected a number behind =, received '>3'"),
+        ("top1=>3", "expected a number after =, received '>3'"),
         ("  ", "expected text or a comparison such as 'top1>77', received '  '"),
     ],
 )
@@ -120,11 +120,11 @@ def test_few_backbones_are_shown_with_their_files_and_missing_figures_as_a_dash(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--filter", "efficentnet"], "no backbone of 42 passes; did you mean 'EfficientNet'"),
-        (["--filter", "top1>99"], "--filter top1>99: no backbone of 42 passes; leave it out to see all"),
+        (["--filter", "efficentnet"], "none of the 42 backbones passes; did you mean 'EfficientNet'"),
+        (["--filter", "top1>99"], "--filter top1>99: none of the 42 backbones passes; leave it out to see all"),
         (
             ["--filter", "vgg", "--filter", "top1>85"],
-            "no backbone passes all of them; of 42, each alone passes: 'vgg' 2, 'top1>85' 5",
+            "no backbone passes all filters; of 42, this many pass each alone: 'vgg' 2, 'top1>85' 5",
         ),
         (["--sort", "speed"], "--sort: unknown field 'speed'"),
     ],

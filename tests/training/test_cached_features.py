@@ -301,7 +301,7 @@ def test_the_cache_is_shown_limited_and_cleared(frozen, capsys, tmp_path):
     assert f"cache: {tmp_path / 'cache'}" in shown
     assert main(["cache", "--features-mb", "-1"]) == 2
     assert main(["cache", "--features-mb", "0"]) == 0
-    assert "removed 2 arrays of features; 0 are left" in capsys.readouterr().out
+    assert "removed 2 cached feature arrays, 0 left" in capsys.readouterr().out
     (tmp_path / "cache" / "mine").mkdir()
     assert main(["cache", "--clear"]) == 0
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["mine"]

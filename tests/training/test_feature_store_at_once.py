@@ -93,7 +93,7 @@ def test_an_array_that_a_process_is_computing_is_not_removed(tmp_path, capsys):
         os.utime(part, (1, 1))  # as if nobody had touched it for years
         assert evict(0) == 1
         assert main(["cache", "--clear"]) == 0
-        assert "left: 1 that other processes are making now" in capsys.readouterr().out
+        assert "kept: 1 that other processes are writing now" in capsys.readouterr().out
         assert part.is_file()
         child.go_on()
         child.end()
@@ -157,7 +157,7 @@ def test_damaged_features_are_computed_again_and_the_run_says_so(capsys, file, d
     assert log.warned == []
     DAMAGE[damage](getattr(entry, file))
     assert main(["cache"]) == 0
-    assert ("a run that needs it computes it again" in capsys.readouterr().out) == (file == "facts")
+    assert ("runs that need it compute it again" in capsys.readouterr().out) == (file == "facts")
     np.testing.assert_array_equal(undisturbed(entry, log=log).array, 2 * IMAGES + 1)
     (warning,) = log.warned
     assert f"{entry.array} are damaged" in warning
