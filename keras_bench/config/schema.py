@@ -63,12 +63,14 @@ class ExportConfig(Section):
 class RuntimeConfig(Section):
     """Settings that cannot change a result, so they are not part of a run's fingerprint."""
 
-    cache_memory_mb: int = Field(4096, ge=0, description="limit of the decoded pixels that are kept in the cache")
+    cache_memory_mb: int = Field(4096, ge=0, description="limit in MiB of the decoded pixels kept in the cache")
     save_state_seconds: float = Field(
         30.0, ge=0, description="least time between two saved states from which an interrupted phase resumes"
     )
     features_cache_mb: int = Field(
-        20_000, ge=0, description="disk limit of cached features, and of decoded images; least recently used go first"
+        20_000,
+        ge=0,
+        description="disk limit in MiB, for cached features and for decoded images; least recently used go first",
     )
     tensorboard: bool = Field(True, description="write TensorBoard logs beside history.csv")
 
