@@ -156,9 +156,9 @@ def check_keys(layer: Layer, tree: Mapping[Any, object], section: type[BaseModel
 def experiment_folders() -> list[Path]:
     """Return the folders in which experiments are looked up: ./experiments first, then the bundled ones.
 
-    The bundled ones are the package keras_bench.experiments, which setup.cfg maps to the checkout's experiments/. If
-    keras_bench runs from a checkout, as an editable install or without one, that folder is beside the package. The path
-    starts at keras_bench because the import system of an editable install may not know the inner package.
+    The bundled ones are the package keras_bench.experiments, which setup.cfg maps to the checkout's experiments/. In a
+    checkout, installed as editable or not at all, that folder is beside the package. The path starts at keras_bench,
+    since the import system of an editable install may not know the inner package.
     """
     package = Path(str(resources.files("keras_bench")))
     bundled = package / "experiments"
@@ -236,9 +236,8 @@ def _validate(tree: Tree, layers: list[Layer]) -> Config:
         expected = _expected(first, keys)
         if not _has(tree, keys):  # a run's file that lacks a required key
             raise UserError(f"{layers[0].origin}: {path}: expected {expected}, received nothing") from error
-        received = _value_at(tree, keys)
         origin = next(layer.origin for layer in reversed(layers) if _has(layer.tree, keys))
-        raise UserError(f"{origin}: {path}: expected {expected}, received {received!r}") from error
+        raise UserError(f"{origin}: {path}: expected {expected}, received {_value_at(tree, keys)!r}") from error
 
 
 def _all_keys() -> set[str]:

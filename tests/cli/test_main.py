@@ -103,10 +103,10 @@ def test_settings_that_cannot_work_together_are_refused(capsys, tmp_path):
     [
         (
             "intel",
-            "https://www.kaggle.com/datasets/puneet6060/intel-image-classification (a free account is needed), the",
+            "https://www.kaggle.com/datasets/puneet6060/intel-image-classification (needs a free account): the",
         ),
-        ("imagenet100", "train.X1/ to train.X4/ and val.X/ with one folder a WordNet id"),
-        ("folder", "one folder per class with its images, <class>/<image>, or the same below train/, val/ and test/"),
+        ("imagenet100", "train.X1/ to train.X4/ and val.X/, one folder per WordNet id"),
+        ("folder", "one folder of images per class, <class>/<image>, or the same below train/, val/ and test/"),
     ],
 )
 def test_images_that_only_the_user_can_fetch_are_asked_for_before_anything_else(capsys, monkeypatch, words, name, told):

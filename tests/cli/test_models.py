@@ -109,7 +109,7 @@ def test_few_backbones_are_shown_with_their_files_and_missing_figures_as_a_dash(
     assert (
         "convnext_tiny_notop.h5 from https://storage.googleapis.com/tensorflow/keras-applications/convnext/" in output
     )
-    assert f"kept in {tmp_path / 'models'}" in output
+    assert f"alpha 1, in {tmp_path / 'models'}" in output
     assert "torchvision" not in output  # a source that no row shown has
     assert main(["models", "--filter", "name=ResNet18"]) == 0
     output = capsys.readouterr().out

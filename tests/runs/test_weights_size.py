@@ -195,7 +195,7 @@ def test_the_table_of_backbones_distinguishes_sizes(models, capsys):
     assert [cell.strip() for cell in row.split("│")][-2] == "download"  # the row is of 224 pixels
     assert f"MobileNet: {name_of(224)} from https://storage.googleapis.com/" in " ".join(output.split())
     assert "others for inputs of 128, 160, 192 pixels, with that number in the name; here: 128" in output
-    assert "weights: ImageNet's for that size at alpha 1, kept in" in output
+    assert "weights: from ImageNet, for that size and alpha 1, in" in output
     put(models, name_of(224))
     assert main(["models", "--filter", "name=MobileNet", "--filter", "weights=here"]) == 0
     capsys.readouterr()
