@@ -1,4 +1,4 @@
-"""Leaves images out of train and val that are held out too, and reads from a run's splits.csv how it was done there."""
+"""Leaves out train and val images that a held-out split shares, and reads from splits.csv which a run left out."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from keras_bench.frames import read_frame
 if TYPE_CHECKING:
     import pandas as pd
 
-# What splits.csv calls an image that was left out of a split.
+# What splits.csv calls an image that was left out, by the split it was left out of.
 LEFT_OUT = {"train": "leaked", "val": "val_in_test"}
 
-# Why an image stays in the val of a run that began before such images were looked for.
-EARLIER = "in val since an earlier version, which did not look for images that test holds too"
+# Why an image stays in the val of a run that an earlier version began.
+EARLIER = "kept in val by an earlier version, which did not compare val with test"
 
-Reasons = Mapping[str, Mapping[str, str]]  # split -> image id -> why
+Reasons = Mapping[str, Mapping[str, str]]  # split -> image id -> reason
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The splits that are used, and what was done about images that two of them share.
+    """The splits in use, and which of the images that two splits share were left out or kept.
 
     Attributes:
-        splits: without the images left out.
-        left_out: of "train" and "val", why each image was left out, by id.
-        kept: of "train" and "val", why an image stays although it is held out too, or nearly, by id.
+        splits: the splits without the images left out.
+        left_out: for "train" and "val", the reason why each image was left out, by id.
+        kept: for "train" and "val", the reason why each duplicate or near-duplicate of a held-out image stays, by id.
     """
 
     splits: SplitTable
@@ -43,13 +43,13 @@ class Selection:
 
 
 def leave_out(index: ImageIndex, splits: SplitTable, audit: Audit, rule: str, log: Log) -> Selection:
-    """Take images out of train that val or test hold too, and out of val those that test holds too.
+    """Leave out the train images that val or test also holds, and the val images that test also holds.
 
     Args:
         index: the images.
-        splits: as they were drawn.
-        audit: what was found in them.
-        rule: dataset.remove_leaked.
+        splits: the splits as drawn.
+        audit: the audit of these splits.
+        rule: the value of dataset.remove_leaked.
         log: the screen.
 
     Raises:
@@ -57,14 +57,13 @@ def leave_out(index: ImageIndex, splits: SplitTable, audit: Audit, rule: str, lo
     """
     positions = dict(splits.positions)
     left_out = {split: leaks.left_out(rule) for split, leaks in audit.leaks.items()}
-    for split, gone in left_out.items():
-        if gone:
+    for split, reasons in left_out.items():
+        if reasons:
             ids = np.array([index.ids[i] for i in positions[split]], dtype=np.str_)
-            positions[split] = positions[split][~np.isin(ids, list(gone))]
-            _refuse_empty(index, positions[split], split, audit.leaks[split].held_out)
-            holds = "holds" if audit.leaks[split].held_out == "test" else "hold"
+            positions[split] = positions[split][~np.isin(ids, list(reasons))]
+            _refuse_empty_classes(index, positions[split], split, audit.leaks[split].held_out)
             log.line(
-                f"left out of {split}: {len(gone)} images that {audit.leaks[split].held_out} {holds} too "
+                f"left out of {split}: {len(reasons)} images that {audit.leaks[split].held_out} also holds "
                 f"(dataset.remove_leaked: {rule})"
             )
     kept = {split: leaks.kept(rule) for split, leaks in audit.leaks.items()}
@@ -72,12 +71,15 @@ def leave_out(index: ImageIndex, splits: SplitTable, audit: Audit, rule: str, lo
 
 
 def kept_in_val(dataset: Mapping[str, Any], splits: Path, audit: Audit | None) -> Mapping[str, str] | None:
-    """Return why, for each image that is in a run's val although test holds it too, or nearly; None: not known.
+    """Return the reason why each duplicate or near-duplicate of a test image stays in a run's val, by id.
 
     Args:
-        dataset: dataset.json of the run; those of earlier versions do not say.
-        splits: its splits.csv, which answers for them where the audit is of the same split.
-        audit: of the run's data; None where there is none.
+        dataset: the run's dataset.json; earlier versions did not record the reasons.
+        splits: the run's splits.csv, which stands in for missing reasons if the audit is of the same splits.
+        audit: the audit of the run's data; None if there is none.
+
+    Returns:
+        the reasons; None if it is unknown which images stay.
     """
     recorded: Mapping[str, str] | None = dataset.get("kept", {}).get("val")
     if recorded is not None or audit is None or not splits.is_file():
@@ -90,62 +92,62 @@ def kept_in_val(dataset: Mapping[str, Any], splits: Path, audit: Audit | None) -
 
 
 def shared_with_val(dataset: Mapping[str, Any], splits: Path, audit: Audit | None) -> int | None:
-    """Return how many images are in val although test holds them too, or nearly; see `kept_in_val`."""
+    """Return how many duplicates or near-duplicates of test images stay in val; None if unknown."""
     kept = kept_in_val(dataset, splits, audit)
     return None if kept is None else len(kept)
 
 
 def most_shared(counts: Iterable[int | None]) -> int | None:
-    """Return the largest of the counts of several runs; None, not known, where one is not known."""
-    known = list(counts)
-    return max((count for count in known if count is not None), default=0) if None not in known else None
+    """Return the largest of several runs' counts; None if any of them is unknown."""
+    listed = list(counts)
+    return max((count for count in listed if count is not None), default=0) if None not in listed else None
 
 
-def _drawn_digest(places: pd.Series) -> str:
-    """Return `SplitTable.digest` of the splits as they were drawn, from what splits.csv calls each image in turn."""
-    drawn = places.replace({word: split for split, word in LEFT_OUT.items()})
+def _drawn_digest(split_column: pd.Series) -> str:
+    """Return `SplitTable.digest` of the splits as drawn, with the images left out later, from splits.csv's column."""
+    drawn = split_column.replace({label: split for split, label in LEFT_OUT.items()})
     positions = {split: np.flatnonzero(drawn == split) for split in SPLITS}
     return SplitTable(positions, "").digest()
 
 
-def _refuse_empty(index: ImageIndex, kept: np.ndarray, split: str, held_out: str) -> None:
-    gone = sorted(set(range(len(index.class_names))) - set(index.labels[kept].tolist()))
-    if not gone:
+def _refuse_empty_classes(index: ImageIndex, kept: np.ndarray, split: str, held_out: str) -> None:
+    empty_classes = sorted(set(range(len(index.class_names))) - set(index.labels[kept].tolist()))
+    if not empty_classes:
         return
-    images = {"train": "training image", "val": "val image"}[split]
-    of_class = "" if len(kept) == 0 else f" of class {index.class_names[gone[0]]!r}"
+    image = {"train": "training image", "val": "val image"}[split]
+    of_class = "" if len(kept) == 0 else f" of class {index.class_names[empty_classes[0]]!r}"
     raise UserError(
-        f"{index.location}: every {images}{of_class} is a duplicate of one in {held_out}; take the duplicates out of "
-        "the data, or use them nevertheless with --set dataset.remove_leaked=none"
+        f"{index.location}: every {image}{of_class} is a duplicate of one in {held_out}; remove the duplicates from "
+        "the data, or keep them with --set dataset.remove_leaked=none"
     )
 
 
 def splits_frame(index: ImageIndex, unreadable: Collection[int], selection: Selection) -> pd.DataFrame:
-    """Return splits.csv, one row per image: its id, class and split, and a note where two splits share it.
+    """Return the table of splits.csv, one row per image: its id, class and split, and a note if two splits share it.
 
     Args:
         index: all images.
-        unreadable: positions of those that could not be decoded.
-        selection: where each of the others went.
+        unreadable: positions of the images that could not be decoded.
+        selection: the splits of the other images.
     """
     import pandas as pd
 
-    splits = np.full(len(index.ids), "unused", dtype=object)
-    splits[list(unreadable)] = "unreadable"
+    split_column = np.full(len(index.ids), "unused", dtype=object)
+    split_column[list(unreadable)] = "unreadable"
     notes: dict[str, str] = {}
-    for split, word in LEFT_OUT.items():
-        gone = selection.left_out.get(split, {})
-        splits[[image_id in gone for image_id in index.ids]] = word
-        notes |= {**gone, **selection.kept.get(split, {})}
-    for split, where in selection.splits.positions.items():
-        splits[where] = split
+    for split, label in LEFT_OUT.items():
+        left_out = selection.left_out.get(split, {})
+        split_column[[image_id in left_out for image_id in index.ids]] = label
+        notes |= {**left_out, **selection.kept.get(split, {})}
+    for split, positions in selection.splits.positions.items():
+        split_column[positions] = split
     classes = np.array(index.class_names, dtype=object)[index.labels]
-    noted = [notes.get(image_id, "") for image_id in index.ids]
-    return pd.DataFrame({"id": index.ids, "class": classes, "split": splits, "note": noted}, dtype=str)
+    note_column = [notes.get(image_id, "") for image_id in index.ids]
+    return pd.DataFrame({"id": index.ids, "class": classes, "split": split_column, "note": note_column}, dtype=str)
 
 
 def read_splits(path: Path) -> pd.DataFrame:
-    """Return splits.csv, its columns text; files of earlier versions have no notes, which are then empty.
+    """Return splits.csv, every column as text; in files of earlier versions, which have no notes, these are empty.
 
     Raises:
         UserError: the file is damaged.
@@ -155,29 +157,33 @@ def read_splits(path: Path) -> pd.DataFrame:
 
 
 def recorded_selection(path: Path, index: ImageIndex, splits: SplitTable) -> Selection:
-    """Return the splits that a run's splits.csv names, whatever would be drawn or left out today.
+    """Return the selection that a run's splits.csv records, whatever would be drawn or left out today.
 
     Args:
-        path: the file.
+        path: the run's splits.csv.
         index: the images of the run.
-        splits: what the settings draw; says where test comes from.
+        splits: the splits that the settings draw, which state the origin of test.
 
     Raises:
-        UserError: the file is damaged, or names an image that is not there.
+        UserError: the file is damaged, or names an image that the index lacks.
     """
     rows = read_splits(path)
-    known = {image_id: i for i, image_id in enumerate(index.ids)}
-    absent = rows.loc[~rows["id"].isin(known), "id"]
-    if len(absent):
-        raise UserError(f"{path}: {absent.iloc[0]!r} is not among the images of {index.location}; the file was changed")
+    position_of = {image_id: i for i, image_id in enumerate(index.ids)}
+    unknown_ids = rows.loc[~rows["id"].isin(position_of), "id"]
+    if len(unknown_ids):
+        raise UserError(
+            f"{path}: {unknown_ids.iloc[0]!r} is not among the images of {index.location}; the file was changed"
+        )
     positions = {
-        split: np.array(sorted(known[image_id] for image_id in rows.loc[rows["split"] == split, "id"]), dtype=np.int64)
+        split: np.array(
+            sorted(position_of[image_id] for image_id in rows.loc[rows["split"] == split, "id"]), dtype=np.int64
+        )
         for split in SPLITS
     }
-    left_out = {split: _notes(rows[rows["split"] == word]) for split, word in LEFT_OUT.items()}
-    kept = {split: _notes(rows[(rows["split"] == split) & (rows["note"] != "")]) for split in LEFT_OUT}
+    left_out = {split: _note_by_id(rows[rows["split"] == label]) for split, label in LEFT_OUT.items()}
+    kept = {split: _note_by_id(rows[(rows["split"] == split) & (rows["note"] != "")]) for split in LEFT_OUT}
     return Selection(replace(splits, positions=positions), left_out, kept)
 
 
-def _notes(rows: pd.DataFrame) -> dict[str, str]:
+def _note_by_id(rows: pd.DataFrame) -> dict[str, str]:
     return dict(zip(rows["id"], rows["note"], strict=True))

@@ -1,4 +1,4 @@
-"""Opens, checks and splits the data of a run, and writes down what was found. No TensorFlow."""
+"""Opens, splits and audits the data of a run, and writes the files that describe it. No TensorFlow."""
 
 import os
 from collections.abc import Mapping
@@ -36,12 +36,12 @@ class Data:
     """The data of a run, decoded and split.
 
     Attributes:
-        index: what the source offers.
+        index: the images and classes of the source.
         store: the decoded images.
-        splits: which images train, choose and report.
+        splits: the images of train, val and test.
         fingerprint: digest of ids, labels and contents.
-        left_out: why, of "train" and "val", for each id that was left out because another split holds it too.
-        kept: why, of the same, for each id that stays although another split holds it too, or nearly.
+        left_out: for "train" and "val", the reason why each image was left out, by id.
+        kept: for "train" and "val", the reason why each duplicate or near-duplicate of a held-out image stays, by id.
     """
 
     index: ImageIndex
@@ -53,7 +53,7 @@ class Data:
 
 
 def data_path(job: Job) -> Path | None:
-    """Return --data, else $KERAS_BENCH_DATA for sources that read it, else None."""
+    """Return --data, else $KERAS_BENCH_DATA if the source reads it, else None."""
     override = os.environ.get("KERAS_BENCH_DATA")
     if job.request.data is None and override and SOURCES[job.config.dataset.source].reads_environment:
         return Path(override)
@@ -61,10 +61,10 @@ def data_path(job: Job) -> Path | None:
 
 
 def require_data(job: Job) -> None:
-    """Refuse a run whose images only the user can provide, before anything is downloaded.
+    """Refuse a run without the images that only the user can provide, before anything is downloaded.
 
     Raises:
-        UserError: no path was given for a source that needs one, or nothing lies there.
+        UserError: the source needs a path and none was given, or the path does not exist.
     """
     path, source = data_path(job), SOURCES[job.config.dataset.source]
     if path is not None and not path.exists():
@@ -77,14 +77,14 @@ def require_data(job: Job) -> None:
 
 
 def open_data(job: Job, log: Log) -> tuple[ImageIndex, ImageStore, str]:
-    """List the images and compute their fingerprint, which tells whether finished work is still valid."""
+    """Return the images, their store and their fingerprint, which shows whether finished work is still valid."""
     index = open_source(job.config.dataset, data_path(job), log)
     store = ImageStore(index, job.config.runtime.cache_memory_mb << 20)
     return index, store, store.fingerprint(log)
 
 
 def load_data(job: Job, index: ImageIndex, store: ImageStore, fingerprint: str, log: Log) -> Data:
-    """Decode the images, leave out and name the unreadable ones, and split the rest."""
+    """Decode the images, warn of unreadable ones, and split the rest."""
     store.load(log)
     limit_decoded(job.config.runtime.features_cache_mb << 20)
     for warning in index.warnings:
@@ -99,52 +99,52 @@ def load_data(job: Job, index: ImageIndex, store: ImageStore, fingerprint: str, 
     return Data(index, store, splits, fingerprint)
 
 
-def _refuse_portions_beyond_epoch(job: Job, images: int) -> None:
-    """Refuse gradients that are averaged over more portions than an epoch has."""
+def _refuse_portions_beyond_epoch(job: Job, image_count: int) -> None:
+    """Refuse to average gradients over more portions than an epoch has."""
     training = job.config.training
-    portions = -(-images // training.portion_size)
+    portions = -(-image_count // training.portion_size)
     if portions < training.accumulation_steps:
         raise UserError(
-            f"training.accumulation_steps: {images} training images fill {portions} portions of "
-            f"{training.portion_size}, expected at least {training.accumulation_steps}: the weights would not move in "
-            "every epoch; lower training.batch_size"
+            f"training.accumulation_steps: {image_count} training images fill {portions} portions of "
+            f"{training.portion_size}, expected at least {training.accumulation_steps}: the weights would not be "
+            "updated in every epoch; lower training.batch_size"
         )
 
 
 def audit_data(job: Job, data: Data, log: Log, begun: bool = False) -> Data:
-    """Look for duplicates, imbalance and the like, warn before hours of training, and leave leaked images out.
+    """Warn of duplicates, imbalance and similar problems before hours of training, and leave leaked images out.
 
-    One audit serves all runs on the same images and splits. A run that was begun goes on with the splits it began with:
-    an earlier version may have left out others.
+    One audit serves all runs on the same images and splits. A resumed run keeps the splits it began with, because an
+    earlier version may have left out different images.
 
     Args:
         job: the run.
-        data: decoded and split.
+        data: the decoded data with the splits as drawn.
         log: the screen.
-        begun: whether phases of the run are finished, or were interrupted.
+        begun: whether the run has finished or interrupted phases.
 
     Returns:
-        the data, train and val without the images that `dataset.remove_leaked` says.
+        the data without the train and val images that `dataset.remove_leaked` leaves out.
 
     Raises:
         UserError: a class has no image left in train or val.
     """
-    audit = _audit_of(job, data)
+    audit = _matching_audit(job, data)
     if audit is None:
         with job.experiment_folder.lock_audit(log):
-            audit = _audit_of(job, data) or _make_audit(job, data, log)  # another process may have made it meanwhile
+            audit = _matching_audit(job, data) or _make_audit(job, data, log)  # another process may have made it
     recorded = recorded_data(job, data) if begun else None
     for problem in audit.problems:
         if problem != audit.imbalance_problem or job.config.training.imbalance == "none":
             log.warn(problem if recorded is None else problem.partition(A_RUN_LEAVES)[0])
     if recorded is not None:
-        return _begun_with(job, recorded, audit, log)
-    return _selected(data, leave_out(data.index, data.splits, audit, job.config.dataset.remove_leaked, log))
+        return _resumed_data(job, recorded, audit, log)
+    return _with_selection(data, leave_out(data.index, data.splits, audit, job.config.dataset.remove_leaked, log))
 
 
-def _begun_with(job: Job, recorded: Data, audit: Audit, log: Log) -> Data:
-    """Return the data split as the run began, with what its val and test share, and say so."""
-    log.line(f"splits: those the run began with, {job.folder.splits}")
+def _resumed_data(job: Job, recorded: Data, audit: Audit, log: Log) -> Data:
+    """Return the data as the run recorded it, complete with the images that val and test share, and log both."""
+    log.line(f"splits: as recorded when the run began, in {job.folder.splits}")
     dataset = read_json(job.folder.dataset) if job.folder.dataset.is_file() else {}
     in_val = kept_in_val(dataset, job.folder.splits, audit)
     if in_val is None or in_val:
@@ -154,18 +154,18 @@ def _begun_with(job: Job, recorded: Data, audit: Audit, log: Log) -> Data:
 
 
 def shared_of_run(run: RunDir, folder: ExperimentDir) -> int | None:
-    """Return how many images are in a run's val although test holds them too, or nearly; None: not known.
+    """Return how many duplicates or near-duplicates of test images a run's val holds; None if unknown.
 
     Args:
-        run: it has dataset.json and splits.csv.
-        folder: its experiment's, whose audit answers for runs of earlier versions.
+        run: the run's folder, with dataset.json and splits.csv.
+        folder: the experiment's folder, whose audit stands in where an earlier version recorded nothing.
     """
     dataset = read_json(run.dataset)
     return shared_with_val(dataset, run.splits, read_audit(folder, dataset["fingerprint"]))
 
 
-def _audit_of(job: Job, data: Data) -> Audit | None:
-    """Return the audit of exactly this data and these splits, or None."""
+def _matching_audit(job: Job, data: Data) -> Audit | None:
+    """Return the recorded audit of exactly this data and these splits; None if there is none."""
     audit = read_audit(job.experiment_folder, data.fingerprint)
     return audit if audit is not None and audit.split == data.splits.digest() else None
 
@@ -179,29 +179,29 @@ def _make_audit(job: Job, data: Data, log: Log) -> Audit:
 
 
 def recorded_data(job: Job, data: Data) -> Data | None:
-    """Return the data split as the run's splits.csv says, which is what it was made with; None where there is none."""
+    """Return the data with the splits that the run's splits.csv records; None if there is no such file."""
     if not job.folder.splits.is_file():
         return None
-    return _selected(data, recorded_selection(job.folder.splits, data.index, data.splits))
+    return _with_selection(data, recorded_selection(job.folder.splits, data.index, data.splits))
 
 
-def _selected(data: Data, selection: Selection) -> Data:
+def _with_selection(data: Data, selection: Selection) -> Data:
     return replace(data, splits=selection.splits, left_out=selection.left_out, kept=selection.kept)
 
 
 def read_audit(folder: ExperimentDir, fingerprint: str) -> Audit | None:
-    """Return the audit of exactly this data, or None."""
+    """Return the recorded audit of exactly this data; None if there is none."""
     if not folder.audit.is_file():
         return None
     tree = read_json(folder.audit)
-    if set(tree) != {field.name for field in fields(Audit)}:  # of an older version
+    if set(tree) != {field.name for field in fields(Audit)}:  # written by an earlier version
         return None
     audit = read_record(folder.audit, Audit.from_json)
     return audit if audit.fingerprint == fingerprint else None
 
 
 def describe_data(data: Data) -> list[str]:
-    """Return a few lines for people: what was found and how it is split."""
+    """Return a summary for people: the source, its classes and images, and the size and origin of the splits."""
     index, positions = data.index, data.splits.positions
     sizes = sorted(data.store.sizes)
     size = f"{sizes[0][1]}×{sizes[0][0]} pixels" if len(sizes) == 1 else f"{len(sizes)} different sizes"
@@ -213,7 +213,7 @@ def describe_data(data: Data) -> list[str]:
 
 
 def write_data_files(run: RunDir, data: Data) -> None:
-    """Write dataset.json and splits.csv, which name every image and class of the run."""
+    """Write dataset.json and splits.csv, which list every class and image of the run."""
     write_json(run.dataset, _dataset_json(data))
     selection = Selection(data.splits, data.left_out, data.kept)
     write_frame(run.splits, splits_frame(data.index, data.store.unreadable, selection))
@@ -233,7 +233,7 @@ def _dataset_json(data: Data) -> dict[str, object]:
         "unreadable": {index.ids[i]: why for i, why in sorted(data.store.unreadable.items())},
         "leaked": sorted(data.left_out.get("train", {})),
         "val_in_test": sorted(data.left_out.get("val", {})),
-        "kept": {split: dict(reasons) for split, reasons in data.kept.items()},  # no "val": not known
+        "kept": {split: dict(reasons) for split, reasons in data.kept.items()},  # without "val" if unknown
         "warnings": [*index.warnings, *splits.warnings],
     }
 
@@ -244,12 +244,12 @@ def positions_of(data: Data, split: str) -> np.ndarray:
 
 
 def training_rows(job: Job, data: Data) -> np.ndarray:
-    """Return which of the training images an epoch holds, as places in `positions_of(data, "train")`."""
+    """Return the images of one epoch, as indices into `positions_of(data, "train")`, int64, ascending."""
     labels = data.index.labels[positions_of(data, "train")]
     return epoch_rows(labels, job.config.training.imbalance, job.request.seed)
 
 
 def class_counts(data: Data) -> tuple[int, ...]:
-    """Return how many training images each class has."""
+    """Return the number of training images per class."""
     labels = data.index.labels[positions_of(data, "train")]
     return tuple(np.bincount(labels, minlength=len(data.index.class_names)).tolist())

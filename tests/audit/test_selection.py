@@ -118,7 +118,7 @@ def test_images_of_val_that_test_holds_too_are_left_out_of_val(shared, tmp_path,
     assert all(ids(data, split) == ids(before, split) for split in ("train", "test"))
     words = said(capsys)
     assert "val images that test holds too, exactly or nearly: 2, e.g. val/cat/exact.png" in words
-    assert "left out of val: 2 images that test holds too (dataset.remove_leaked: near)" in words
+    assert "left out of val: 2 images that test also holds (dataset.remove_leaked: near)" in words
     write_data_files(job.folder, data)
     rows, dataset = recorded(job)
     assert {name for name, row in rows.items() if row["split"] == "val_in_test"} == gone
