@@ -1,8 +1,8 @@
-"""Tables on disk: pandas DataFrames as CSV, whole or not at all, with every digit and no text taken for a number.
+"""Reads and writes tables: pandas DataFrames as CSV, written whole or not at all, without losing a digit.
 
-Numbers have the fewest digits that read back as the same number, truth values are True and False, and a missing value
-is an empty cell, as Python's csv module writes them. pandas takes half a second to import, so only what reads or writes
-a table imports it, not what merely could.
+Numbers have the fewest digits that read back as the same number, booleans are True and False, and a missing value is
+an empty cell, as in the output of Python's csv module. Text that looks like a number stays text. pandas takes half a
+second to import, so each function that needs it imports it when called.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from keras_bench.reading import unreadable
 if TYPE_CHECKING:
     import pandas as pd
 
-# The dtype of a column whose values, apart from missing ones, are all of one kind. pandas itself would make 5.0 of an
-# integer as soon as another is missing.
+# The dtype of a column whose values, apart from missing ones, are all of one kind. By default pandas would turn the
+# integer 5 into 5.0 as soon as another value of its column is missing.
 _DTYPES = {"integer": "Int64", "floating": "float64", "boolean": "boolean", "string": "str"}
 
 
 def frame_of(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
-    """Return rows as a frame, whose columns are all the rows' keys in order of first appearance.
+    """Return rows as a DataFrame, whose columns are the keys of all rows in order of first appearance.
 
     Args:
         rows: value by column; None, or no entry, is a missing value.
 
     Returns:
-        columns of dtype Int64, float64, boolean or str; object where a column mixes several kinds or holds another.
+        a DataFrame with columns of dtype Int64, float64, boolean or str; object for values of mixed or other kinds.
     """
     import pandas as pd
 
@@ -46,61 +46,61 @@ def _column(values: list[object]) -> pd.Series:
 
 
 def frame_csv(frame: pd.DataFrame, float_format: str | None = None) -> str:
-    """Return a frame as CSV without its index: a header, then one line per row, each ended by a newline.
+    """Return a DataFrame as CSV without its index: a header, then one line per row, each ending with a newline.
 
     Args:
-        frame: one row per line.
-        float_format: for the columns of floats, e.g. "%.9g"; None: the fewest digits that read back as the same number.
+        frame: the table.
+        float_format: format of the float columns, e.g. "%.9g"; None for the fewest digits that read back unchanged.
     """
     return str(frame.to_csv(index=False, lineterminator="\n", float_format=float_format))
 
 
 def write_frame(path: Path, frame: pd.DataFrame, float_format: str | None = None) -> None:
-    """Write a frame as `frame_csv` does, in UTF-8, whole or not at all."""
+    """Write a DataFrame in the format of `frame_csv`, in UTF-8, whole or not at all."""
     write_text(path, frame_csv(frame, float_format))
 
 
 def append_frame(path: Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Add rows to the end of a file; it is begun where it is not there.
+    """Append rows to a CSV file, which is created with a header if it does not exist.
 
-    Lines end with a carriage return and a newline, as the csv module ends them and such files always have.
+    Lines end with a carriage return and a newline, as in files of earlier versions, which used Python's csv module.
 
     Args:
-        path: the file; it keeps the columns it was begun with.
-        frame: what it has in other columns is left out.
-        columns: of a new file.
+        path: the file; an existing one keeps its columns.
+        frame: the rows; columns that the file does not have are dropped.
+        columns: the columns of a new file.
 
     Raises:
         UserError: the file has no header.
     """
-    is_begun = path.is_file()
-    frame = frame.reindex(columns=read_frame(path, str).columns if is_begun else list(columns))
-    frame.to_csv(path, mode="a", header=not is_begun, index=False, lineterminator="\r\n", encoding="utf-8")
+    exists = path.is_file()
+    frame = frame.reindex(columns=read_frame(path, str).columns if exists else list(columns))
+    frame.to_csv(path, mode="a", header=not exists, index=False, lineterminator="\r\n", encoding="utf-8")
 
 
 def read_frame(path: Path, dtype: type[str] | type[float], required: Sequence[str] = ()) -> pd.DataFrame:
-    """Return a CSV file whose cells are all text, or all numbers.
+    """Return a CSV file as a DataFrame whose cells are all text or all numbers.
 
-    A line that ends early, as after a crash, lacks its last cells.
+    A line that a crash cut short lacks its last cells.
 
     Args:
         path: the file, in UTF-8, with a header.
-        dtype: str keeps every cell as it stands ("NA", "1e5" and "" included); float makes NaN of an empty one.
-        required: columns that every version wrote.
+        dtype: str keeps every cell as written ("NA", "1e5" and "" included); float turns an empty cell into NaN.
+        required: columns that every version has written.
 
     Raises:
-        UserError: the file is damaged, lacks a required column, or has other cells than numbers where they should be.
-        OSError: there is no such file.
+        UserError: the file is damaged, lacks a required column, or holds text where numbers are expected.
+        OSError: the file does not exist.
     """
     import pandas as pd
 
     try:
         frame = pd.read_csv(path, dtype=str, encoding="utf-8", keep_default_na=False)
-        if not isinstance(frame.index, pd.RangeIndex):  # what pandas makes of rows that are longer than the header
+        if not isinstance(frame.index, pd.RangeIndex):  # how pandas reads rows that are longer than the header
             raise ValueError("its rows have more cells than its header")
         if missing := [name for name in required if name not in frame]:
             raise ValueError(f"no column {missing[0]!r}")
-        # By way of text, since before pandas 3.1 its own reader of numbers may miss the last digit.
+        # Converted from text, because the number parser of pandas may get the last digit wrong before version 3.1.
         return frame.mask(frame == "").astype(float) if dtype is float else frame
-    except ValueError as error:  # of which pandas' own are subclasses, and UnicodeDecodeError
+    except ValueError as error:  # includes pandas's parser errors and UnicodeDecodeError
         raise unreadable(path, str(error), None) from error

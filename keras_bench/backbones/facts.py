@@ -1,10 +1,10 @@
-"""What is known of every backbone at its default size: published ImageNet accuracy, and costs counted by us.
+"""Figures of every backbone at its default size: published ImageNet accuracy, and costs counted by us.
 
-Both lie beside this module as CSV, one row per backbone:
+Both are CSV files beside this module, one row per backbone:
 
-published.csv: top-1 and top-5 in percent on ImageNet's validation images, digit by digit as the row's source
-    states them (`FACT_SOURCES`). https://github.com/keras-team/keras/pull/16421 gives those of ConvNeXt to more digits.
-counted.csv: written by `python -m benchmarks.count_backbones`, with the versions it counted with.
+published.csv: top-1 and top-5 in percent on ImageNet's validation images, digit for digit as the row's source states
+    them (`FACT_SOURCES`). https://github.com/keras-team/keras/pull/16421 gives those of ConvNeXt to more digits.
+counted.csv: written by `python -m benchmarks.count_backbones`, with the library versions used for counting.
 """
 
 import csv
@@ -33,14 +33,14 @@ FACT_SOURCES = {
 
 @dataclass(frozen=True)
 class BackboneFacts:
-    """Figures of one backbone at its default size and alpha 1; None where there is none.
+    """Figures of one backbone at its default size and alpha 1; None if a figure is unknown.
 
     Attributes:
         top1: published share of ImageNet's validation images whose first prediction is correct, percent.
         top5: the same for the first five predictions.
-        source: key of `FACT_SOURCES`; "" where no accuracy was found.
-        parameters: counted, of the network without top.
-        multiply_adds: counted, of one forward pass of one image through it (`keras_bench.cost.count.multiply_adds`).
+        source: key of `FACT_SOURCES`; "" if no accuracy was found.
+        parameters: number of parameters of the network without its classifier.
+        multiply_adds: multiply-adds of one image's forward pass through it (`keras_bench.cost.count.multiply_adds`).
         flops: floating-point operations of the same pass as TensorFlow's profiler counts them, about twice as many.
     """
 
@@ -53,8 +53,8 @@ class BackboneFacts:
 
 
 def facts_of(model: str) -> BackboneFacts:
-    """Return what is known of a backbone; every field is empty where nothing is."""
-    published, counted = _read(PUBLISHED).get(model, {}), _read(COUNTED).get(model, {})
+    """Return the figures of a backbone; every field is empty if none is known."""
+    published, counted = _row_by_model(PUBLISHED).get(model, {}), _row_by_model(COUNTED).get(model, {})
     return BackboneFacts(
         top1=_figure_of(published, "top1", float),
         top5=_figure_of(published, "top5", float),
@@ -66,7 +66,7 @@ def facts_of(model: str) -> BackboneFacts:
 
 
 @cache
-def _read(path: Path) -> dict[str, dict[str, str]]:
+def _row_by_model(path: Path) -> dict[str, dict[str, str]]:
     # Not a DataFrame: `models` prints the table in the time that importing pandas would take.
     with path.open(newline="", encoding="utf-8") as stream:
         return {row["model"]: row for row in csv.DictReader(stream)}

@@ -20,17 +20,17 @@ HISTORY_COLUMNS = (
 
 
 def append_history(path: Path, row: Mapping[str, object]) -> None:
-    """Add the row of an epoch; a file begun by an earlier version keeps the columns it has.
+    """Append the row of one epoch; a file that an earlier version began keeps its columns.
 
     Args:
-        path: the file; it is begun where it is not there.
-        row: value by column; a column that it lacks stays empty.
+        path: the file, created if it does not exist.
+        row: value by column; the cell of a missing column stays empty.
     """
     append_frame(path, frame_of([row]), HISTORY_COLUMNS)
 
 
 def read_history(path: Path) -> pd.DataFrame:
-    """Return history.csv, one row per epoch, its columns float64; NaN stands for what was not measured.
+    """Return history.csv, one row per epoch, all columns float64; NaN marks a value that was not measured.
 
     Raises:
         UserError: the file is damaged.
@@ -39,20 +39,20 @@ def read_history(path: Path) -> pd.DataFrame:
 
 
 def best_row(history: pd.DataFrame, monitor: str, mode: str) -> pd.Series:
-    """Return the row of the best epoch, of equals the first, as Keras's ModelCheckpoint keeps it.
+    """Return the row of the best epoch, the first among equals, as Keras's ModelCheckpoint keeps it.
 
     Args:
         history: from `read_history`, at least one row.
-        monitor: the column that decides.
-        mode: "max" or "min", which of its values is best.
+        monitor: the column to compare.
+        mode: "max" or "min", whichever value of that column is best.
     """
     values = history[monitor]
     return history.loc[values.idxmax() if mode == "max" else values.idxmin()]
 
 
 def drop_later_epochs(path: Path, epochs: int) -> None:
-    """Cut history.csv back to its first epochs; a line that a crash cut short lies behind them, and goes too."""
-    rows = read_frame(path, str)  # as it stands: no digit changes
+    """Cut history.csv back to its first epochs, which also removes a last line that a crash cut short."""
+    rows = read_frame(path, str)  # as text, so that no digit changes
     if len(rows) > epochs:
         write_frame(path, rows.head(epochs))
 
