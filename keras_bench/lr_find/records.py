@@ -1,4 +1,4 @@
-"""What trying out learning rates for one phase showed."""
+"""Records of a learning-rate search for one phase."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RateSearch:
     """One search: the loss of successive training batches while the learning rate grows exponentially.
 
     Attributes:
-        phase: which.
+        phase: the phase searched.
         low: the first rate.
         high: the last rate planned.
         steps: the number of rates planned.

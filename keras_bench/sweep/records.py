@@ -22,16 +22,16 @@ class PointRun:
         point: index of the point in the sweep, from 0.
         model: the backbone's name.
         seed: the run's seed.
-        phase: the final one, chosen on val.
-        val_score: top-1 on val, where every decision was made; balanced accuracy where that decides the sweep.
-        labels: of the test images, int64, (N,).
-        correct: whether each of its predictions on test is correct, bool, (N,).
+        phase: the final phase, chosen on val.
+        val_score: top-1 on val, where every decision was made; balanced accuracy if that decides the sweep.
+        labels: classes of the test images, int64, (N,).
+        correct: whether each prediction on test is correct, bool, (N,).
         test: digest of the test images, their labels and the class names; equal for runs that can be compared.
         class_names: K names, in the order of the labels.
         train_images: training images by class name.
-        seconds: wall time of all its phases, validation included.
-        folder: its run folder, for people.
-        shared_with_val: images of val that test holds too, or nearly, and that stay in val; None: not known.
+        seconds: wall time of all phases, validation included.
+        folder: the run folder, for people.
+        shared_with_val: number of duplicates or near-duplicates of test images that stay in val; None if unknown.
     """
 
     point: int
@@ -54,7 +54,7 @@ class SweepPoint:
     """A point's label and settings.
 
     Attributes:
-        label: its name, or its settings in short form.
+        label: the point's name, or its settings in short form.
         settings: value by dotted key.
         named: whether the label is a name from the sweep file.
     """
@@ -66,28 +66,27 @@ class SweepPoint:
 
 @dataclass(frozen=True)
 class SweepRow:
-    """One point of one model.
+    """The results of one model at one point.
 
     Attributes:
-        point: what was set.
+        point: the point's label and settings.
         model: the backbone's name.
-        seeds: of its finished runs; figures are means over them.
-        phases: the final phases of those runs.
-        val_score: chooses the best point: top-1, or balanced accuracy where that decides.
-        top1: on test.
-        scores_of_seeds: the same of each seed on test.
+        seeds: seeds of the finished runs; figures are means over these runs.
+        phases: the final phases of the runs, each listed once.
+        val_score: the score on val that chooses the best point: top-1, or balanced accuracy if that decides the sweep.
+        top1: accuracy on test.
+        scores_of_seeds: the metric that decides, on test, by seed.
         balanced_accuracy: mean recall over classes on test.
-        minority_recall: mean recall of the fifth of the classes with the fewest training images; None where it is not
-            shown.
+        minority_recall: mean recall of the fifth of the classes with the fewest training images; None if not shown.
         seconds: wall time of training.
         test: digest of the test images.
         paired: the baseline (first) against this point (second) on the same test images; None for the baseline
-            itself and where they cannot be paired.
-        is_baseline: whether the others are tested against it.
-        is_best: whether it is the model's best on val.
-        folders: the folders of its runs.
-        shared_with_val: images of val that test holds too, or nearly, and that stay in val; most of any run,
-            None where it is not known of one.
+            itself and if the runs cannot be paired.
+        is_baseline: whether the other points are tested against this one.
+        is_best: whether this is the model's best point on val.
+        folders: the run folders.
+        shared_with_val: number of duplicates or near-duplicates of test images that stay in val, the largest of the
+            runs; None if unknown for any of them.
     """
 
     point: SweepPoint
@@ -108,7 +107,7 @@ class SweepRow:
     shared_with_val: int | None = None
 
     def test_score(self, decision: DecisionMetric) -> Interval:
-        """Return the metric that decides, on test."""
+        """Return the test score in the metric that decides."""
         return self.top1 if decision is DecisionMetric.TOP1 else self.balanced_accuracy
 
 
@@ -118,7 +117,7 @@ class FactorLine:
 
     Attributes:
         label: the other settings.
-        values: one per value of the factor; None where there is no finished run.
+        values: one score per value of the factor; None if there is no finished run.
     """
 
     label: str
@@ -130,10 +129,10 @@ class Factor:
     """The test score, top-1 or balanced accuracy, over the values of one key.
 
     Attributes:
-        key: dotted key, or "point" where points differ in several keys at once.
+        key: dotted key, or "point" if points differ in several keys at once.
         values: in the order of the axis.
         lines: one per setting of the other keys and the model.
-        mean: over the lines that have all values; None where fewer than two have.
+        mean: mean over the lines that have all values; None if fewer than two do.
     """
 
     key: str
@@ -152,16 +151,16 @@ class SweepTable:
     """Everything the table, the figures and the page of a sweep show.
 
     Attributes:
-        name: the sweep's.
+        name: the sweep's name.
         title: one line for people.
         experiment: the experiment's name.
         decision: the metric that chose the best points and that tests and factors show.
         rows: by model, then in the order of the points.
         factors: one per key that varies.
-        verdict: the verdict in words, by line.
-        notes: missing results and points that cannot be compared, by line.
+        verdict: the lines of the verdict.
+        notes: lines about missing results and points that cannot be compared.
         seed: the seed whose runs the paired tests compare, by model.
-        minority: the fifth of the classes with the fewest training images; () where classes are balanced.
+        minority: the fifth of the classes with the fewest training images; () if classes are balanced.
         test_images: number of test images of the first row.
     """
 
@@ -179,25 +178,25 @@ class SweepTable:
 
     @property
     def shared_with_val(self) -> int | None:
-        """Images that val and test share in any of the rows, at most; None where it is not known of one."""
+        """The largest number of images that val and test share in any row; None if unknown for any of them."""
         return most_shared(row.shared_with_val for row in self.rows)
 
     @property
     def seeds(self) -> list[int]:
-        """All seeds of its rows."""
+        """All seeds of the rows, ascending."""
         return sorted({seed for row in self.rows for seed in row.seeds})
 
     @property
     def models(self) -> list[str]:
-        """The backbones, in order."""
+        """The backbones, in the order of the rows."""
         return list(dict.fromkeys(row.model for row in self.rows))
 
 
 def short_keys(keys: Iterable[str]) -> dict[str, str]:
-    """Return for each dotted key its last part, or the whole key where two would be the same."""
-    names = list(dict.fromkeys(keys))
-    last = Counter(key.rpartition(".")[2] for key in names)
-    return {key: leaf if last[leaf := key.rpartition(".")[2]] == 1 else key for key in names}
+    """Return the last part of each dotted key, or the whole key if several end in the same part."""
+    unique_keys = list(dict.fromkeys(keys))
+    leaf_counts = Counter(key.rpartition(".")[2] for key in unique_keys)
+    return {key: leaf if leaf_counts[leaf := key.rpartition(".")[2]] == 1 else key for key in unique_keys}
 
 
 def value_text(value: object) -> str:
@@ -214,6 +213,6 @@ def settings_text(settings: Mapping[str, object], names: Mapping[str, str]) -> s
 
     Args:
         settings: value by dotted key.
-        names: what each key is called, from `short_keys`.
+        names: the short name of each key, from `short_keys`.
     """
     return ", ".join(f"{names[key]}={value_text(value)}" for key, value in settings.items()) or "unchanged"

@@ -1,4 +1,4 @@
-"""The story of one phase: build the model, fit it, take its best epoch, evaluate that, and write the results."""
+"""Trains one phase: build the model, fit it, restore its best epoch, evaluate it, and write the results."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def train_phase(run: Run, phase: Phase) -> None:
 
     Args:
         run: the run, with its initial weights.
-        phase: which.
+        phase: the phase to train.
 
     Raises:
         RunError: training failed, or there is too little disk space.
@@ -66,12 +66,12 @@ def train_phase(run: Run, phase: Phase) -> None:
 
 
 def fit_plan(run: Run, phase: Phase, steps: int | None = None) -> FitPlan:
-    """Return the plan of how to fit a phase of this run.
+    """Return the plan for fitting a phase of this run.
 
     Args:
         run: the run.
-        phase: which.
-        steps: batches per epoch; by default as many as an epoch's images fill.
+        phase: the phase to train.
+        steps: batches per epoch; by default as many as the images of an epoch fill.
     """
     full_epoch = run.pipeline.steps(len(training_rows(run.job, run.data)))
     return FitPlan(
@@ -92,7 +92,7 @@ def starting_model(run: Run, previous_weights: Path | None) -> keras.Model:
         run: the run.
         previous_weights: best weights of the previous phase, which replace the initial ones; None for the first phase.
     """
-    # Each phase sets the seed anew, so that ft is the same whether tl ran just before or last week.
+    # Each phase resets the seed, so that ft is the same whether tl ran just before or last week.
     keras.utils.set_random_seed(run.job.request.seed)
     precision = run.config.training.mixed_precision
     keras.mixed_precision.set_global_policy("float32" if precision == "none" else f"mixed_{precision}")
@@ -114,14 +114,14 @@ def images_for(run: Run, plan: FitPlan, model: keras.Model) -> Examples:
 
 
 def with_checkpoint(run: Run, plan: FitPlan, is_whole: bool) -> FitPlan:
-    """Return the plan with the file of the best weights; for part of a model, that file lies in the state folder."""
+    """Return the plan with the path for the best weights, in the state folder if only part of the model is trained."""
     checkpoint = run.folder.best_weights(plan.phase) if is_whole else run.folder.tail_weights(plan.phase)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     return replace(plan, checkpoint=checkpoint)
 
 
 def save_whole_model(run: Run, phase: Phase, model: keras.Model, trained: keras.Model) -> None:
-    """Write the best epoch's weights of the whole model, when the model that was trained only shares layers with it."""
+    """Save the whole model's weights at the best epoch, after training a model that only shares layers with it."""
     trained.load_weights(run.folder.tail_weights(phase))
     with replacing(run.folder.best_weights(phase)) as path:
         model.save_weights(path)
@@ -163,7 +163,7 @@ def write_result(run: Run, phase: Phase, outcome: FitOutcome, best: keras.Model)
         parameters=parameters,
         trainable_parameters=trainable,
         peak_memory_mb=peak_memory_mb(),
-        metrics={split: compute_metrics(of_split) for split, of_split in predictions.items()},
+        metrics={split: compute_metrics(split_predictions) for split, split_predictions in predictions.items()},
         inputs=run.inputs(phase),
         resolved=outcome.resolved,
         environment={**environment, "tf32": describe_tf32(run.config.training)},
