@@ -73,9 +73,10 @@ def explain_run(run: Run) -> None:
     model = load_model(job.folder.model(phase))
     cells = min(job.config.explain.cells, job.image_size)
     positions = positions_of(data, "test")[rows]
-    boxes = _boxes(data, positions)
     cam = choose_cam_layer(model, job.backbone)
-    subject = ExplainedBatch(_pixels(run, positions), test.predicted[rows], boxes, drawn, cam.name, cells)
+    subject = ExplainedBatch(
+        _pixels(run, positions), test.predicted[rows], _boxes(data, positions), drawn, cam.name, cells
+    )
     log.line(
         f"explanations of {phase}: {len(EXPLANATION_METHODS)} methods on {len(rows)} test images, then deletion, "
         f"insertion and randomised weights"
@@ -92,22 +93,18 @@ def explain_run(run: Run) -> None:
         for method in EXPLANATION_METHODS
     }
     scores[RANDOM] = _random_scores(curves[RANDOM], drawn)
-    shares = (boxes[:drawn, 2] - boxes[:drawn, 0]) * (boxes[:drawn, 3] - boxes[:drawn, 1])
     checks = ExplanationChecks(
         phase=phase,
         layer=subject.layer,
         settings=_settings(job),
         ids=tuple(map(str, test.ids[rows[:drawn]])),
         correct=tuple(map(bool, test.correct[rows[:drawn]])),
-        box_share=tuple(None if np.isnan(share) else float(share) for share in shares),
+        box_share=_box_shares(subject.boxes[:drawn]),
         scores=scores,
         layer_side=cam.side,
         last_side=cam.last_side,
     )
-    display_maps = {method: _for_display(method, values) for method, values in maps.items()}
-    display_images = _reduced(subject.images, IMAGE_SIDE).round().clip(0, 255).astype(np.uint8)
-    explanations = Explanations(test.ids[rows], display_images, display_maps, subject.predicted)
-    write_bytes(job.folder.explanations, explanations.to_npz())
+    write_bytes(job.folder.explanations, _explanations(test.ids[rows], subject, maps).to_npz())
     write_json(job.folder.explanation_checks, checks.to_json())
 
 
@@ -174,6 +171,12 @@ def _boxes(data: Data, positions: np.ndarray) -> np.ndarray:
     shapes = [data.store.image(int(position)).shape for position in positions]
     sizes = np.array([(width, height, width, height) for height, width, _ in shapes], dtype=np.float64)
     return np.asarray(data.index.boxes[positions] / sizes)
+
+
+def _box_shares(boxes: np.ndarray) -> tuple[float | None, ...]:
+    """Return the share of the image that each box covers; None if the box is unknown."""
+    shares = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return tuple(None if np.isnan(share) else float(share) for share in shares)
 
 
 def _maps(job: Job, view: keras.Model, subject: ExplainedBatch, log: Log) -> dict[str, np.ndarray]:
@@ -267,6 +270,13 @@ def _random_scores(curves: tuple[np.ndarray, np.ndarray], drawn: int) -> MethodS
 def _padded(columns: Sequence[np.ndarray], count: int) -> list[tuple[float | None, ...]]:
     """Return each column as plain numbers, padded to `count` images with None."""
     return [(*map(float, column), *(None,) * (count - len(column))) for column in columns]
+
+
+def _explanations(ids: np.ndarray, subject: ExplainedBatch, maps: dict[str, np.ndarray]) -> Explanations:
+    """Return the images, maps and predictions, reduced for display."""
+    images = _reduced(subject.images, IMAGE_SIDE).round().clip(0, 255).astype(np.uint8)
+    display_maps = {method: _for_display(method, values) for method, values in maps.items()}
+    return Explanations(ids, images, display_maps, subject.predicted)
 
 
 def _for_display(method: str, maps: np.ndarray) -> np.ndarray:
