@@ -1,7 +1,7 @@
 """Reads experiments/sweeps/*.yaml: an experiment, the keys that vary, and the baseline that points are tested against.
 
 Each point is the experiment with some keys set differently. Precedence: experiment < its `models.<name>` block <
-POST_STAGE < the sweep's `set` < command line. The command line cannot set keys that the points vary.
+ONLY_TRAINING < the sweep's `set` < command line. The command line cannot set keys that the points vary.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,9 @@ KEYS = ("title", "experiment", "models", "phase", "set", "baseline", *KINDS, "se
 
 # No training result depends on these, and they cost more than training a small head. `set` or --set turns them back
 # on, e.g. `set: {latency.enabled: true}`.
-POST_STAGE = Layer("what a sweep leaves out", {part: {"enabled": False} for part in ("explain", "latency", "export")})
+ONLY_TRAINING = Layer(
+    "what a sweep leaves out", {part: {"enabled": False} for part in ("explain", "latency", "export")}
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Sweep:
     def layers(self, point: Point) -> tuple[Layer, ...]:
         """Return the configuration layers of a point, lowest precedence first."""
         fixed = Layer(f"{self.path}: set", nest(self.fixed))
-        return (POST_STAGE, fixed, Layer(f"{self.path}: {self.kind}", nest(point.settings)))
+        return (ONLY_TRAINING, fixed, Layer(f"{self.path}: {self.kind}", nest(point.settings)))
 
 
 def load_sweep(name: str) -> Sweep:
