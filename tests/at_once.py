@@ -1,4 +1,4 @@
-"""Real processes that start at the same moment, and threads that wait for a lock; both stop where a test wants."""
+"""Real processes that start at the same moment, and threads that wait for a lock; tests decide when they go on."""
 
 import subprocess
 import sys
@@ -7,29 +7,29 @@ from contextlib import ExitStack, contextmanager
 
 from keras_bench.console import Log
 
-SECONDS = 60.0  # after which a process or thread that still waits is a failed test
+SECONDS = 60.0  # a test fails if a process or thread still waits after this time
 
 
 class Child:
-    """A process that says "ready", works from the next line of its input on, and stops where it says "halfway"."""
+    """A process that prints "ready", pauses there and wherever it prints "halfway", and continues on `proceed`."""
 
     def __init__(self, process):
         self.process = process
 
     def read_until(self, *starts):
-        """Return the lines up to the first with one of these starts; one that ends before is an error."""
+        """Return its output up to the first line with one of these starts; fail if it exits before that."""
         lines = []
         while not lines or not lines[-1].startswith(starts):
             lines.append(self.process.stdout.readline())
-            assert lines[-1], f"ended with {self.process.wait()}: {self.process.stderr.read()}"
+            assert lines[-1], f"exited with {self.process.wait()}: {self.process.stderr.read()}"
         return lines
 
-    def go_on(self):
+    def proceed(self):
         self.process.stdin.write("go on\n")
         self.process.stdin.flush()
 
-    def end(self):
-        """Return the rest of the output of a process that was let go on, and must end well."""
+    def finish(self):
+        """Wait until the process exits, which must be with code 0, and return the rest of its output."""
         output, errors = self.process.communicate(timeout=SECONDS)
         assert self.process.returncode == 0, errors
         return output
@@ -37,27 +37,27 @@ class Child:
 
 @contextmanager
 def children(code, *argument_lists):
-    """Start one process for each list of arguments, and let all begin once all are ready."""
+    """Start one process per list of arguments, and let all of them proceed once all are ready."""
     with ExitStack() as stack:
-        found = []
+        started = []
         for arguments in argument_lists:
-            words = [sys.executable, "-c", code, *map(str, arguments)]
+            command = [sys.executable, "-c", code, *map(str, arguments)]
             pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-            process = stack.enter_context(subprocess.Popen(words, text=True, **pipes))
+            process = stack.enter_context(subprocess.Popen(command, text=True, **pipes))
             stack.callback(process.kill)
             timer = threading.Timer(SECONDS, process.kill)
             timer.start()
             stack.callback(timer.cancel)
-            found.append(Child(process))
-        for child in found:
+            started.append(Child(process))
+        for child in started:
             child.read_until("ready")
-        for child in found:
-            child.go_on()
-        yield found
+        for child in started:
+            child.proceed()
+        yield started
 
 
 class WaitingLog(Log):
-    """Tells when something waits for another process."""
+    """A log that sets `waits` once it reports waiting for another process."""
 
     def __init__(self):
         super().__init__()
@@ -71,15 +71,16 @@ class WaitingLog(Log):
 
 @contextmanager
 def waiting(lock, function, *arguments):
-    """Hold a lock until `function`, on another thread, waits for it; yields what collects its result, then lets it go.
+    """Hold a lock until `function`, called in another thread, waits for it.
 
-    The function gets a log as its last argument.
+    Yields a list that receives the function's result once the block has ended and the lock is released. The function
+    gets a log as its last argument.
     """
     log, results = WaitingLog(), []
     thread = threading.Thread(target=lambda: results.append(function(*arguments, log)), daemon=True)
     with lock:
         thread.start()
-        assert log.waits.wait(SECONDS), "it did not wait"
+        assert log.waits.wait(SECONDS), "the function did not wait for the lock"
         yield results
     thread.join(SECONDS)
-    assert len(results) == 1, "it did not end well"
+    assert len(results) == 1, "the function did not return a result"

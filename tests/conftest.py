@@ -1,4 +1,4 @@
-"""Data the tests make, so that none needs anything from outside; and the quiet start of TensorFlow."""
+"""Images that tests make for themselves, with no data from outside; and settings that quieten TensorFlow."""
 
 import io
 import os
@@ -12,29 +12,30 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as every run of ours has it
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as in every run of keras-bench
 
 SHARED = Path(__file__).parents[2] / "shared"
 
-digits = cache(load_digits)  # reading them takes as long as making a hundred images of them
+digits = cache(load_digits)  # loading them takes as long as making a hundred images from them
 
 
 def digit_image(position: int, side: int = 16) -> Image.Image:
-    """A real scan of a digit, enlarged and in colour, so that JPEG has something to compress."""
+    """Return a real scan of a digit, enlarged and tinted, so that JPEG has detail and colour to compress."""
     gray = digits().images[position] * (255 / 16)
     tint = 0.6 + 0.4 * np.array([position % 2, position % 3 / 2, position % 5 / 4])
     return Image.fromarray((gray[..., None] * tint).astype(np.uint8)).resize((side, side))
 
 
 def encoded(image: Image.Image, kind: str = "JPEG", **options) -> bytes:
+    """Return an image encoded as a file of this format."""
     stream = io.BytesIO()
     image.save(stream, format=kind, **options)
     return stream.getvalue()
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test touches the user's cache, weights or data, nor depends on them."""
+def _isolated_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep every test away from the user's cache, weights and data."""
     monkeypatch.setenv("KERAS_BENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras-home"))
     monkeypatch.delenv("KERAS_BENCH_DATA", raising=False)
@@ -42,7 +43,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def emulated_tf32(monkeypatch: pytest.MonkeyPatch):
-    """Layers that round as TF32 does while TensorFlow may use it; the flag is afterwards as it was (see tests.tf32)."""
+    """Layers that round as TF32 does while TensorFlow allows it; the flag is restored afterwards (see tests.tf32)."""
     from tests.tf32 import allow, allowed, emulate
 
     before = allowed()
@@ -65,7 +66,7 @@ def image_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tiny_imagenet_folder(tmp_path: Path) -> Path:
-    """Tiny ImageNet's layout with three classes of 10 train and 4 val images."""
+    """Tiny ImageNet's layout, with three classes of 10 train and 4 val images each."""
     root = tmp_path / "tiny-imagenet-200"
     targets = digits().target
     wnids = ["n02000000", "n01000000", "n03000000"]
@@ -96,7 +97,7 @@ def tiny_imagenet_zip(tiny_imagenet_folder: Path) -> Path:
 def shared_mini() -> Path:
     path = SHARED / "data" / "tiny-imagenet-mini.zip"
     if not path.is_file():
-        pytest.skip("needs part of the real Tiny ImageNet (tiny-imagenet-mini.zip), which is not in the repository")
+        pytest.skip("needs a part of the real Tiny ImageNet (tiny-imagenet-mini.zip), which is not in the repository")
     return path
 
 

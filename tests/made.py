@@ -1,4 +1,4 @@
-"""Finished run folders made from random numbers, for tests of what is rebuilt from them without TensorFlow."""
+"""Finished run folders made from random numbers, for tests of everything rebuilt from them without TensorFlow."""
 
 import csv
 import io
@@ -30,7 +30,7 @@ ENVIRONMENT = {
 
 
 def predictions(labels, names, skill, seed):
-    """Predictions that are correct more often the greater the skill."""
+    """Return predictions that are correct more often the greater the skill."""
     generator = np.random.default_rng(seed)
     logits = generator.normal(size=(len(labels), len(names)))
     logits[np.arange(len(labels)), labels] += skill
@@ -40,6 +40,7 @@ def predictions(labels, names, skill, seed):
 
 
 def history_csv(epochs, skill):
+    """Return a history.csv whose top-1 rises with the epoch and the skill."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, HISTORY_COLUMNS)
     writer.writeheader()
@@ -54,17 +55,17 @@ def history_csv(epochs, skill):
 def make_run(
     out, model, seed=0, *, skills=(("tl", 1.5), ("ft", 2.5)), names=None, titles=None, images=200, label_seed=0
 ):
-    """Write one finished run whose phases have the given skills; all parts after training are there too."""
+    """Write one finished run whose phases have the given skills, with its costs, latencies and explanations."""
     run = run_folder(out, "made", model, seed)
     make_training(run, skills, names, titles, images, label_seed)
     final = skills[-1][0]
-    _make_post_stage(run, final, Predictions.from_npz(run.predictions(final, "test")))
+    _make_parts_after_training(run, final, Predictions.from_npz(run.predictions(final, "test")))
     write_json(run.run, {"experiment": "made", "model": model, "seed": seed, "final_phase": final})
     return run
 
 
 def make_training(run, skills, names=None, titles=None, images=200, label_seed=0, inputs=None):
-    """Write what training leaves in a run folder, less run.json; `inputs` is what each phase depends on, by phase."""
+    """Write the files of a trained run, except run.json; `inputs` holds the inputs recorded for each phase."""
     names, seed = names or [f"class{k}" for k in range(8)], run.seed
     labels = np.random.default_rng(label_seed).permutation(np.arange(images) % len(names))
     write_text(run.config, to_yaml(Config(name="made", title="a made-up study")))
@@ -74,20 +75,20 @@ def make_training(run, skills, names=None, titles=None, images=200, label_seed=0
     dataset |= {"images": {"train": 400, "val": 80, "test": images}, "images_per_class": counts}
     dataset |= {"test_origin": "made up", "image_sizes": ["32x32"], "unreadable": {}, "warnings": []}
     write_json(run.dataset, dataset)
-    for place, (phase, skill) in enumerate(skills):
-        _make_phase(run, phase, skill, labels, names, seed + 10 * place, (inputs or {}).get(phase))
+    for number, (phase, skill) in enumerate(skills):
+        _make_phase(run, phase, skill, labels, names, seed + 10 * number, (inputs or {}).get(phase))
 
 
 def _make_phase(run, phase, skill, labels, names, seed, inputs):
     salt = sum(map(ord, run.model_name))
-    found = {
+    by_split = {
         "val": predictions(labels[:80], names, skill, salt + seed + 1),
         "test": predictions(labels, names, skill, salt + seed),
     }
-    for split, one in found.items():
-        write_bytes(run.predictions(phase, split), one.to_npz())
+    for split, split_predictions in by_split.items():
+        write_bytes(run.predictions(phase, split), split_predictions.to_npz())
     write_text(run.history(phase), history_csv(4, skill))
-    metrics = {split: compute_metrics(one) for split, one in found.items()}
+    metrics = {split: compute_metrics(split_predictions) for split, split_predictions in by_split.items()}
     inputs = inputs or {"data": "f" * 32, "weights": "none", "dataset.image_size": 32, "model.alpha": None}
     result = PhaseResult(
         phase, 3, 4, 8.0, 2.0, 150.0, 4_000_000, 300_000, 900.0, metrics, inputs, {"xla": False}, ENVIRONMENT
@@ -95,34 +96,34 @@ def _make_phase(run, phase, skill, labels, names, seed, inputs):
     write_json(run.result(phase), result.to_json())
 
 
-def _make_post_stage(run, final, test):
+def _make_parts_after_training(run, final, test):
     salt = sum(map(ord, run.model_name))
     cost = Cost(32, 4_000_000, salt * 1_000_000, 2 * salt * 1_000_000, 16_000_000, 17_000_000)
     write_json(run.cost, {"phase": final, "model_sha256": "", **cost.to_json()})
     session = "2026-01-01T00:00:00+00:00"
-    found = [
+    latencies = [
         Latency(call, "cpu", HARDWARE, 2, size, 10, 200, 5.0 + size, 6.0 + size, 7.0 + size, 5.5, 700.0, 500.0, session)
         for call in ("predict", "compiled")
         for size in (1, 8)
     ]
-    write_json(run.latency, latencies_to_json({}, found))
+    write_json(run.latency, latencies_to_json({}, latencies))
     generator = np.random.default_rng(0)
-    explained = 12
-    pictures = generator.integers(0, 255, (explained, 32, 32, 3)).astype(np.uint8)
-    maps = {method: generator.integers(0, 255, (explained, 16, 16)).astype(np.uint8) for method in EXPLANATION_METHODS}
-    shown = Explanations(test.ids[:explained], pictures, maps, test.predicted[:explained])
-    write_bytes(run.explanations, shown.to_npz())
+    count = 12
+    images = generator.integers(0, 255, (count, 32, 32, 3)).astype(np.uint8)
+    maps = {method: generator.integers(0, 255, (count, 16, 16)).astype(np.uint8) for method in EXPLANATION_METHODS}
+    explanations = Explanations(test.ids[:count], images, maps, test.predicted[:count])
+    write_bytes(run.explanations, explanations.to_npz())
     scores = {
-        method: _scores(explained, gain) for method, gain in zip(EXPLANATION_METHODS, (0.0, 0.1, 0.3, 0.3), strict=True)
+        method: _scores(count, gain) for method, gain in zip(EXPLANATION_METHODS, (0.0, 0.1, 0.3, 0.3), strict=True)
     }
     checks = ExplanationChecks(
         final,
         "layer",
         {},
-        tuple(map(str, shown.ids)),
-        tuple(map(bool, test.correct[:explained])),
-        (0.3,) * explained,
-        {**scores, RANDOM: _scores(explained, 0.0)},
+        tuple(map(str, explanations.ids)),
+        tuple(map(bool, test.correct[:count])),
+        (0.3,) * count,
+        {**scores, RANDOM: _scores(count, 0.0)},
     )
     write_json(run.explanation_checks, checks.to_json())
     for i in shown_positions(test):
@@ -134,5 +135,5 @@ def _make_post_stage(run, final, test):
 def _scores(images, gain):
     wave = np.linspace(-0.05, 0.05, images)
     deletion, insertion = tuple(0.4 - gain / 2 + wave), tuple(0.4 + gain / 2 + wave * 1.1)
-    some = (0.5,) * images
-    return MethodScores(deletion, insertion, (1.0,) * images, some, tuple(0.1 + wave), tuple(wave))
+    hits, mass = (1.0,) * images, (0.5,) * images
+    return MethodScores(deletion, insertion, hits, mass, tuple(0.1 + wave), tuple(wave))

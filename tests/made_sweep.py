@@ -1,4 +1,4 @@
-"""Sweeps whose runs are made up rather than trained, for tests of what a sweep does with them."""
+"""Sweeps whose runs are made up instead of trained, for tests of how a sweep handles its runs."""
 
 import io
 
@@ -17,17 +17,26 @@ GRID = "grid: {model.dropout: [0.2, 0.4], training.batch_size: [16, 32]}\n"
 
 
 def study(tmp_path, text=GRID, base="experiment: digits\nmodels: [MobileNet]\nphase: tl\nset: {model.weights: none}\n"):
+    """Write a sweep file and return its path."""
     path = tmp_path / "study.yaml"
     path.write_text(base + text)
     return str(path)
 
 
-def request(tmp_path, text=GRID, **words):
-    return SweepRequest(study(tmp_path, text), out=tmp_path / "runs", **words)
+def request(tmp_path, text=GRID, **options):
+    """Return the request of a sweep whose runs go below `tmp_path`."""
+    return SweepRequest(study(tmp_path, text), out=tmp_path / "runs", **options)
 
 
 class FakeRunner:
-    """Makes up a finished run for each job, and fails or stops where told."""
+    """Makes up a finished run for each job.
+
+    Attributes:
+        calls: (dropout, batch size, model, seed) of each job so far.
+        fails: dropouts whose jobs fail.
+        stops_at: the number of the call, from 1, that is interrupted as by Ctrl-C.
+        code: the exit code of jobs that fail.
+    """
 
     def __init__(self, fails=(), stops_at=None, code=1):
         self.calls, self.fails, self.stops_at, self.code = [], fails, stops_at, code
@@ -50,7 +59,7 @@ class FakeRunner:
 
 
 def sweep(request, runner, dry_run=False):
-    """Run a sweep and return its exit code and what it printed."""
+    """Run a sweep and return its exit code and its output."""
     screen = io.StringIO()
     code = run_sweep(request, dry_run, Log(Console(file=screen, width=250)), runner)
     return code, screen.getvalue()

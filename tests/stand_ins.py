@@ -1,4 +1,4 @@
-"""Small data sets in the layouts of the five studies, made of real scans of digits: a digit is a class."""
+"""Small data sets in the layouts of the studies' data, made from real scans of digits; each digit is a class."""
 
 import json
 from pathlib import Path
@@ -13,18 +13,19 @@ WORDNET_IDS = ("n01440764", "n01443537", "n01484850", "n01491361", "n01494475", 
 
 
 def scans(digit: int, start: int, count: int) -> list[int]:
-    """Positions of some scans of a digit."""
+    """Return the positions of `count` scans of a digit, from the `start`-th on."""
     return [int(i) for i in np.flatnonzero(digits().target == digit)[start : start + count]]
 
 
 def write_scans(folder: Path, positions: list[int], side: int, name: str = "{}.jpg") -> None:
+    """Write scans, `side` pixels square, to files named by position."""
     folder.mkdir(parents=True, exist_ok=True)
     for position in positions:
         (folder / name.format(position)).write_bytes(encoded(digit_image(position, side)))
 
 
 def make_intel(root: Path, train: int = 4, test: int = 2) -> Path:
-    """The Intel set as Kaggle ships it, its seg_pred without labels included."""
+    """Write the Intel data set in Kaggle's layout, including seg_pred, which has no labels."""
     for digit, name in enumerate(INTEL_CLASSES):
         write_scans(root / "seg_train" / "seg_train" / name, scans(digit, 0, train), 30)
         write_scans(root / "seg_test" / "seg_test" / name, scans(digit, train, test), 30)
@@ -33,7 +34,7 @@ def make_intel(root: Path, train: int = 4, test: int = 2) -> Path:
 
 
 def make_imagenet100(root: Path, train: int = 4, val: int = 2) -> Path:
-    """ImageNet-100 as Kaggle ships it: train in four parts, each with classes of its own."""
+    """Write ImageNet-100 in Kaggle's layout: train is in four parts that have no class in common."""
     for digit, name in enumerate(WORDNET_IDS):
         part = root / f"train.X{1 + digit // 2}"
         write_scans(part / name, scans(digit, 0, train), 20 + 8 * (digit % 2), name + "_{}.JPEG")
@@ -44,15 +45,15 @@ def make_imagenet100(root: Path, train: int = 4, val: int = 2) -> Path:
 
 
 def make_messy(root: Path, counts: tuple[int, ...] = (12, 30, 20)) -> Path:
-    """A person's folder: damage, stray files, mixed sizes and modes, nested folders, odd names, unbalanced classes."""
+    """Write a messy folder: damaged and stray files, mixed sizes and modes, nesting, odd names, unbalanced classes."""
     names = ["Ünïcode & spaces", 'class, "b" <i>', "plain"]
     for digit, (name, count) in enumerate(zip(names, counts, strict=True)):
         for number, position in enumerate(scans(digit, 0, count)):
-            where = root / name / ("deeper/still" if number % 4 == 3 else "")
-            where.mkdir(parents=True, exist_ok=True)
+            folder = root / name / ("deeper/still" if number % 4 == 3 else "")
+            folder.mkdir(parents=True, exist_ok=True)
             image = digit_image(position, 24 + 7 * (number % 3)).resize((24 + 7 * (number % 3), 30))
             mode, kind = (("RGB", "JPEG"), ("L", "PNG"), ("CMYK", "JPEG"), ("RGBA", "PNG"), ("P", "GIF"))[number % 5]
-            (where / f"Foto {number} ({digit}).{kind.lower()}").write_bytes(encoded(image.convert(mode), kind))
+            (folder / f"Foto {number} ({digit}).{kind.lower()}").write_bytes(encoded(image.convert(mode), kind))
     first = root / names[0]
     (first / "half.jpg").write_bytes(encoded(digit_image(0, 64))[:200])
     (first / "empty.png").write_bytes(b"")
@@ -68,7 +69,7 @@ def make_messy(root: Path, counts: tuple[int, ...] = (12, 30, 20)) -> Path:
 
 
 def make_cifar10(data_dir: Path, train: int = 4, test: int = 2) -> Path:
-    """CIFAR-10 as tensorflow-datasets keeps it once it is prepared."""
+    """Write CIFAR-10 as tensorflow-datasets stores it once prepared."""
     import tensorflow_datasets as tfds
 
     features = {
@@ -76,20 +77,20 @@ def make_cifar10(data_dir: Path, train: int = 4, test: int = 2) -> Path:
         "image": tfds.features.Image(shape=(32, 32, 3)),
         "label": tfds.features.ClassLabel(names=list(CIFAR10_CLASSES)),
     }
-    pictures = {"train": (0, train), "test": (train, test)}
+    ranges = {"train": (0, train), "test": (train, test)}  # start and count of each digit's scans
     examples = {
         split: [
             {"id": f"{split}_{position:05d}", "image": np.asarray(digit_image(position, 32)), "label": digit}
             for digit in range(10)
             for position in scans(digit, start, count)
         ]
-        for split, (start, count) in pictures.items()
+        for split, (start, count) in ranges.items()
     }
     tfds.dataset_builders.store_as_tfds_dataset(
         name="cifar10",
         version=str(tfds.builder("cifar10", data_dir=data_dir).version),
         features=tfds.features.FeaturesDict(features),
-        split_datasets={split: list(enumerate(found)) for split, found in examples.items()},
+        split_datasets={split: list(enumerate(split_examples)) for split, split_examples in examples.items()},
         data_dir=data_dir,
         disable_shuffling=True,
     )

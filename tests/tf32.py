@@ -1,6 +1,6 @@
-"""TensorFloat-32 without a GPU: convolutions and dense layers that round what they multiply, when TensorFlow may.
+"""TensorFloat-32 without a GPU: convolutions and dense layers that round their operands while TensorFlow allows it.
 
-The flag is read when an operation runs, as kernels on a GPU read it, and not when it is traced.
+The flag is read when an operation runs, as GPU kernels read it, and not when it is traced.
 """
 
 from collections.abc import Iterator
@@ -14,25 +14,27 @@ DROPPED_BITS = 13  # of float32's 23; TF32 keeps 10
 
 
 def allowed() -> bool:
+    """Return whether TensorFlow may use TF32."""
     return bool(tf.config.experimental.tensor_float_32_execution_enabled())
 
 
 def allow(tf32: bool) -> None:
+    """Set whether TensorFlow may use TF32."""
     tf.config.experimental.enable_tensor_float_32_execution(tf32)
 
 
 def rounded(values: np.ndarray) -> np.ndarray:
-    """Float32 with 10-bit mantissas, ties to even."""
+    """Return float32 values rounded to 10-bit mantissas, ties to even."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     half = np.uint32((1 << (DROPPED_BITS - 1)) - 1) + ((bits >> DROPPED_BITS) & 1)
     return ((bits + half) & ~np.uint32((1 << DROPPED_BITS) - 1)).view(np.float32)
 
 
 class EmulatedTF32:
-    """What operations saw of the flag, in the order they ran.
+    """Rounds operands and records the flag at each operation.
 
     Attributes:
-        seen: the flag, once for each tensor that was multiplied.
+        seen: the flag at the time of rounding, per operand, in the order the operations ran.
     """
 
     def __init__(self) -> None:
@@ -41,7 +43,7 @@ class EmulatedTF32:
 
     @contextmanager
     def converting(self) -> Iterator[None]:
-        """Layers that are traced inside the block are as Keras has them: a graph for ONNX can hold no Python."""
+        """Leave layers traced inside the block without emulation, since a graph for ONNX cannot call Python."""
         self._converting = True
         try:
             yield
@@ -49,18 +51,19 @@ class EmulatedTF32:
             self._converting = False
 
     def operand(self, tensor):
+        """Return the tensor, rounded while TF32 is allowed if it is float32."""
         if self._converting or tensor.dtype != tf.float32:
             return tensor
-        return self._operand(tensor)
+        return self._rounded_if_allowed(tensor)
 
-    def _operand(self, tensor):
+    def _rounded_if_allowed(self, tensor):
         @tf.custom_gradient
-        def round_if_allowed(values):
+        def round_with_identity_gradient(values):
             result = tf.numpy_function(self._round, [values], tf.float32)
             result.set_shape(values.shape)
             return result, lambda gradient: gradient
 
-        return round_if_allowed(tf.convert_to_tensor(tensor))
+        return round_with_identity_gradient(tf.convert_to_tensor(tensor))
 
     def _round(self, values: np.ndarray) -> np.ndarray:
         self.seen.append(allowed())
@@ -68,7 +71,7 @@ class EmulatedTF32:
 
 
 def emulate(monkeypatch) -> EmulatedTF32:
-    """Replace Keras's convolution (depthwise ones have kernels of their own, without TF32) and dense product."""
+    """Patch Keras's convolution and dense layers; depthwise convolutions have kernels of their own, without TF32."""
     emulated = EmulatedTF32()
 
     def convolution_op(self, inputs, kernel):

@@ -49,8 +49,8 @@ def test_two_processes_decode_the_images_once_and_read_the_same(tmp_path, image_
     with children(CHILD, *((path, image_folder) for path in paths)) as both:
         printed = [child.read_until("halfway", "waiting for another process that is decoding") for child in both]
         for child in both:
-            child.go_on()
-        outputs = [child.end().splitlines()[-1] for child in both]
+            child.proceed()
+        outputs = [child.finish().splitlines()[-1] for child in both]
     for path in paths:
         np.testing.assert_array_equal(np.load(path), expected(image_folder))
     assert sorted(outputs) == ["decoded 0", "decoded 62"]
@@ -64,8 +64,8 @@ def test_images_that_another_process_is_decoding_are_not_removed(tmp_path, image
         limit_decoded(0)
         assert main(["cache", "--clear"]) == 0
         assert not list(decoded_folder().glob("[!.]*.pixels"))
-        child.go_on()
-        child.end()
+        child.proceed()
+        child.finish()
     np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), expected(image_folder))
 
 

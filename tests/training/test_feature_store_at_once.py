@@ -59,8 +59,8 @@ def test_two_processes_end_with_the_array_of_an_undisturbed_run(tmp_path, save_s
     with children(CHILD, *((path, save_seconds) for path in paths)) as both:
         printed = [child.read_until("halfway", "waiting") for child in both]
         for child in both:
-            child.go_on()
-        outputs = [child.end() for child in both]
+            child.proceed()
+        outputs = [child.finish() for child in both]
     expected = 2 * IMAGES + 1
     for path in paths:
         np.testing.assert_array_equal(np.load(path), expected)
@@ -78,8 +78,8 @@ def test_if_the_first_dies_the_second_resumes_behind_the_rows_it_saved(tmp_path)
         first, second = both[number], both[1 - number]
         first.process.kill()
         assert second.read_until("computes")[-1] == "computes from 24\n"
-        second.go_on()
-        second.end()
+        second.proceed()
+        second.finish()
     path = tmp_path / ("second.npy" if number == 0 else "first.npy")
     np.testing.assert_array_equal(np.load(path), 2 * IMAGES + 1)
 
@@ -95,8 +95,8 @@ def test_an_array_that_a_process_is_computing_is_not_removed(tmp_path, capsys):
         assert main(["cache", "--clear"]) == 0
         assert "kept: 1 that other processes are writing now" in capsys.readouterr().out
         assert part.is_file()
-        child.go_on()
-        child.end()
+        child.proceed()
+        child.finish()
     np.testing.assert_array_equal(np.load(tmp_path / "array.npy"), 2 * IMAGES + 1)
     assert [entry.key for entry in entries()] == [entry_for(ABOUT).key]
     assert main(["cache", "--clear"]) == 0
