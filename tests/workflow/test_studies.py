@@ -93,7 +93,7 @@ def test_intel(tmp_path):
     assert dataset["images"] == {"train": 18, "val": 6, "test": 12}
     page = (folder / "index.html").read_text()
     assert "not comparable" not in page
-    claim = re.search(r"<tr><td>EfficientNetB0 has the more focused Grad-CAM</td>.*?</tr>", page, re.DOTALL)[0]
+    claim = re.search(r"<tr><td[^>]*>EfficientNetB0 has the more focused Grad-CAM</td>.*?</tr>", page, re.DOTALL)[0]
     assert re.search(r"as published|the opposite|no difference shown", claim)
     # Grad-CAM of both models on the same images, side by side.
     explained = [
