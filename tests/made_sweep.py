@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from keras_bench.console import Log
-from keras_bench.cost.measure import file_identity
+from keras_bench.cost.cost_file import file_identity
 from keras_bench.files import write_bytes, write_json
 from keras_bench.runs.fingerprint import phase_inputs
 from keras_bench.sweep.plan import SweepRequest

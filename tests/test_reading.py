@@ -10,15 +10,15 @@ from keras_bench.cli.main import main
 from keras_bench.console import Log
 from keras_bench.cost.records import Cost, Latency, latencies_from_json
 from keras_bench.errors import RunError, UserError
-from keras_bench.evaluation.intervals import Interval
 from keras_bench.evaluation.metrics import SplitMetrics
 from keras_bench.evaluation.predictions import Predictions
+from keras_bench.evaluation.records import Interval
 from keras_bench.explain.records import ExplanationChecks, Explanations, MethodScores
 from keras_bench.export.records import Agreement, Attempt, Int8, Verification
 from keras_bench.report.read import read_comparison
 from keras_bench.runs.folders import experiment_folder, run_folder
 from keras_bench.runs.results import PhaseResult
-from keras_bench.runs.weights import final_phase, finished_phase
+from keras_bench.runs.weights import final_phase, require_final_phase
 from tests.made import make_run
 
 LEAKS = Leaks("val or test", ("a/1.jpg",), ("a/3.jpg",), (AlikeClass("a", ("a/3.jpg",), 4, (("a/3.jpg", "a/2.jpg"),)),))
@@ -125,4 +125,4 @@ def test_an_unfinished_run_has_no_final_phase(tmp_path):
     run = run_folder(tmp_path, "made", "VGG16", 0)
     assert final_phase(run) is None
     with pytest.raises(RunError, match="VGG16/seed0 holds no finished run; finish it first"):
-        finished_phase(run)
+        require_final_phase(run)

@@ -30,24 +30,24 @@ VERBS = (run, suite, sweep, report, export, verify, predict, ensemble, audit, mo
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 if work failed, 2 if the input is wrong, 130 if interrupted."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["predict"]:  # same command line as predict.py in a bundle
-        return predict.main(words[1:])
+    command = list(sys.argv[1:] if argv is None else argv)
+    if command[:1] == ["predict"]:  # same command line as predict.py in a bundle
+        return predict.main(command[1:])
     try:
-        arguments = parse(words)
+        arguments = parse(command)
         return int(arguments.handler(arguments))
     except (UserError, RunError) as error:
-        if "--debug" in words:
+        if "--debug" in command:
             traceback.print_exc()
         print(f"error: {one_line(error, limit=None)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        effect = "continues where it stopped" if words[:1] in (["run"], ["suite"], ["sweep"]) else "starts over"
+        effect = "continues where it stopped" if command[:1] in (["run"], ["suite"], ["sweep"]) else "starts over"
         print(f"interrupted; the same command {effect}", file=sys.stderr)
         return 130
 
 
-def parse(words: Sequence[str]) -> argparse.Namespace:
+def parse(command: Sequence[str]) -> argparse.Namespace:
     """Return the parsed options, and the verb's function as `handler`.
 
     Raises:
@@ -62,7 +62,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for verb in VERBS:
         verb.add_to(verbs)
-    arguments, unknown = parser.parse_known_args(words)
+    arguments, unknown = parser.parse_known_args(command)
     if unknown:
         options = [option for action in arguments.parser._actions for option in action.option_strings]
         raise UserError(unknown_name("option", unknown[0], options))

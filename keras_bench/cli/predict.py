@@ -1,4 +1,4 @@
-"""The verb `predict`: classifies files with a bundle, by the very runner that lies in every bundle."""
+"""The verb `predict`: classifies files with a bundle, with the same runner that every bundle contains."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ def add_to(verbs: Verbs) -> None:
     verbs.add_parser("predict", help="classify images with a bundle; see `keras-bench predict --help`")
 
 
-def main(words: Sequence[str]) -> int:
+def main(command: Sequence[str]) -> int:
     """Run it and return the exit code."""
     from keras_bench import bundle
 
-    return bundle.main(list(words), prog="keras-bench predict")
+    return bundle.main(list(command), prog="keras-bench predict")

@@ -1,4 +1,4 @@
-"""Measures the latency of finished runs in turn, each figure in a fresh process, and saves it in their folders."""
+"""Measures the latencies of finished runs in turn, each in a fresh process, and saves it in their folders."""
 
 import json
 import signal
@@ -12,8 +12,8 @@ from typing import Any
 from keras_bench.bundle import FLOAT_MODEL
 from keras_bench.config.schema import LatencyConfig
 from keras_bench.console import Log, duration
+from keras_bench.cost.cost_file import model_identity
 from keras_bench.cost.latency_worker import WARM_UP_SHARE
-from keras_bench.cost.measure import model_identity
 from keras_bench.cost.records import CALLS, Latency, latencies_from_json, latencies_to_json
 from keras_bench.environment import describe_environment
 from keras_bench.errors import RunError
@@ -21,17 +21,25 @@ from keras_bench.files import write_json
 from keras_bench.phases import Phase
 from keras_bench.reading import read_json, read_record
 from keras_bench.runs.folders import RunDir
-from keras_bench.runs.weights import final_phase, finished_phase
+from keras_bench.runs.weights import final_phase, require_final_phase
 
 # Importing TensorFlow, loading and tracing MobileNet 0.75 took 7 to 8 s on two cores of an AMD EPYC.
 START_SECONDS = 8.0
-MACHINE = ("platform", "cpu", "cores", "packages")  # must be equal for figures to be comparable
+MACHINE = ("platform", "cpu", "cores", "packages")  # must be equal for latencies to be comparable
 LATENCY = "latency"  # key in timing.json for the time of all these measurements, those of bundles included
 
 
 @dataclass(frozen=True)
-class Round:
-    """One figure, measured for every run in turn, so that a slow minute of the machine affects all runs alike."""
+class LatencySetting:
+    """One way of calling a model, whose latency is measured.
+
+    All runs are measured in one setting before the next, so that a slow minute of the machine affects all runs alike.
+
+    Attributes:
+        call: an entry of `CALLS`.
+        device: "cpu" or "gpu".
+        batch_size: images per call.
+    """
 
     call: str
     device: str
@@ -56,7 +64,7 @@ class MeasuredRun:
     run: RunDir
     files: dict[str, Path]
     settings: dict[str, object]
-    latencies: dict[Round, Latency]
+    latencies: dict[LatencySetting, Latency]
     environment: dict[str, Any]
 
     def write(self) -> None:
@@ -65,19 +73,19 @@ class MeasuredRun:
         write_json(self.run.latency, {**content, "environment": self.environment})
 
 
-Start = Callable[[Path, Round, LatencyConfig], dict[str, Any]]
+Start = Callable[[Path, LatencySetting, LatencyConfig], dict[str, Any]]
 
 
-def start_worker(file: Path, figure: Round, settings: LatencyConfig) -> dict[str, Any]:
-    """Measure one figure in a fresh process and return its output (see `keras_bench.cost.latency_worker`).
+def start_worker(file: Path, setting: LatencySetting, settings: LatencyConfig) -> dict[str, Any]:
+    """Measure one latency in a fresh process and return its output (see `keras_bench.cost.latency_worker`).
 
     Raises:
         RunError: the process failed; the message is its last line, or the signal that ended it.
     """
-    words = [sys.executable, "-m", "keras_bench.cost.latency_worker", str(file)]
-    words += ["--call", figure.call, "--device", figure.device, "--batch-size", str(figure.batch_size)]
-    words += ["--calls", str(settings.calls), "--seconds", str(settings.seconds), "--warm-up", str(settings.warm_up)]
-    done = subprocess.run(words, capture_output=True, text=True, errors="replace")
+    command = [sys.executable, "-m", "keras_bench.cost.latency_worker", str(file)]
+    command += ["--call", setting.call, "--device", setting.device, "--batch-size", str(setting.batch_size)]
+    command += ["--calls", str(settings.calls), "--seconds", str(settings.seconds), "--warm-up", str(settings.warm_up)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
         raise RunError(f"the process was ended by {name}" + (", as when memory runs out" if name == "SIGKILL" else ""))
@@ -96,41 +104,43 @@ def measure_latency(
     start: Start = start_worker,
     again: bool = False,
 ) -> None:
-    """Measure missing figures and write each run's latency.json.
+    """Measure missing latencies and write each run's latency.json.
 
-    Figures can be compared only if they were taken in turn, in one session. A run that joins the others later therefore
-    means that all are measured again. An interrupted session resumes with its next figure. A measurement that fails is
-    left out, named at the end, and tried again the next time.
+    Latencies can be compared only if they were measured in turn, in one session, so if a run joins the others later,
+    all are measured again. An interrupted session resumes with its next measurement. A measurement that fails is left
+    out, named at the end, and tried again the next time.
 
     Args:
         runs: finished runs, one or more.
         settings: batch sizes, number of calls and time.
         accelerators: whether TensorFlow sees a GPU, which is then measured beside the CPU.
         log: the screen.
-        start: measures one figure.
+        start: measures the latency in one setting.
         again: measure everything again, even if nothing is missing.
 
     Raises:
         RunError: a run is not finished.
     """
     subjects = [_subject(run, settings) for run in runs]
-    rounds = _rounds(subjects, settings, accelerators)
-    todo = rounds if again else _missing_rounds(subjects, rounds)
+    latency_settings = _latency_settings(subjects, settings, accelerators)
+    todo = latency_settings if again else _missing_settings(subjects, latency_settings)
     if not todo:
         log.line("latency: measured before with the same settings: nothing to do")
         return
     environment = describe_environment([])
-    if len(todo) < len(rounds) and all(_same_machine(subject.environment, environment) for subject in subjects):
+    if len(todo) < len(latency_settings) and all(
+        _same_machine(subject.environment, environment) for subject in subjects
+    ):
         session = next(latency.session for subject in subjects for latency in subject.latencies.values())
         log.line(f"latency: resuming the session of {session}")
     else:
         session = environment["time"]
-        todo = rounds
+        todo = latency_settings
         for subject in subjects:
             subject.latencies.clear()
     for subject in subjects:
         subject.environment = dict(environment)
-    _measure_rounds(subjects, todo, settings, session, log, start)
+    _measure_in_turn(subjects, todo, settings, session, log, start)
 
 
 def latency_finished(runs: list[RunDir], settings: LatencyConfig, accelerators: bool = False) -> bool:
@@ -145,7 +155,7 @@ def latency_finished(runs: list[RunDir], settings: LatencyConfig, accelerators: 
         RunError: a run is not finished.
     """
     subjects = [_subject(run, settings) for run in runs]
-    return not _missing_rounds(subjects, _rounds(subjects, settings, accelerators))
+    return not _missing_settings(subjects, _latency_settings(subjects, settings, accelerators))
 
 
 def _model_files(run: RunDir, phase: Phase) -> dict[str, Path]:
@@ -161,34 +171,34 @@ def _subject(run: RunDir, settings: LatencyConfig) -> MeasuredRun:
     """Return a run with the latencies it has already, if they were measured with the same settings."""
     identity = model_identity(run)
     effort = {"calls": settings.calls, "seconds": settings.seconds, "warm_up": settings.warm_up}
-    subject = MeasuredRun(run, _model_files(run, finished_phase(run)), {**identity, **effort}, {}, {})
+    subject = MeasuredRun(run, _model_files(run, require_final_phase(run)), {**identity, **effort}, {}, {})
     if run.latency.is_file():
         content = read_json(run.latency)
         if content.get("settings") == subject.settings:
             latencies = read_record(run.latency, latencies_from_json)
             subject.latencies = {
-                Round(latency.call, latency.device, latency.batch_size): latency for latency in latencies
+                LatencySetting(latency.call, latency.device, latency.batch_size): latency for latency in latencies
             }
             subject.environment = content.get("environment", {})
     return subject
 
 
-def _rounds(subjects: list[MeasuredRun], settings: LatencyConfig, accelerators: bool) -> list[Round]:
+def _latency_settings(subjects: list[MeasuredRun], settings: LatencyConfig, accelerators: bool) -> list[LatencySetting]:
     calls = [call for call in CALLS if any(call in subject.files for subject in subjects)]
     devices = ("cpu", "gpu") if accelerators else ("cpu",)
     # We depend on ONNX Runtime's package for the CPU.
     kinds = [(call, device) for call in calls for device in devices if (call, device) != ("onnxruntime", "gpu")]
-    return [Round(call, device, size) for call, device in kinds for size in settings.batch_sizes]
+    return [LatencySetting(call, device, size) for call, device in kinds for size in settings.batch_sizes]
 
 
-def _missing_rounds(subjects: list[MeasuredRun], rounds: list[Round]) -> list[Round]:
-    """Return the rounds that some run lacks; all of them if the existing latencies come from several sessions."""
+def _missing_settings(subjects: list[MeasuredRun], latency_settings: list[LatencySetting]) -> list[LatencySetting]:
+    """Return the settings that some run lacks; all of them if the existing latencies come from several sessions."""
     if len({latency.session for subject in subjects for latency in subject.latencies.values()}) > 1:
-        return rounds
+        return latency_settings
     return [
-        figure
-        for figure in rounds
-        if any(figure.call in subject.files and figure not in subject.latencies for subject in subjects)
+        setting
+        for setting in latency_settings
+        if any(setting.call in subject.files and setting not in subject.latencies for subject in subjects)
     ]
 
 
@@ -196,11 +206,16 @@ def _same_machine(before: Mapping[str, object], now: Mapping[str, object]) -> bo
     return all(before.get(key) == now[key] for key in MACHINE)
 
 
-def _measure_rounds(
-    subjects: list[MeasuredRun], todo: list[Round], settings: LatencyConfig, session: str, log: Log, start: Start
+def _measure_in_turn(
+    subjects: list[MeasuredRun],
+    todo: list[LatencySetting],
+    settings: LatencyConfig,
+    session: str,
+    log: Log,
+    start: Start,
 ) -> None:
-    """Measure each round for all runs before the next, and write latency.json of all runs after each round."""
-    count = sum(figure.call in subject.files for figure in todo for subject in subjects)
+    """Measure all runs in one setting before the next, and write latency.json of all runs after each setting."""
+    count = sum(setting.call in subject.files for setting in todo for subject in subjects)
     turns = f"{len(subjects)} runs in turn, " if len(subjects) > 1 else ""
     seconds = START_SECONDS + (1 + WARM_UP_SHARE) * settings.seconds
     log.line(
@@ -209,13 +224,13 @@ def _measure_rounds(
     )
     failed = []
     with log.progress("latency", count, "measurements") as advance:
-        for figure in todo:
-            for subject in [subject for subject in subjects if figure.call in subject.files]:
+        for setting in todo:
+            for subject in [subject for subject in subjects if setting.call in subject.files]:
                 try:
-                    subject.latencies[figure] = _measure_latency(subject, figure, settings, session, start)
+                    subject.latencies[setting] = _measure_latency(subject, setting, settings, session, start)
                 except RunError as error:
-                    subject.latencies.pop(figure, None)
-                    failed.append(f"{subject.run.label} {figure}")
+                    subject.latencies.pop(setting, None)
+                    failed.append(f"{subject.run.label} {setting}")
                     log.warn(f"latency of {failed[-1]} could not be measured: {error}")
                 advance(1)
             for subject in subjects:
@@ -225,9 +240,9 @@ def _measure_rounds(
 
 
 def _measure_latency(
-    subject: MeasuredRun, figure: Round, settings: LatencyConfig, session: str, start: Start
+    subject: MeasuredRun, setting: LatencySetting, settings: LatencyConfig, session: str, start: Start
 ) -> Latency:
-    measurement = start(subject.files[figure.call], figure, settings)
+    measurement = start(subject.files[setting.call], setting, settings)
     hardware = measurement.pop("accelerator") or subject.environment["cpu"]
     return Latency(**measurement, hardware=hardware, session=session)
 

@@ -9,14 +9,14 @@ from rich.text import Text
 
 from keras_bench.config.decision import DecisionMetric, shared_decision
 from keras_bench.console import Log
-from keras_bench.cost.measure import model_identity
+from keras_bench.cost.cost_file import model_identity
 from keras_bench.ensemble.average import average, fit_weights
 from keras_bench.ensemble.card import ensemble_card
 from keras_bench.environment import describe_environment
 from keras_bench.errors import UserError
 from keras_bench.evaluation.decisions import compare_pairs, score, score_interval
-from keras_bench.evaluation.intervals import PairedTest
 from keras_bench.evaluation.predictions import Predictions
+from keras_bench.evaluation.records import PairedTest
 from keras_bench.evaluation.statistics import draw_counts
 from keras_bench.evaluation.words import p_words
 from keras_bench.export.make import BundlePlan, make_bundle
@@ -24,7 +24,7 @@ from keras_bench.export.phases import data_of_run
 from keras_bench.pages.provenance import Provenance
 from keras_bench.phases import Phase
 from keras_bench.runs.job import Job
-from keras_bench.runs.weights import finished_phase
+from keras_bench.runs.weights import require_final_phase
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _members(jobs: Sequence[Job]) -> list[Member]:
     """
     members: list[Member] = []
     for job in jobs:
-        phase = finished_phase(job.folder)
+        phase = require_final_phase(job.folder)
         val, test = (Predictions.from_npz(job.folder.predictions(phase, split)) for split in ("val", "test"))
         if any(job.folder.root.resolve() == member.job.folder.root.resolve() for member in members):
             raise UserError(f"{job.folder.root} is named twice; an ensemble needs different runs")

@@ -3,9 +3,9 @@
 import numpy as np
 from scipy import optimize, special
 
-from keras_bench.evaluation.intervals import Calibration, Reliability
 from keras_bench.evaluation.metrics import SMALLEST_PROBABILITY
 from keras_bench.evaluation.predictions import Predictions
+from keras_bench.evaluation.records import Calibration, Reliability
 
 BINS = 15  # as in Guo et al. 2017
 TEMPERATURES = (0.05, 20.0)  # range of the search

@@ -5,8 +5,8 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 from sklearn.metrics import precision_recall_fscore_support
 
-from keras_bench.evaluation.intervals import ClassScores, ConfusedPair
 from keras_bench.evaluation.predictions import Predictions
+from keras_bench.evaluation.records import ClassScores, ConfusedPair
 
 
 def class_scores(predictions: Predictions) -> list[ClassScores]:

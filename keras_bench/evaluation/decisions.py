@@ -15,8 +15,8 @@ import numpy as np
 
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.evaluation import statistics
-from keras_bench.evaluation.intervals import Interval, PairedTest
 from keras_bench.evaluation.predictions import Predictions
+from keras_bench.evaluation.records import Interval, PairedTest
 from keras_bench.evaluation.statistics import holm_corrected, recall_interval, top1_interval
 
 DRAWS = 10_000

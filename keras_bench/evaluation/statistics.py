@@ -14,9 +14,9 @@ import numpy as np
 from scipy import stats
 
 from keras_bench.evaluation.bootstrap import CHUNK, recall_distribution
-from keras_bench.evaluation.intervals import Interval, PairedTest
 from keras_bench.evaluation.metrics import METRICS, Estimator, ShareOfImages
 from keras_bench.evaluation.predictions import Predictions
+from keras_bench.evaluation.records import Interval, PairedTest
 
 RESAMPLES = 2000
 LEVEL = 0.95

@@ -1,6 +1,6 @@
 """Intervals and tests in words."""
 
-from keras_bench.evaluation.intervals import Interval, PairedTest
+from keras_bench.evaluation.records import Interval, PairedTest
 
 SHARED_KINDS = "exact duplicates, near-duplicates or look-alikes"
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_bench.evaluation.intervals import Interval, MethodVerdict
+from keras_bench.evaluation.records import Interval, MethodVerdict
 from keras_bench.evaluation.statistics import mean_interval, proportion_interval
 from keras_bench.explain.records import EXPLANATION_METHODS, RANDOM, ExplanationChecks, MethodScores
 

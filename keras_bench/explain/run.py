@@ -18,7 +18,7 @@ from keras_bench.runs.data import Data, positions_of
 from keras_bench.runs.fingerprint import changed_settings
 from keras_bench.runs.job import Job
 from keras_bench.runs.run import Run
-from keras_bench.runs.weights import finished_phase
+from keras_bench.runs.weights import require_final_phase
 
 if TYPE_CHECKING:
     import keras
@@ -151,7 +151,7 @@ def _earlier_choice(job: Job, draw: list[str], row_of: dict[str, int]) -> list[s
 
 def _settings(job: Job) -> dict[str, object]:
     """Return everything the scores depend on, including the identity of the model."""
-    phase = finished_phase(job.folder)
+    phase = require_final_phase(job.folder)
     result = job.folder.read_result(phase)
     assert result is not None  # a finished run has the result of its final phase
     model = {"phase": phase, "best_epoch": result.best_epoch, "trained": result.environment.get("time")}

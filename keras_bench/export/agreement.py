@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_bench.evaluation.intervals import Interval
+from keras_bench.evaluation.records import Interval
 from keras_bench.export.records import Agreement
 
 MAX_DIFFERENCE = 1e-3  # of any probability

@@ -8,8 +8,8 @@ import numpy as np
 from keras_bench.bundle import FLOAT_MODEL, INT8_MODEL, Bundle
 from keras_bench.config.schema import ExportConfig
 from keras_bench.console import Log
-from keras_bench.evaluation.intervals import Interval
 from keras_bench.evaluation.predictions import Predictions
+from keras_bench.evaluation.records import Interval
 from keras_bench.evaluation.statistics import proportion_interval
 from keras_bench.export.places import positions_by_id, run_bundle
 from keras_bench.export.records import Attempt, Int8

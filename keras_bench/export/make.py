@@ -12,7 +12,7 @@ import numpy as np
 from keras_bench.bundle import FLOAT_MODEL, INT8_MODEL, Bundle
 from keras_bench.config import Config
 from keras_bench.console import Log
-from keras_bench.cost.latency import LATENCY, Round, start_worker
+from keras_bench.cost.latency import LATENCY, LatencySetting, start_worker
 from keras_bench.environment import describe_environment
 from keras_bench.errors import ExportError, one_line
 from keras_bench.evaluation.predictions import Predictions
@@ -208,7 +208,7 @@ def _latencies(plan: BundlePlan, folder: Path, int8: Int8, log: Log) -> tuple[di
     title = f"{plan.title}: latency at batch size 1"
     with log.timed(LATENCY), log.progress(title, len(files), "measurements") as advance:
         for name, file in files.items():
-            measurement = start_worker(file, Round(name.split()[0], "cpu", 1), plan.config.latency)
+            measurement = start_worker(file, LatencySetting(name.split()[0], "cpu", 1), plan.config.latency)
             hardware = measurement.pop("accelerator") or describe_environment([])["cpu"]
             latencies.append({**measurement, "call": name, "hardware": hardware})
             advance(1)

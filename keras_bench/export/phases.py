@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from keras_bench.console import Log
-from keras_bench.cost.measure import file_identity
+from keras_bench.cost.cost_file import file_identity
 from keras_bench.environment import describe_environment
 from keras_bench.errors import ExportError, UserError
 from keras_bench.evaluation.predictions import Predictions

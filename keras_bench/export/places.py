@@ -7,7 +7,7 @@ import numpy as np
 from keras_bench.bundle import LABELS, Bundle
 from keras_bench.config.schema import ExportConfig
 from keras_bench.console import Log
-from keras_bench.cost.measure import file_identity
+from keras_bench.cost.cost_file import file_identity
 from keras_bench.data.index import ImageIndex
 from keras_bench.data.store import ImageStore
 from keras_bench.environment import usable_cores

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from keras_bench.evaluation.intervals import Interval
+from keras_bench.evaluation.records import Interval
 from keras_bench.reading import record_of
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
-from keras_bench.evaluation.intervals import ClassScores
+from keras_bench.evaluation.records import ClassScores
 
 
 def class_table(scores: Iterable[ClassScores], titles: list[str], heading: str) -> Table:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from keras_bench.console import duration
-from keras_bench.evaluation.intervals import NOT_DEFINED, Interval
+from keras_bench.evaluation.records import NOT_DEFINED, Interval
 from keras_bench.evaluation.words import decisions_words
 
 

@@ -11,7 +11,7 @@ from keras_bench.report.claim_figures import differ, half_areas, mean_fall, word
 from keras_bench.report.comparison import RunView
 from keras_bench.report.study import Claim, ClaimCheck, Study
 from keras_bench.runs.folders import RunDir
-from keras_bench.runs.weights import finished_phase
+from keras_bench.runs.weights import require_final_phase
 
 OTHER_DATA = "other data, not comparable"
 
@@ -86,4 +86,4 @@ def _gradcam_areas(run: RunDir) -> dict[str, float]:
 
 
 def _final_predictions(run: RunDir, split: str) -> Predictions:
-    return Predictions.from_npz(run.predictions(finished_phase(run), split))
+    return Predictions.from_npz(run.predictions(require_final_phase(run), split))

@@ -11,7 +11,7 @@ from keras_bench.audit.findings import Audit
 from keras_bench.audit.selection import most_shared
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.cost.records import Cost, Latency
-from keras_bench.evaluation.intervals import (
+from keras_bench.evaluation.records import (
     Calibration,
     ClassScores,
     ConfusedPair,

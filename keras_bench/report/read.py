@@ -12,15 +12,15 @@ from keras_bench.audit.selection import most_shared
 from keras_bench.config.decision import DecisionMetric, shared_decision
 from keras_bench.config.load import read_yaml
 from keras_bench.console import Log
-from keras_bench.cost.measure import read_cost
+from keras_bench.cost.cost_file import read_cost
 from keras_bench.cost.records import latencies_from_json
 from keras_bench.errors import UserError
 from keras_bench.evaluation.calibration import calibrate
 from keras_bench.evaluation.classes import class_scores, confusion_counts, most_confident_mistakes, most_confused
 from keras_bench.evaluation.decisions import LabelledPair, compare_pairs, score_interval
-from keras_bench.evaluation.intervals import PairedTest
 from keras_bench.evaluation.metrics import complete_metrics
 from keras_bench.evaluation.predictions import Predictions
+from keras_bench.evaluation.records import PairedTest
 from keras_bench.evaluation.statistics import draw_counts, metric_intervals
 from keras_bench.explain.judge import judge_methods
 from keras_bench.explain.records import ExplanationChecks
@@ -35,7 +35,7 @@ from keras_bench.report.verdict import verdict_lines
 from keras_bench.runs.data import read_audit, shared_of_run
 from keras_bench.runs.folders import ExperimentDir, RunDir
 from keras_bench.runs.history import read_history
-from keras_bench.runs.weights import finished_phase
+from keras_bench.runs.weights import require_final_phase
 
 MISTAKES = 24  # number of most confident wrong predictions shown per run
 PAIRS = 12  # number of most confused pairs shown per run
@@ -132,12 +132,12 @@ def _phases(run: RunDir) -> list[Phase]:
 
 
 def _phase_predictions(run: RunDir, split: str, phase: Phase | None = None) -> Predictions:
-    return Predictions.from_npz(run.predictions(phase or finished_phase(run), split))
+    return Predictions.from_npz(run.predictions(phase or require_final_phase(run), split))
 
 
 def _marked_scratch(runs: list[RunDir]) -> set[Path]:
     """Return the folders of the runs that trained from scratch; empty if all of them did."""
-    scratch = {run.root for run in runs if finished_phase(run) == "scratch"}
+    scratch = {run.root for run in runs if require_final_phase(run) == "scratch"}
     return scratch if len(scratch) < len(runs) else set()
 
 
@@ -153,7 +153,7 @@ def _run_view(
     for phase in _phases(run):
         phases[phase] = _phase_view(run, phase, counts, decision)
         advance(1)
-    final = finished_phase(run)
+    final = require_final_phase(run)
     test = _phase_predictions(run, "test")
     checks = _explanation_checks(run, final)
     pairs = [(pair.true, pair.predicted) for pair in phases[final].confused]

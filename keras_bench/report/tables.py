@@ -10,8 +10,8 @@ from rich.text import Text
 
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.console import duration
-from keras_bench.evaluation.intervals import ClassScores, Interval
 from keras_bench.evaluation.metrics import BY_COLUMN, METRICS, PERCENT, Unit
+from keras_bench.evaluation.records import ClassScores, Interval
 from keras_bench.evaluation.words import decisions_words
 from keras_bench.frames import frame_of
 from keras_bench.phases import Phase

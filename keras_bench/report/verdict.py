@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from keras_bench.config.decision import DecisionMetric
-from keras_bench.evaluation.intervals import PairedTest
+from keras_bench.evaluation.records import PairedTest
 from keras_bench.evaluation.words import interval_words, oriented, p_words, seen_words, share_words
 from keras_bench.report.comparison import RunView
 

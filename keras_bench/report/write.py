@@ -17,7 +17,7 @@ from keras_bench.files import save_figure, write_text
 from keras_bench.frames import write_frame
 from keras_bench.pages.provenance import Provenance
 from keras_bench.phases import Phase
-from keras_bench.report import figures as side_by_side
+from keras_bench.report import experiment_figures
 from keras_bench.report.comparison import Comparison, RunView
 from keras_bench.report.model_card import model_card
 from keras_bench.report.overlays import explanation_grid
@@ -133,11 +133,11 @@ def _confusion(comparison: Comparison, view: RunView, order: np.ndarray, labelle
 def _experiment_figures(comparison: Comparison) -> dict[str, Figure]:
     runs = comparison.runs
     return {
-        "learning_curves": side_by_side.all_learning_curves(runs),
-        "accuracy_for_cost": side_by_side.accuracy_for_cost(runs, pareto_front, comparison.decision),
-        "epoch_seconds": side_by_side.epoch_seconds(runs),
-        "reliability": side_by_side.reliability(runs),
-        "coverage": side_by_side.coverage(runs),
+        "learning_curves": experiment_figures.all_learning_curves(runs),
+        "accuracy_for_cost": experiment_figures.accuracy_for_cost(runs, pareto_front, comparison.decision),
+        "epoch_seconds": experiment_figures.epoch_seconds(runs),
+        "reliability": experiment_figures.reliability(runs),
+        "coverage": experiment_figures.coverage(runs),
     }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from keras_bench.phases import Phase
 from keras_bench.runs.fingerprint import phase_inputs
-from keras_bench.runs.weights import finished_phase
+from keras_bench.runs.weights import require_final_phase
 
 if TYPE_CHECKING:
     from keras_bench.config import Config
@@ -96,4 +96,4 @@ class Run:
         Raises:
             RunError: the run is not finished.
         """
-        return finished_phase(self.folder)
+        return require_final_phase(self.folder)

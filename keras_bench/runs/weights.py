@@ -175,7 +175,7 @@ def final_phase(run: RunDir) -> Phase | None:
     return read_record(run.run, lambda content: as_phase(content["final_phase"])) if run.run.is_file() else None
 
 
-def finished_phase(run: RunDir) -> Phase:
+def require_final_phase(run: RunDir) -> Phase:
     """Return the final phase of a run that must be finished.
 
     Raises:

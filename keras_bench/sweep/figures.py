@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from keras_bench.config.decision import DecisionMetric
-from keras_bench.evaluation.intervals import Interval
+from keras_bench.evaluation.records import Interval
 from keras_bench.pages.text import cut, plain
-from keras_bench.report.figures import COLORS, MARKERS, error_bars
+from keras_bench.report.experiment_figures import COLORS, MARKERS, error_bars
 from keras_bench.sweep.records import Factor, FactorLine, value_text
 
 LOG_RATIO = 20  # the axis is logarithmic where the largest number is more than this many times the smallest

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.console import duration
-from keras_bench.evaluation.intervals import Interval, PairedTest
+from keras_bench.evaluation.records import Interval, PairedTest
 from keras_bench.evaluation.words import decisions_words
 from keras_bench.frames import frame_of
 from keras_bench.pages.html import environment

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_bench.audit.selection import most_shared
 from keras_bench.config.decision import DecisionMetric
-from keras_bench.evaluation.intervals import Interval, PairedTest
+from keras_bench.evaluation.records import Interval, PairedTest
 from keras_bench.phases import Phase
 
 

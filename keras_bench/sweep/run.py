@@ -14,7 +14,7 @@ from keras_bench.sweep.points import Dimension, SearchRange
 from keras_bench.sweep.records import value_text
 from keras_bench.sweep.tasks import is_finished, run_tasks
 from keras_bench.workflow.launch import JobRunner, find_all_weights, run_alone
-from keras_bench.workflow.parts import time_models
+from keras_bench.workflow.parts import measure_latencies
 
 
 def run_sweep(request: SweepRequest, dry_run: bool, log: Log, run: JobRunner = run_alone) -> int:
@@ -48,7 +48,7 @@ def run_sweep(request: SweepRequest, dry_run: bool, log: Log, run: JobRunner = r
 
     timed = [task.job for task in tasks if task.job.config.latency.enabled]
     if timed:
-        time_models(timed, log)
+        measure_latencies(timed, log)
     write_results(plan, points, tasks, log)
     if failed:
         log.line(f"not finished: {'; '.join(failed)}. The same command runs what is missing")

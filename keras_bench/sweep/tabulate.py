@@ -19,7 +19,7 @@ from keras_bench.audit.selection import most_shared
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.errors import RunError
 from keras_bench.evaluation.decisions import paired_decision_test, score, score_interval
-from keras_bench.evaluation.intervals import Interval, PairedTest
+from keras_bench.evaluation.records import Interval, PairedTest
 from keras_bench.evaluation.statistics import draw_counts, holm_corrected, recall_interval
 from keras_bench.sweep.records import (
     Factor,

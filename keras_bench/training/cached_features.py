@@ -21,7 +21,6 @@ from keras_bench.models.split import network_digest, split_frozen
 from keras_bench.phases import Phase
 from keras_bench.runs.data import Data, positions_of, training_rows
 from keras_bench.runs.job import Job
-from keras_bench.training.feature_extraction import feature_stream, ordered_stream
 from keras_bench.training.feature_store import (
     FEATURES_VERSION,
     entry_for,
@@ -29,6 +28,7 @@ from keras_bench.training.feature_store import (
     features_folder,
     load_or_compute_features,
 )
+from keras_bench.training.feature_streams import feature_stream, ordered_stream
 from keras_bench.training.fit import Examples, FitPlan, set_trainable
 
 if TYPE_CHECKING:

@@ -24,11 +24,11 @@ from keras_bench.training.optimizers import build_optimizer, build_schedule
 from keras_bench.training.precision import FullPrecisionValidation, training_precision, trains_in_tf32, uses_xla
 from keras_bench.training.resume import (
     SavedState,
-    SaveState,
+    StateSaver,
     damage_of,
-    drop_state,
     find_state,
     load_state,
+    remove_saved_epochs,
     restore_best,
 )
 
@@ -210,7 +210,7 @@ def _state_to_continue(plan: FitPlan, run: RunDir, log: Log) -> SavedState | Non
     if reason is None:
         return state
     log.warn(f"{plan.phase}: starts over: {reason}")
-    drop_state(folder)
+    remove_saved_epochs(folder)
     return None
 
 
@@ -229,7 +229,7 @@ def _build_callbacks(plan: FitPlan, run: RunDir, log: Log, state: SavedState | N
     deciding = [checkpoint, stopping, *([schedule] if schedule else [])]
     seconds = plan.config.runtime.save_state_seconds
     files = run.state(plan.phase), checkpoint.final, run.history(plan.phase)
-    saver = SaveState(*files, deciding, plan.inputs, state, seconds)
+    saver = StateSaver(*files, deciding, plan.inputs, state, seconds)
     board = []
     if plan.config.runtime.tensorboard and importlib.util.find_spec("tensorboard"):
         board = [keras.callbacks.TensorBoard(str(run.tensorboard(plan.phase)), write_graph=False)]

@@ -25,7 +25,7 @@ from keras_bench.training.auxiliary import with_requested_auxiliary
 from keras_bench.training.cached_features import MOST_STEPS, features_for
 from keras_bench.training.fit import Examples, FitPlan, fit_phase, set_trainable
 from keras_bench.training.precision import describe_tf32
-from keras_bench.training.resume import discard_state
+from keras_bench.training.resume import remove_state_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +62,7 @@ def train_phase(run: Run, phase: Phase) -> None:
     with replacing(run.folder.model(phase)) as path:
         best.save(path)
     write_result(run, phase, outcome, best)
-    discard_state(run.folder.state(phase))
+    remove_state_folder(run.folder.state(phase))
 
 
 def fit_plan(run: Run, phase: Phase, steps: int | None = None) -> FitPlan:

@@ -163,14 +163,14 @@ def restore_best(state: SavedState, checkpoint: Path, history: Path, monitor: st
     return False
 
 
-def drop_state(folder: Path) -> None:
+def remove_saved_epochs(folder: Path) -> None:
     """Remove a saved state, its JSON first, without which the other files do not count."""
     for pattern in ("epoch*.json", "epoch*"):
         for path in folder.glob(pattern):
             path.unlink()
 
 
-class SaveState(keras.callbacks.Callback):
+class StateSaver(keras.callbacks.Callback):
     """Saves the state between epochs and restores callback counters at the start; must be the last callback.
 
     Saving takes about a second, which is long compared with a short epoch, so it happens at most every `seconds`.
@@ -179,7 +179,7 @@ class SaveState(keras.callbacks.Callback):
         folder: the phase's state folder.
         checkpoint: file of the best weights.
         history: history.csv, which has the row of an epoch by the time its state is saved.
-        watched: the callbacks whose counters influence decisions.
+        deciding: the callbacks whose counters influence decisions.
         inputs: everything the phase's result depends on.
         restored: the state to resume from, or None.
         seconds: minimum time between two saves.
@@ -190,7 +190,7 @@ class SaveState(keras.callbacks.Callback):
         folder: Path,
         checkpoint: Path,
         history: Path,
-        watched: list[keras.callbacks.Callback],
+        deciding: list[keras.callbacks.Callback],
         inputs: Mapping[str, object],
         restored: SavedState | None,
         seconds: float,
@@ -198,13 +198,13 @@ class SaveState(keras.callbacks.Callback):
         super().__init__()
         self.seconds, self.saved = seconds, time.monotonic()
         self.folder, self.checkpoint, self.history = folder, checkpoint, history
-        self.watched, self.inputs, self.restored = watched, inputs, restored
+        self.deciding, self.inputs, self.restored = deciding, inputs, restored
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Restore the counters after the other callbacks have reset theirs."""
         if self.restored is None:
             return
-        for callback in self.watched:
+        for callback in self.deciding:
             for name, value in self.restored.counters.get(type(callback).__name__, {}).items():
                 setattr(callback, name, value)
 
@@ -221,7 +221,7 @@ class SaveState(keras.callbacks.Callback):
             link_or_copy(self.checkpoint, path.with_suffix(BEST))
         counters = {
             type(callback).__name__: {name: getattr(callback, name) for name in COUNTERS if hasattr(callback, name)}
-            for callback in self.watched
+            for callback in self.deciding
         }
         write_json(
             path,
@@ -242,6 +242,6 @@ class SaveState(keras.callbacks.Callback):
         self.saved = time.monotonic()
 
 
-def discard_state(folder: Path) -> None:
+def remove_state_folder(folder: Path) -> None:
     """Remove the state of a finished phase."""
     shutil.rmtree(folder, ignore_errors=True)

@@ -59,19 +59,19 @@ def run_alone(job: Job, dry_run: bool = False) -> int:
 def run_command(job: Job, dry_run: bool = False) -> list[str]:
     """Return the command line that runs one job, without the comparison, which follows once all have run."""
     request = job.request
-    words = [sys.executable, "-m", "keras_bench.run", "--model", job.backbone.name, "--in-suite"]
-    words += ["--experiment", request.experiment, "--seed", str(request.seed), "--out", str(request.out)]
+    command = [sys.executable, "-m", "keras_bench.run", "--model", job.backbone.name, "--in-suite"]
+    command += ["--experiment", request.experiment, "--seed", str(request.seed), "--out", str(request.out)]
     for option, argument in (("phase", request.phase), ("data", request.data), ("weights", request.weights)):
-        words += [f"--{option}", str(argument)] if argument is not None else []
-    words += ["--variant", request.variant] if request.variant else []
+        command += [f"--{option}", str(argument)] if argument is not None else []
+    command += ["--variant", request.variant] if request.variant else []
     for layer in request.layers:
         for key, value in flatten(layer.tree).items():
-            words += ["--set", f"{key}={json.dumps(value, ensure_ascii=False)}"]
+            command += ["--set", f"{key}={json.dumps(value, ensure_ascii=False)}"]
     for setting in request.settings:
-        words += ["--set", setting]
-    words += [] if request.export else ["--no-export"]
-    words += ["--exports", str(request.exports)] if request.exports else []
-    return words + (["--dry-run"] if dry_run else [])
+        command += ["--set", setting]
+    command += [] if request.export else ["--no-export"]
+    command += ["--exports", str(request.exports)] if request.exports else []
+    return command + (["--dry-run"] if dry_run else [])
 
 
 def find_all_weights(jobs: Sequence[Job], log: Log) -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from keras_bench.config import Config
 from keras_bench.console import Log
+from keras_bench.cost.cost_file import cost_finished, write_cost
 from keras_bench.cost.latency import LATENCY, has_accelerator, latency_finished, measure_latency
-from keras_bench.cost.measure import cost_finished, measure_cost
 from keras_bench.explain.run import explain_finished, explain_run
 from keras_bench.export.phases import export_phases
 from keras_bench.export.places import export_finished
@@ -61,7 +61,7 @@ PARTS = (
         name="counting operations",
         is_wanted=lambda config: True,
         is_missing=lambda job: not cost_finished(job),
-        make=lambda run: measure_cost(run.job),
+        make=lambda run: write_cost(run.job),
         plan=lambda job: "",
     ),
     Part(
@@ -82,7 +82,7 @@ PARTS = (
         name=LATENCY,
         is_wanted=lambda config: config.latency.enabled,
         is_missing=_latency_missing,
-        make=lambda run: time_models([run.job], run.log),
+        make=lambda run: measure_latencies([run.job], run.log),
         plan=_plan_latency,
         in_turn=True,
     ),
@@ -110,8 +110,8 @@ def make_parts(run: Run) -> None:
             part.make(run)
 
 
-def time_models(jobs: Sequence[Job], log: Log) -> None:
-    """Measure the latency of finished runs in turn, each figure in a fresh process, unless all is measured already."""
+def measure_latencies(jobs: Sequence[Job], log: Log) -> None:
+    """Measure the latencies of finished runs in turn, each in a fresh process, unless everything has been measured."""
     settings = jobs[0].config.latency
     runs = [job.folder for job in jobs if job.folder.run.is_file()]
     if settings.enabled and runs and not latency_finished(runs, settings):

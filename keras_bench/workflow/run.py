@@ -23,7 +23,7 @@ from keras_bench.runs.job import Job
 from keras_bench.runs.run import Run
 from keras_bench.runs.weights import InitialWeights, find_weights
 from keras_bench.workflow.compare import compare_runs
-from keras_bench.workflow.parts import make_parts, missing_parts, time_models
+from keras_bench.workflow.parts import make_parts, measure_latencies, missing_parts
 
 INPUT, COMPARISON = "reading and checking images", "tables and figures"
 
@@ -53,7 +53,7 @@ def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
             export_error = error
         if not in_suite:
             with log.timed(LATENCY):
-                time_models([job], log)
+                measure_latencies([job], log)
         log.line(f"results: {job.folder.root}")
         if not in_suite:
             with log.timed(COMPARISON):

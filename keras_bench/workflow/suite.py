@@ -9,7 +9,7 @@ from keras_bench.runs.data import require_data
 from keras_bench.runs.job import Request, resolve
 from keras_bench.workflow.compare import compare_runs
 from keras_bench.workflow.launch import find_all_weights, run_alone, run_each
-from keras_bench.workflow.parts import time_models
+from keras_bench.workflow.parts import measure_latencies
 
 
 def run_suite(request: Request, models: list[str] | None, dry_run: bool, log: Log) -> int:
@@ -41,7 +41,7 @@ def run_suite(request: Request, models: list[str] | None, dry_run: bool, log: Lo
     failed = [f"{name} (exit code {code})" for name, code in zip(names, codes, strict=True) if code != 0]
     if dry_run:
         return 1 if failed else 0
-    time_models(jobs, log)
+    measure_latencies(jobs, log)
     compare_runs(jobs[0].experiment_folder, log)
     if jobs[0].exports.is_dir():
         log.line(f"bundles: {jobs[0].exports}")

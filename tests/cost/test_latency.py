@@ -10,7 +10,7 @@ from rich.console import Console
 from keras_bench.config.schema import LatencyConfig
 from keras_bench.console import Log
 from keras_bench.cost import latency
-from keras_bench.cost.latency import Round, latency_finished, measure_latency, start_worker
+from keras_bench.cost.latency import LatencySetting, latency_finished, measure_latency, start_worker
 from keras_bench.cost.records import latencies_from_json
 from keras_bench.errors import RunError
 from keras_bench.files import write_bytes, write_json
@@ -200,7 +200,7 @@ def stand_in(tmp_path, monkeypatch, script):
 
 def test_the_process_gets_every_setting_and_its_output_is_returned(tmp_path, monkeypatch):
     stand_in(tmp_path, monkeypatch, 'echo noise >&2; echo "{\\"words\\": \\"$*\\"}"')
-    measurement = start_worker(tmp_path / "model.keras", Round("compiled", "gpu", 8), SETTINGS)
+    measurement = start_worker(tmp_path / "model.keras", LatencySetting("compiled", "gpu", 8), SETTINGS)
     assert measurement["words"] == (
         f"-m keras_bench.cost.latency_worker {tmp_path}/model.keras --call compiled --device gpu --batch-size 8 "
         "--calls 200 --seconds 10.0 --warm-up 10"
@@ -218,4 +218,4 @@ def test_the_process_gets_every_setting_and_its_output_is_returned(tmp_path, mon
 def test_a_process_that_fails_says_why(tmp_path, monkeypatch, script, message):
     stand_in(tmp_path, monkeypatch, script)
     with pytest.raises(RunError, match=message):
-        start_worker(tmp_path / "model.keras", Round("predict", "cpu", 1), SETTINGS)
+        start_worker(tmp_path / "model.keras", LatencySetting("predict", "cpu", 1), SETTINGS)

@@ -18,8 +18,8 @@ from keras_bench.evaluation.decisions import (
     score_interval,
     sign_flip,
 )
-from keras_bench.evaluation.intervals import Interval, PairedTest
 from keras_bench.evaluation.predictions import Predictions
+from keras_bench.evaluation.records import Interval, PairedTest
 from keras_bench.evaluation.statistics import draw_counts
 from keras_bench.report.verdict import verdict_lines
 from keras_bench.runs.results import best_phase

@@ -9,8 +9,8 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from keras_bench.evaluation.bootstrap import auc_distribution
-from keras_bench.evaluation.intervals import Interval, PairedTest
 from keras_bench.evaluation.predictions import Predictions
+from keras_bench.evaluation.records import Interval, PairedTest
 from keras_bench.evaluation.statistics import (
     draw_counts,
     holm,

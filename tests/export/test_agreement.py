@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_bench.evaluation.intervals import Interval
+from keras_bench.evaluation.records import Interval
 from keras_bench.export.agreement import compare_probabilities, refusal
 
 TOP1 = Interval(0.5, 0.4, 0.6)

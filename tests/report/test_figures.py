@@ -11,16 +11,16 @@ from rich.console import Console
 
 from keras_bench.console import Log
 from keras_bench.evaluation.classes import confusion_counts
-from keras_bench.evaluation.intervals import Interval
 from keras_bench.evaluation.metrics import METRICS, SplitMetrics
 from keras_bench.evaluation.predictions import Predictions
+from keras_bench.evaluation.records import Interval
 from keras_bench.explain.records import METHOD_TITLES
 from keras_bench.frames import frame_csv, frame_of
 from keras_bench.pages.html import interval_html, points
 from keras_bench.pages.provenance import Provenance
 from keras_bench.pages.svg import inline_svg
 from keras_bench.pages.text import plain, shorten
-from keras_bench.report.figures import accuracy_for_cost, all_learning_curves
+from keras_bench.report.experiment_figures import accuracy_for_cost, all_learning_curves
 from keras_bench.report.model_card import model_card
 from keras_bench.report.overlays import explanation_grid, overlay
 from keras_bench.report.page import filled_columns, report_page

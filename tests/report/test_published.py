@@ -16,7 +16,7 @@ from keras_bench.files import write_bytes, write_text
 from keras_bench.frames import frame_csv
 from keras_bench.pages.html import environment
 from keras_bench.pages.provenance import Provenance
-from keras_bench.report.figures import COLORS, accuracy_for_cost, all_learning_curves, styles
+from keras_bench.report.experiment_figures import COLORS, accuracy_for_cost, all_learning_curves, styles
 from keras_bench.report.page import filled_columns, published_figures, report_page
 from keras_bench.report.pareto import pareto_front
 from keras_bench.report.published import measured_figure, published_text

@@ -8,7 +8,7 @@ import pytest
 
 from keras_bench.audit.selection import most_shared
 from keras_bench.config.decision import DecisionMetric
-from keras_bench.evaluation.intervals import Interval, PairedTest
+from keras_bench.evaluation.records import Interval, PairedTest
 from keras_bench.evaluation.words import decisions_words, oriented
 from keras_bench.explain.judge import judge_methods
 from keras_bench.explain.records import ExplanationChecks, MethodScores

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from keras_bench.console import Log
-from keras_bench.evaluation.intervals import Interval
+from keras_bench.evaluation.records import Interval
 from keras_bench.frames import frame_csv
 from keras_bench.pages.provenance import Provenance
 from keras_bench.sweep.figures import factor_figure

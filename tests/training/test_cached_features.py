@@ -22,8 +22,8 @@ from keras_bench.models.split import split_frozen
 from keras_bench.runs.folders import run_folder
 from keras_bench.runs.job import Request, resolve
 from keras_bench.training import cached_features
-from keras_bench.training.feature_extraction import feature_stream, ordered_stream
 from keras_bench.training.feature_store import entries, entry_for, evict, load_or_compute_features
+from keras_bench.training.feature_streams import feature_stream, ordered_stream
 
 SPEC = ModelSpec(BACKBONES["MobileNet"], 32, 3, ModelConfig(alpha=0.25, hidden_units=8))
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Counts the cost of a finished run's final model and saves it in the run folder."""
+"""The file cost.json of a run: writing it, reading it, and checking that it belongs to the current final model."""
 
 from keras_bench.cost.records import Cost
 from keras_bench.download import digest_file
@@ -7,10 +7,10 @@ from keras_bench.phases import Phase
 from keras_bench.reading import read_json, read_record
 from keras_bench.runs.folders import RunDir
 from keras_bench.runs.job import Job
-from keras_bench.runs.weights import final_phase, finished_phase
+from keras_bench.runs.weights import final_phase, require_final_phase
 
 
-def measure_cost(job: Job) -> None:
+def write_cost(job: Job) -> None:
     """Write cost.json for the final phase's model, unless it exists already for this very model.
 
     Raises:
@@ -22,7 +22,7 @@ def measure_cost(job: Job) -> None:
     from keras_bench.models.weights import load_model
 
     identity = model_identity(job.folder)
-    file = job.folder.model(finished_phase(job.folder))
+    file = job.folder.model(require_final_phase(job.folder))
     cost = count_cost(load_model(file), job.image_size, file)
     write_json(job.folder.cost, {**identity, **cost.to_json()})
 
@@ -49,7 +49,7 @@ def model_identity(run: RunDir) -> dict[str, str]:
     Raises:
         RunError: the run is not finished.
     """
-    return file_identity(run, finished_phase(run))
+    return file_identity(run, require_final_phase(run))
 
 
 def file_identity(run: RunDir, phase: Phase) -> dict[str, str]:

@@ -4,8 +4,8 @@ import json
 
 from keras_bench.backbones.table import BACKBONES
 from keras_bench.config import ModelConfig
+from keras_bench.cost.cost_file import cost_finished, read_cost, write_cost
 from keras_bench.cost.count import multiply_adds
-from keras_bench.cost.measure import cost_finished, measure_cost, read_cost
 from keras_bench.files import write_json
 from keras_bench.models.build import ModelSpec, build_model
 from keras_bench.runs.job import Request, resolve
@@ -20,12 +20,12 @@ def test_cost_of_a_finished_run(tmp_path):
     job.folder.phase("scratch").mkdir(parents=True)
     model.save(job.folder.model("scratch"))
     write_json(job.folder.run, {"final_phase": "scratch"})
-    measure_cost(job)
+    write_cost(job)
     assert cost_finished(job)
     assert read_cost(job.folder).multiply_adds == multiply_adds(model)
     assert json.loads(job.folder.cost.read_text())["phase"] == "scratch"
     written = job.folder.cost.stat().st_mtime_ns
-    measure_cost(job)
+    write_cost(job)
     assert job.folder.cost.stat().st_mtime_ns == written
     job.folder.model("scratch").write_bytes(b"another model")
     assert not cost_finished(job)

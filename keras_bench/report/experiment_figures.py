@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from keras_bench.backbones.table import BACKBONES
 from keras_bench.config.decision import DecisionMetric
-from keras_bench.evaluation.intervals import Interval
+from keras_bench.evaluation.records import Interval
 from keras_bench.pages.text import plain
 from keras_bench.report.comparison import RunView
 
