@@ -87,4 +87,12 @@ def _print_and_write(audit: Audit, warnings: list[str], request: AuditRequest, l
         log.line(f"written: {request.html}")
     log.line(f"{len(audit.problems)} problems found" if audit.problems else "no problem found")
     if request.data and not audit.problems:
-        log.line(f"next: keras-bench run --data {request.data} --set dataset.source={audit.source} --dry-run")
+        log.line(f"next: {_next_command(request.experiment or 'folder', request.data, audit.source)}")
+
+
+def _next_command(name: str, data: Path, source: str) -> str:
+    """Return the command that plans a run of an experiment on the audited data, read as the audit read it."""
+    experiment = load_experiment(name)
+    own_source = experiment.resolve(next(iter(experiment.models or BACKBONES)), []).dataset.source
+    setting = "" if source == own_source else f" --set dataset.source={source}"
+    return f"keras-bench run --experiment {name} --data {data}{setting} --dry-run"

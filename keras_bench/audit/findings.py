@@ -76,7 +76,10 @@ class Leaks:
         """Return the reason for each id that stays in the split although it has a held-out duplicate."""
         removed, alike = self.left_out(rule), {image_id for group in self.alike for image_id in group.ids}
         by_rule = f"kept by dataset.remove_leaked: {rule}"
-        looks_alike = f"{by_rule}: so many of its class are near-duplicates that they are rather different images alike"
+        looks_alike = (
+            f"{by_rule}: so many images of its class are near-duplicates that they are probably different images that "
+            "look alike"
+        )
         return {
             name: looks_alike if rule == "near" and name in alike else by_rule
             for name in (*self.exact, *self.near)

@@ -231,7 +231,7 @@ def _alike_problem(audit: Audit, split: str, leaks: Leaks) -> str:
     more = f" and {len(most) - MOST_CLASSES} more" if len(most) > MOST_CLASSES else ""
     return (
         f"{split}: classes with more than {ALIKE_SHARE:.0%} near-duplicates of {leaks.held_out}: {len(most)} ({classes}"
-        f"{more}; look at {pairs}); so many are rather different images that look alike: dataset.remove_leaked=near "
+        f"{more}; look at {pairs}); so many are probably different images that look alike: dataset.remove_leaked=near "
         "keeps them, near_always leaves them out"
     )
 

@@ -43,7 +43,7 @@ class Selection:
 
 
 def leave_out(index: ImageIndex, splits: SplitTable, audit: Audit, rule: str, log: Log) -> Selection:
-    """Leave out the train images that val or test also holds, and the val images that test also holds.
+    """Leave out the train images that are also in val or test, and the val images that are also in test.
 
     Args:
         index: the images.
@@ -63,7 +63,7 @@ def leave_out(index: ImageIndex, splits: SplitTable, audit: Audit, rule: str, lo
             positions[split] = positions[split][~np.isin(ids, list(reasons))]
             _refuse_empty_classes(index, positions[split], split, audit.leaks[split].held_out)
             log.line(
-                f"left out of {split}: {len(reasons)} images that {audit.leaks[split].held_out} also holds "
+                f"left out of {split}: {len(reasons)} images that are also in {audit.leaks[split].held_out} "
                 f"(dataset.remove_leaked: {rule})"
             )
     kept = {split: leaks.kept(rule) for split, leaks in audit.leaks.items()}

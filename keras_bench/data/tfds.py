@@ -69,7 +69,10 @@ def _builder(name: str, data_dir: Path | None) -> tfds.core.DatasetBuilder:
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
-        raise UserError("the tfds source needs an extra: pip install 'keras-bench[tfds]'") from error
+        raise UserError(
+            "the tfds source needs an extra: pip install '.[tfds]' in a checkout, otherwise "
+            "pip install 'keras-bench[tfds]'"
+        ) from error
     try:
         return tfds.builder(name, data_dir=data_dir)
     except ValueError as error:  # TFDS says an unknown name, config or version so

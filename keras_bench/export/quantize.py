@@ -16,7 +16,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from keras_bench.bundle import IMAGE
 
 OPERATORS = ("Conv", "Gemm", "MatMul")  # these take most of the time; everything between them stays float32
-# Included so that a layer's range is measured behind its activation: before a ReLU6 it is many times as wide.
+# Included so that a layer's range is measured after its activation: before a ReLU6 it is many times as wide.
 ACTIVATIONS = ("Relu", "Clip")
 
 

@@ -34,12 +34,17 @@ def _hardware_line(latency: Latency) -> str:
     return f"{latency.device.upper()}: {latency.hardware}, {latency.threads} threads, session {latency.session}"
 
 
-def unmeasured_latency(runs: list[RunView]) -> list[str]:
-    """Return one line per kind of latency that is missing, with the reason, and one if sessions differ."""
+def unmeasured_latency(runs: list[RunView], experiment: str) -> list[str]:
+    """Return one line per kind of latency that is missing, with the reason, and one if sessions differ.
+
+    Args:
+        runs: the runs of one comparison.
+        experiment: the name of their folder, for the command that measures them.
+    """
+    command = f"keras-bench report {experiment} --measure"
     measured = [latency for run in runs for latency in run.latencies]
     lines = [
-        f"{run.label}: latency was not measured (latency.enabled is off, or the run is older); "
-        "`keras-bench report --measure` adds it"
+        f"{run.label}: latency was not measured (latency.enabled is off, or the run is older); `{command}` adds it"
         for run in runs
         if not run.latencies
     ]
@@ -50,6 +55,6 @@ def unmeasured_latency(runs: list[RunView]) -> list[str]:
     if len({latency.session for latency in measured}) > 1:
         lines.append(
             "The models were measured at different times, so a slow minute may have affected only one of them; "
-            "`keras-bench report --measure` measures them in turn"
+            f"`{command}` measures them in turn"
         )
     return lines

@@ -45,7 +45,7 @@ def report_page(comparison: Comparison, figures: Mapping[str, Figure], provenanc
         provenance=provenance,
         pareto=costs_on_the_front(comparison.runs, comparison.decision),
         hardware=timed_hardware(comparison.runs),
-        not_measured=unmeasured_latency(comparison.runs),
+        not_measured=unmeasured_latency(comparison.runs, comparison.name),
         calls=CALLS,
         devices=DEVICES,
         methods=METHOD_TITLES,

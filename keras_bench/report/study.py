@@ -26,7 +26,7 @@ CLAIMED = {
     "test_top1": ("test top-1, %", 100, 1),
     "val_falls": ("mean fall of val top-1 from one epoch to the next, points", 100, 2),
     "seconds_per_epoch": ("seconds per epoch", 1, 1),
-    "gap": ("over-fitting gap, points", 100, 1),
+    "gap": ("overfitting gap, points", 100, 1),
     "gradcam_area": ("share of the image that holds half of Grad-CAM's evidence, %", 100, 1),
     "parameters_millions": ("parameters, M", 1, 2),
 }

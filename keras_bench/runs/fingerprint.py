@@ -61,7 +61,7 @@ def finished_phases(job: Job, inputs: Mapping[Phase, dict[str, object]]) -> list
             _refuse_changes(job, phase, "finished", result.inputs, inputs[phase])
             done.append(phase)
         else:
-            for path in job.folder.state(phase).glob("epoch*.json"):
+            for path in job.folder.states(phase):
                 started = read_record(path, lambda content: dict(content["inputs"]))
                 _refuse_changes(job, phase, "started", started, inputs[phase])
     return done

@@ -1,4 +1,4 @@
-"""The only module that knows the paths of files in run, experiment and sweep folders."""
+"""The paths of files in run, experiment and sweep folders; training/resume.py names the files of a saved state."""
 
 import hashlib
 import json
@@ -78,6 +78,10 @@ class RunDir:
     def state(self, phase: Phase) -> Path:
         """Return the folder from which an interrupted phase resumes."""
         return self.phase(phase) / "state"
+
+    def states(self, phase: Phase) -> list[Path]:
+        """Return the JSON files of the phase's saved states, earliest epoch first; empty if it left none behind."""
+        return sorted(self.state(phase).glob("epoch*.json"))
 
     def tensorboard(self, phase: Phase) -> Path:
         """Return the folder of the phase's TensorBoard logs."""

@@ -20,8 +20,9 @@ class FitOutcome:
     Attributes:
         best_epoch: 1-based epoch whose weights were kept, chosen on val.
         epochs: number of epochs trained, possibly fewer than configured because of early stopping.
-        seconds: wall time of all epochs, validation included.
-        train_seconds: wall time without validation.
+        seconds: wall time of all epochs, validation included, plus the time that computing cached features took, even
+            if an earlier run computed them.
+        train_seconds: `seconds` without the validation of each epoch.
         resolved: values chosen for "auto" settings, e.g. {"xla": False}.
     """
 
@@ -40,9 +41,11 @@ class PhaseResult:
         phase: which.
         best_epoch: 1-based epoch whose weights were kept, chosen on val.
         epochs: epochs trained.
-        seconds: wall time of training, validation included.
+        seconds: wall time of all epochs, validation included, plus the time that computing cached features took, even
+            if an earlier run computed them.
         seconds_per_epoch: `seconds` / `epochs`.
-        images_per_second: training throughput, validation and its time excluded.
+        images_per_second: training images × epochs per second of `seconds` without the validation of each epoch; the
+            time of cached features counts, those of val included.
         parameters: number of parameters of the complete model.
         trainable_parameters: number of parameters that this phase trained.
         peak_memory_mb: peak resident memory of the process so far, MiB.

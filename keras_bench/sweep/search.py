@@ -45,7 +45,10 @@ def require_optuna() -> ModuleType:
     try:
         import optuna
     except ImportError as error:
-        raise UserError("a search needs Optuna, which is not installed: pip install 'keras-bench[search]'") from error
+        raise UserError(
+            "a search needs Optuna, which is not installed: pip install '.[search]' in a checkout, otherwise "
+            "pip install 'keras-bench[search]'"
+        ) from error
     return optuna
 
 

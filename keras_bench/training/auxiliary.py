@@ -23,7 +23,7 @@ def with_requested_auxiliary(run: Run, plan: FitPlan, model: keras.Model, traine
         run: the run.
         plan: plan of the phase; it decides which layers train.
         model: the whole model.
-        trained: the whole model, or the layers behind its frozen part.
+        trained: the whole model, or the layers after its frozen part.
     """
     settings, layer = run.config.model, run.job.backbone.auxiliary_layer
     if not settings.auxiliary_weight:
@@ -35,7 +35,7 @@ def with_requested_auxiliary(run: Run, plan: FitPlan, model: keras.Model, traine
     extended = with_auxiliary(trained, layer, settings.auxiliary_weight, settings.batch_norm_momentum)
     added = extended.count_params() - trained.count_params()
     run.log.line(
-        f"{plan.phase}: with an auxiliary classifier behind {layer}, weight {settings.auxiliary_weight:g}; "
+        f"{plan.phase}: with an auxiliary classifier after {layer}, weight {settings.auxiliary_weight:g}; "
         f"its {added:,} parameters train and are not kept"
     )
     return extended

@@ -187,7 +187,7 @@ def _image_dependencies(run: Run, positions: np.ndarray, view: int) -> dict[str,
 
 
 def features_for(run: Run, plan: FitPlan, model: keras.Model) -> Examples:
-    """Return streams of features for the layers behind the model's frozen part, computing those not cached yet.
+    """Return streams of features for the layers after the model's frozen part, computing those not cached yet.
 
     Args:
         run: the run.

@@ -73,7 +73,7 @@ class Unfinished:
     digest: hashlib._Hash
 
     def save(self, rows: int, seconds: float) -> None:
-        """Record that the first `rows` rows are on disk, so an interrupted pass resumes behind them."""
+        """Record that the first `rows` rows are on disk, so an interrupted pass resumes after them."""
         self.array.flush()
         progress = {"rows": rows, "seconds": seconds, "digest": self.digest.hexdigest()}
         write_json(progress_of(self.path), progress)

@@ -1,4 +1,4 @@
-"""Streams cached features, epoch by epoch, to the layers behind the frozen part."""
+"""Streams cached features, epoch by epoch, to the layers after the frozen part."""
 
 from collections.abc import Callable, Iterator
 from itertools import count

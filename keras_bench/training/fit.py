@@ -74,7 +74,7 @@ class Examples:
     """The examples a phase trains on, and the model that takes them.
 
     Attributes:
-        model: the whole model for images; for features, only the layers behind its frozen part.
+        model: the whole model for images; for features, only the layers after its frozen part.
         training: function from the number of finished epochs to a stream, either of all remaining epochs or, if its
             cardinality is one epoch, of the next epoch each time it is read. Several steps per execution need the
             second kind: from the first, Keras 3.15 would fill up an epoch's last execution with the next epoch's steps.
@@ -197,8 +197,8 @@ def _state_to_continue(plan: FitPlan, run: RunDir, log: Log) -> SavedState | Non
     history, monitor = run.history(plan.phase), plan.config.training.watched_by_checkpoint
     state = find_state(folder)
     if state is None:
-        damaged = next(folder.glob("epoch*.json"), None)
-        reason = f"{damaged} is damaged" if damaged else None
+        damaged = run.states(plan.phase)
+        reason = f"{damaged[0]} is damaged" if damaged else None
     else:
         reason = damage_of(state, history)
         if reason is None and not restore_best(state, checkpoint, history, monitor):

@@ -1,4 +1,7 @@
-"""`--dry-run`: what a run would do and cost, estimated from a few timed steps, without writing anything."""
+"""`--dry-run`: what a run would do and cost, estimated from a few timed steps.
+
+It writes nothing to runs/ or exports/; images that it decodes or extracts stay in the cache.
+"""
 
 import time
 from collections.abc import Callable

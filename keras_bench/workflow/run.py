@@ -103,7 +103,7 @@ def _complete_run(job: Job, weights: InitialWeights, log: Log) -> None:
 
 def _was_interrupted(job: Job) -> bool:
     """Return whether a phase left a saved state behind."""
-    return any(next(job.folder.state(phase).glob("epoch*.json"), None) is not None for phase in job.phases)
+    return any(job.folder.states(phase) for phase in job.phases)
 
 
 def _introduce(job: Job, weights: InitialWeights, finished: list[Phase], log: Log) -> None:

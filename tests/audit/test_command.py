@@ -26,7 +26,7 @@ def test_clean_data_ends_with_zero_and_the_next_command(clean, tmp_path, capsys)
     assert main(["audit", str(clean), "--html", str(page), "--json", str(findings)]) == 0
     output = capsys.readouterr().out
     assert "no problem found" in output
-    assert f"next: keras-bench run --data {clean} --set dataset.source=folder --dry-run" in output
+    assert f"next: keras-bench run --experiment folder --data {clean} --dry-run" in output
     assert "[red]hedgehog" in output
     assert json.loads(findings.read_text())["images"] == 45
     text = page.read_text()
@@ -34,6 +34,14 @@ def test_clean_data_ends_with_zero_and_the_next_command(clean, tmp_path, capsys)
     assert "&lt;script&gt;alert" in text
     assert "قطة" in text
     assert sorted(path.stat().st_mtime_ns for path in clean.rglob("*")) == before
+
+
+def test_the_next_command_names_the_experiment_that_was_audited(clean, capsys):
+    assert main(["audit", str(clean), "--experiment", "intel"]) == 0
+    assert f"next: keras-bench run --experiment intel --data {clean} --dry-run" in capsys.readouterr().out
+    assert main(["audit", str(clean), "--experiment", "tiny-imagenet", "--set", "dataset.source=folder"]) == 0
+    command = f"keras-bench run --experiment tiny-imagenet --data {clean} --set dataset.source=folder --dry-run"
+    assert f"next: {command}" in capsys.readouterr().out
 
 
 def test_problems_end_with_exit_code_one(clean, capsys):

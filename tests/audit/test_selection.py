@@ -94,7 +94,7 @@ def test_a_class_of_many_near_duplicates_keeps_them_unless_the_setting_insists(a
     assert {name for name, row in rows.items() if row["split"] == "leaked"} == gone
     assert {name for name, row in rows.items() if row["note"]} == shared
     if rule == "near":
-        assert all("rather different images alike" in rows[name]["note"] for name in NEAR)
+        assert all("probably different images that look alike" in rows[name]["note"] for name in NEAR)
         assert rows["train/cat/near0.jpg"]["split"] == "train"
         assert rows["train/cat/exact.png"]["note"] == "same pixels as an image of val or test"
         assert rows["train/dog/near.jpg"]["note"] == "near-duplicate of an image of val or test"
@@ -118,7 +118,7 @@ def test_images_of_val_that_test_holds_too_are_left_out_of_val(shared, tmp_path,
     assert all(ids(data, split) == ids(before, split) for split in ("train", "test"))
     words = said(capsys)
     assert "val images that test holds too, exactly or nearly: 2, e.g. val/cat/exact.png" in words
-    assert "left out of val: 2 images that test also holds (dataset.remove_leaked: near)" in words
+    assert "left out of val: 2 images that are also in test (dataset.remove_leaked: near)" in words
     write_data_files(job.folder, data)
     rows, dataset = recorded(job)
     assert {name for name, row in rows.items() if row["split"] == "val_in_test"} == gone

@@ -182,4 +182,4 @@ def test_the_audit_reads_a_table_and_ends_with_the_next_command(tmp_path, capsys
     assert main(["audit", str(path)]) == 0
     output = capsys.readouterr().out
     assert "sea lion" in output
-    assert f"next: keras-bench run --data {path} --set dataset.source=csv --dry-run" in output
+    assert f"next: keras-bench run --experiment folder --data {path} --set dataset.source=csv --dry-run" in output

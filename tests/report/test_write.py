@@ -190,6 +190,7 @@ def test_the_page_names_the_parts_that_were_not_measured(tmp_path):
     page = (tmp_path / "made" / "index.html").read_text()
     assert "not counted: cost.json is missing" in page
     assert "latency was not measured" in page
+    assert "`keras-bench report made --measure` adds it" in page
     assert "Not computed: explanations were switched off" in page
 
 

@@ -23,7 +23,7 @@ def space(trials=4, method="random", more="", seed=0):
 def test_if_optuna_is_missing_the_error_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     for dry_run in (False, True):
-        with pytest.raises(UserError, match=r"a search needs Optuna.*: pip install 'keras-bench\[search\]'"):
+        with pytest.raises(UserError, match=r"a search needs Optuna.*: pip install '\.\[search\]' in a checkout"):
             sweep(request(tmp_path, space()), FakeRunner(), dry_run)
     assert not (tmp_path / "runs").exists()
 
@@ -31,7 +31,7 @@ def test_if_optuna_is_missing_the_error_says_how_to_install_it(tmp_path, monkeyp
 @pytest.fixture
 def search():
     """The module, for tests that need Optuna."""
-    pytest.importorskip("optuna", minversion="4.0", reason="needs Optuna: pip install 'keras-bench[search]'")
+    pytest.importorskip("optuna", minversion="4.0", reason="needs Optuna: pip install '.[search]'")
     from keras_bench.sweep import search
 
     return search

@@ -97,7 +97,7 @@ def test_if_it_can_help_it_trains_and_the_run_says_so(tmp_path, phase, unfreeze)
     # 5 channels come in; the convolutions have 128 and 768, each BatchNorm 4 numbers per channel; 4 classes.
     added = 5 * 128 + 4 * 128 + 25 * 128 * 768 + 4 * 768 + 768 * 4 + 4
     assert log.shown == [
-        f"{phase}: with an auxiliary classifier behind branch, weight 0.4; "
+        f"{phase}: with an auxiliary classifier after branch, weight 0.4; "
         f"its {added:,} parameters train and are not kept"
     ]
 
@@ -124,13 +124,13 @@ def test_an_interrupted_phase_goes_on_and_keeps_the_weights_of_the_plain_model(t
         )
 
 
-def test_behind_a_frozen_part_it_trains_on_features_and_the_whole_model_is_kept(tmp_path):
+def test_after_a_frozen_part_it_trains_on_features_and_the_whole_model_is_kept(tmp_path):
     job, log, model = make_job(tmp_path, "ft.unfreeze=2", "ft.epochs=1"), Lines(), small_model()
     set_trainable(model, plan_of(job))
     frozen, rest = split_frozen(model)
     features = tf.data.Dataset.from_tensor_slices((frozen(IMAGES), LABELS)).batch(3)
     fit_examples(job, model, Examples(rest, lambda start: features.repeat(), features), log)
-    assert "with an auxiliary classifier behind branch" in log.shown[0]
+    assert "with an auxiliary classifier after branch" in log.shown[0]
     ((_, row),) = read_history(job.folder.history("ft")).iterrows()
     plain, start = small_model(), small_model()
     plain.load_weights(job.folder.best_weights("ft"))
@@ -154,7 +154,7 @@ def test_a_run_of_inception_leaves_nothing_of_it(tmp_path, capsys, phase):
     words += ["--set", "tl.epochs=1", "--no-export"] if phase == "ft" else ["--set", "export.int8=false"]
     assert main(words) == 0
     output = capsys.readouterr().out
-    assert f"{phase}: with an auxiliary classifier behind mixed7, weight 0.4" in output
+    assert f"{phase}: with an auxiliary classifier after mixed7, weight 0.4" in output
     assert ("tl: without the auxiliary classifier" in output) == (phase == "ft")
     run = run_folder(tmp_path, "digits", "InceptionV3", 0)
     kept = keras.models.load_model(run.model(phase))

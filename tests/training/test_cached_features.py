@@ -73,7 +73,7 @@ def test_the_array_equals_the_network_s_output_and_is_not_computed_twice(frozen)
     assert entry_for({"question": 2}).open() is None
 
 
-def test_an_interrupted_pass_resumes_behind_the_rows_on_disk(frozen, monkeypatch):
+def test_an_interrupted_pass_resumes_after_the_rows_on_disk(frozen, monkeypatch):
     monkeypatch.setattr("keras_bench.training.feature_store.SAVE_SECONDS", 0.0)
     entry = entry_for({"question": 3})
     requested = []

@@ -71,7 +71,7 @@ def test_two_processes_end_with_the_array_of_an_undisturbed_run(tmp_path, save_s
     assert not list(entries()[0].folder.glob("*.part*"))
 
 
-def test_if_the_first_dies_the_second_resumes_behind_the_rows_it_saved(tmp_path):
+def test_if_the_first_dies_the_second_resumes_after_the_rows_it_saved(tmp_path):
     with children(CHILD, (tmp_path / "first.npy", 0), (tmp_path / "second.npy", 0)) as both:
         last_lines = [child.read_until("halfway", "waiting")[-1] for child in both]
         number = [line.startswith("halfway") for line in last_lines].index(True)

@@ -59,7 +59,7 @@ def misleading(start):
 def interrupted(request, tmp_path, monkeypatch):
     """A run with a state of epoch 1, ended after a later epoch had replaced the best weights.
 
-    "cached": as where only what lies behind the frozen part trains; its best weights have a file of their own.
+    "cached": as where only the layers after the frozen part train; its best weights have a file of their own.
     """
     run = run_folder(tmp_path, "test", "MobileNet", 0)
     run.state("tl").mkdir(parents=True)

@@ -180,7 +180,7 @@ def test_one_point_with_imbalance_makes_balanced_accuracy_decide_the_whole_sweep
 
 
 def test_a_search_is_decided_by_balanced_accuracy_where_any_point_of_its_space_is(tmp_path):
-    pytest.importorskip("optuna", minversion="4.0", reason="needs Optuna: pip install 'keras-bench[search]'")
+    pytest.importorskip("optuna", minversion="4.0", reason="needs Optuna: pip install '.[search]'")
     from keras_bench.sweep.search import _search_digest, open_trials
 
     text = "search: {method: random, trials: 4, space: {model.dropout: [0.2, 0.4]IMBALANCE}}\n"
