@@ -30,7 +30,7 @@ RUN_BY: dict[str, tuple[str, ...]] = {
     "test_a_killed_run_is_finished_by_the_same_command": ("python -m keras_bench",),
     "test_a_dry_run_plans_and_writes_nothing": (
         "keras-bench run --experiment folder --data photos/ --set tl.epochs=5 --dry-run",
-        "keras-bench run --experiment tiny-imagenet --data photos/",
+        "keras-bench run --experiment folder --data photos/ --dry-run",
         "keras-bench run --experiment folder --data table.csv",
     ),
     "test_the_models_table_and_the_configuration_are_printed_without_tensorflow": (
