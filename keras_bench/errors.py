@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-MANY_NAMES = 25
+MAX_LISTED_NAMES = 25
 
 
 class UserError(Exception):
@@ -50,7 +50,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """
     names = list(known)
     suggestions = nearest(name, names)
-    if suggestions and len(names) > MANY_NAMES:
+    if suggestions and len(names) > MAX_LISTED_NAMES:
         return f"unknown {kind} {name!r}; did you mean {' or '.join(map(repr, suggestions))}?"
     hint = f"; did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else "."
     return f"unknown {kind} {name!r}{hint} Known: {', '.join(names)}"

@@ -1,4 +1,4 @@
-"""The verb `audit`: inspects a data set and reports its problems. No TensorFlow."""
+"""Inspects a data set and reports its problems. No TensorFlow."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from keras_bench.reading import record_of
 
 # Begins the part of a problem that says how a run handles it; not shown for a run that already has its splits.
-A_RUN_LEAVES = "; a run leaves "
+RUN_REMEDY = "; a run leaves "
 
 
 @dataclass(frozen=True)

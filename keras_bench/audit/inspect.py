@@ -11,9 +11,9 @@ import imagehash
 import numpy as np
 
 from keras_bench.audit.duplicates import NEAR_DISTANCE, find_duplicates
-from keras_bench.audit.findings import A_RUN_LEAVES, Audit, DuplicateGroup, Leaks
+from keras_bench.audit.findings import RUN_REMEDY, Audit, DuplicateGroup, Leaks
 from keras_bench.audit.leaks import ALIKE_SHARE, find_leaks
-from keras_bench.audit.likeness import HASHED_SIDE, LEAST_LIKENESS, compared_levels, copies, gray_reduction
+from keras_bench.audit.likeness import HASHED_SIDE, MIN_LIKENESS, compared_levels, copies, gray_reduction
 from keras_bench.console import Log
 from keras_bench.data.index import ImageIndex, SplitTable
 from keras_bench.data.splits import FEW_IMAGES
@@ -21,10 +21,10 @@ from keras_bench.data.store import ImageStore, decoding_threads
 from keras_bench.images import UnreadableImageError, read_header
 
 FLAT = 3.0  # standard deviation of gray levels below which an image has no structure to compare
-MANY_TIMES = 3.0  # ratio of largest to smallest class from which imbalance is a problem
+MAX_IMBALANCE = 3.0  # ratio of largest to smallest class from which imbalance is a problem
 IMAGES_PER_BLOCK = 64  # images that a thread inspects at a time
 MAX_GROUPS = 200  # groups listed; all are counted
-MOST_CLASSES = 3  # named in a problem
+MAX_NAMED_CLASSES = 3  # named in a problem
 
 _FROM_IMAGENET = ("imagenette", "imagewoof", "imagenet", "stanford_dogs")
 
@@ -85,7 +85,7 @@ def audit_images(index: ImageIndex, splits: SplitTable, store: ImageStore, finge
         conflicting=sum(len(set(group.classes)) > 1 for group in groups),
         groups=tuple(groups[:MAX_GROUPS]),
         near_distance=NEAR_DISTANCE,
-        near_likeness=LEAST_LIKENESS,
+        near_likeness=MIN_LIKENESS,
         pretraining_overlap=_pretraining_overlap(index),
         split=splits.digest(),
         imbalance_problem="",
@@ -197,13 +197,13 @@ def _problems(audit: Audit) -> list[str]:
         pairs = "; ".join(" = ".join(group.ids[:2]) for group in audit.groups[:2] if _held_out_in_train(group))
         lines.append(
             f"val or test images with an exact or near-duplicate in train: {audit.across_splits}, which flatters every "
-            f"model ({pairs}){A_RUN_LEAVES}the ones of train out, as dataset.remove_leaked says"
+            f"model ({pairs}){RUN_REMEDY}the ones of train out, as dataset.remove_leaked says"
         )
     if audit.leaks["val"].count:
         leaks = audit.leaks["val"]
         lines.append(
             f"val images that test holds too, exactly or nearly: {leaks.count}, e.g. {(leaks.exact + leaks.near)[0]}; "
-            f"choices made on them would have seen test{A_RUN_LEAVES}them out of val, as dataset.remove_leaked says"
+            f"choices made on them would have seen test{RUN_REMEDY}them out of val, as dataset.remove_leaked says"
         )
     lines += [_alike_problem(audit, split, leaks) for split, leaks in audit.leaks.items() if leaks.alike]
     if audit.exact_groups + audit.near_groups:
@@ -226,9 +226,11 @@ def _problems(audit: Audit) -> list[str]:
 def _alike_problem(audit: Audit, split: str, leaks: Leaks) -> str:
     """Name the classes that would lose many images of a split as near-duplicates, with pairs to inspect."""
     most = sorted(leaks.alike, key=lambda alike: -len(alike.ids))
-    classes = ", ".join(f"{audit.title(alike.name)!r} {len(alike.ids)} of {alike.of}" for alike in most[:MOST_CLASSES])
-    pairs = "; ".join(" ~ ".join(alike.examples[0]) for alike in most[:MOST_CLASSES])
-    more = f" and {len(most) - MOST_CLASSES} more" if len(most) > MOST_CLASSES else ""
+    classes = ", ".join(
+        f"{audit.title(alike.name)!r} {len(alike.ids)} of {alike.of}" for alike in most[:MAX_NAMED_CLASSES]
+    )
+    pairs = "; ".join(" ~ ".join(alike.examples[0]) for alike in most[:MAX_NAMED_CLASSES])
+    more = f" and {len(most) - MAX_NAMED_CLASSES} more" if len(most) > MAX_NAMED_CLASSES else ""
     return (
         f"{split}: classes with more than {ALIKE_SHARE:.0%} near-duplicates of {leaks.held_out}: {len(most)} ({classes}"
         f"{more}; look at {pairs}); so many are probably different images that look alike: dataset.remove_leaked=near "
@@ -237,7 +239,7 @@ def _alike_problem(audit: Audit, split: str, leaks: Leaks) -> str:
 
 
 def _imbalance_problem(audit: Audit) -> str:
-    if audit.imbalance < MANY_TIMES:
+    if audit.imbalance < MAX_IMBALANCE:
         return ""
     totals = {name: sum(row.values()) for name, row in audit.images_per_class.items()}
     most, least = max(totals, key=lambda name: totals[name]), min(totals, key=lambda name: totals[name])

@@ -17,10 +17,10 @@ COMPARED_SIDE = 16  # after averaging 2×2 pixels, which largely cancels JPEG ar
 # once, 86 and 89 %. Different scans of scikit-learn's digits, enlarged to 64 pixels: none of 378 pairs where each pixel
 # is repeated, 1 of 365, 400 and 464 where they are enlarged bilinearly, bicubically and by Lanczos; above 0.985 lie 0,
 # 13, 4 and 5. The most alike of 118 different photographs of Tiny ImageNet within 10 bits reach 0.956.
-LEAST_LIKENESS = 0.99
+MIN_LIKENESS = 0.99
 # Gray levels beyond these may have been clipped by brightening or darkening, and are left out of the fit.
 DARK, BRIGHT = 16.0, 239.0
-FEWEST = 16  # gray levels between them, of 256, that a fit needs
+MIN_UNCLIPPED_LEVELS = 16  # gray levels between them, of 256, that a fit needs
 KEPT_REDUCTIONS = 1 << 16  # of candidates only, 1 KB each; evicted ones are recomputed when needed
 PAIRS_PER_BLOCK = 512  # pairs compared at a time, 60 µs each
 
@@ -60,7 +60,7 @@ def copies(pairs: Sequence[PositionPair], levels: Callable[[int], np.ndarray]) -
     for start in range(0, len(pairs), PAIRS_PER_BLOCK):
         block = pairs[start : start + PAIRS_PER_BLOCK]
         first, second = (np.stack([cached_levels(pair[side]) for pair in block]) for side in (0, 1))
-        are_copies = likeness(first, second) >= LEAST_LIKENESS
+        are_copies = likeness(first, second) >= MIN_LIKENESS
         confirmed += [pair for pair, is_copy in zip(block, are_copies, strict=True) if is_copy]
     return confirmed
 
@@ -97,7 +97,7 @@ def _predicted(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     variance = np.sum(source_deviation**2, axis=1, keepdims=True)
     gain = np.sum(source_deviation * target_deviation, axis=1, keepdims=True) / np.maximum(variance, 1e-6)
     fitted = np.clip(target_mean + gain * (source - source_mean), 0, 255)
-    return np.where((count >= FEWEST) & (gain > 0), fitted, source)
+    return np.where((count >= MIN_UNCLIPPED_LEVELS) & (gain > 0), fitted, source)
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:

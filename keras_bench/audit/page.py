@@ -5,10 +5,10 @@ from rich.text import Text
 
 from keras_bench.audit.findings import Audit, class_totals
 from keras_bench.data.index import SPLITS
-from keras_bench.pages.html import environment
+from keras_bench.pages.html import jinja_environment
 
-MANY_CLASSES = 20  # beyond this number, only the smallest and largest are listed on the terminal
-MOST_GROUPS = 10  # groups of duplicates listed on the terminal
+MAX_LISTED_CLASSES = 20  # beyond this number, only the smallest and largest are listed on the terminal
+MAX_LISTED_GROUPS = 10  # groups of duplicates listed on the terminal
 
 
 def audit_tables(audit: Audit) -> list[Table]:
@@ -23,7 +23,7 @@ def audit_tables(audit: Audit) -> list[Table]:
 
 def audit_page(audit: Audit) -> str:
     """Return the findings as one HTML page that opens offline."""
-    pages = environment()
+    pages = jinja_environment()
     pages.globals["class_totals"] = class_totals
     return pages.get_template("audit_page.html.j2").render(audit=audit)
 
@@ -34,8 +34,8 @@ def _class_table(audit: Audit) -> Table:
     table.add_column("class")
     for split in SPLITS:
         table.add_column(split, justify="right")
-    half = MANY_CLASSES // 2
-    shown = rows if len(rows) <= MANY_CLASSES else [*rows[:half], None, *rows[-half:]]
+    half = MAX_LISTED_CLASSES // 2
+    shown = rows if len(rows) <= MAX_LISTED_CLASSES else [*rows[:half], None, *rows[-half:]]
     for row in shown:
         if row is None:
             table.add_row(f"… {len(rows) - 2 * half} more …", *[""] * len(SPLITS))
@@ -61,10 +61,10 @@ def _file_table(audit: Audit) -> Table:
 
 def _duplicate_table(audit: Audit) -> Table:
     count = audit.exact_groups + audit.near_groups
-    table = Table(title=f"duplicates ({min(count, MOST_GROUPS)} of {count} groups)")
+    table = Table(title=f"duplicates ({min(count, MAX_LISTED_GROUPS)} of {count} groups)")
     for name in ("kind", "image", "split", "class"):
         table.add_column(name)
-    for group in audit.groups[:MOST_GROUPS]:
+    for group in audit.groups[:MAX_LISTED_GROUPS]:
         for number, (image_id, split, name) in enumerate(zip(group.ids, group.splits, group.classes, strict=True)):
             is_last = number + 1 == len(group.ids)
             cells = map(Text, (image_id, split, audit.title(name)))
@@ -80,7 +80,7 @@ def _alike_tables(audit: Audit) -> list[Table]:
     for name in ("split", "class", "images", "of", "e.g.", "held out"):
         table.add_column(name, justify="right" if name in ("images", "of") else "left")
     for split, leaks in audit.leaks.items():
-        for alike in sorted(leaks.alike, key=lambda alike: -len(alike.ids))[:MOST_GROUPS]:
+        for alike in sorted(leaks.alike, key=lambda alike: -len(alike.ids))[:MAX_LISTED_GROUPS]:
             example = map(Text, alike.examples[0])
             table.add_row(split, Text(audit.title(alike.name)), f"{len(alike.ids):,}", f"{alike.of:,}", *example)
     return [table]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LEFT_OUT = {"train": "leaked", "val": "val_in_test"}
 
 # Why an image stays in the val of a run that an earlier version began.
-EARLIER = "kept in val by an earlier version, which did not compare val with test"
+KEPT_BY_EARLIER_VERSION = "kept in val by an earlier version, which did not compare val with test"
 
 Reasons = Mapping[str, Mapping[str, str]]  # split -> image id -> reason
 
@@ -88,7 +88,7 @@ def kept_in_val(dataset: Mapping[str, Any], splits: Path, audit: Audit | None) -
     if _drawn_digest(rows["split"]) != audit.split:
         return None
     leaks, in_val = audit.leaks["val"], set(rows.loc[rows["split"] == "val", "id"])
-    return dict.fromkeys((name for name in (*leaks.exact, *leaks.near) if name in in_val), EARLIER)
+    return dict.fromkeys((name for name in (*leaks.exact, *leaks.near) if name in in_val), KEPT_BY_EARLIER_VERSION)
 
 
 def shared_with_val(dataset: Mapping[str, Any], splits: Path, audit: Audit | None) -> int | None:

@@ -14,7 +14,7 @@ from keras_bench.errors import UserError, nearest, unknown_name
 from keras_bench.runs.weights import keras_home
 
 MISSING = "—"
-MOST_NAMED_FILES = 10  # weight files are listed below the table for at most this many backbones
+MAX_NAMED_FILES = 10  # weight files are listed below the table for at most this many backbones
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
@@ -199,7 +199,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
         *(f"  {name}: {FACT_SOURCES[name]}" for name in sources),
         f"weights: from ImageNet, for that size and alpha 1, in {keras_home() / 'models'}; none: train from scratch",
     ]
-    if len(rows) <= MOST_NAMED_FILES:
+    if len(rows) <= MAX_NAMED_FILES:
         lines += [line for row in rows for line in _weight_file_lines(row.backbone)]
     return lines
 

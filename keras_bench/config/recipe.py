@@ -68,7 +68,7 @@ class DatasetConfig(Section):
 
 
 class AugmentationConfig(Section):
-    """Random changes to training images, by Keras preprocessing layers; evaluation never sees them."""
+    """Random changes to training images, by our own layers and Keras's; evaluation never sees them."""
 
     horizontal_flip: bool = Field(True, description="mirror left and right with probability 0.5")
     vertical_flip: bool = Field(False, description="mirror top and bottom with probability 0.5")

@@ -23,8 +23,8 @@ from keras_bench.cost.records import CALLS
 from keras_bench.environment import peak_memory_mb, set_tensorflow_defaults, usable_cores
 from keras_bench.errors import RunError
 
-LEAST_CALLS = 5  # fewer are meaningless, however slow the model is
-LEAST_WARM_UP = 2  # the first call traces, the second runs the traced function
+MIN_CALLS = 5  # fewer are meaningless, however slow the model is
+MIN_WARM_UP = 2  # the first call traces, the second runs the traced function
 WARM_UP_SHARE = 0.25  # of the time budget; slow models are warm after few calls
 SEED = 0  # of the images, which are the same for every model
 NANOSECONDS = 1e9
@@ -73,9 +73,9 @@ def time_calls(
         seconds: time limit of the timed calls; the call that reaches it is the last, but not before the fifth.
         clock: returns the current time in nanoseconds.
     """
-    warm_up_calls = _repeat(call, warm_up, LEAST_WARM_UP, WARM_UP_SHARE * seconds, clock)
+    warm_up_calls = _repeat(call, warm_up, MIN_WARM_UP, WARM_UP_SHARE * seconds, clock)
     gc.collect()
-    milliseconds = np.array(_repeat(call, calls, LEAST_CALLS, seconds, clock)) / 1e6
+    milliseconds = np.array(_repeat(call, calls, MIN_CALLS, seconds, clock)) / 1e6
     p50, p90, p99 = np.percentile(milliseconds, (50, 90, 99)).tolist()
     return Timing(len(warm_up_calls), len(milliseconds), p50, p90, p99, float(milliseconds.mean()))
 

@@ -1,4 +1,8 @@
-"""Augmentation of training images: a list of Keras preprocessing layers, built from the configuration."""
+"""Augmentation of training images: a list of preprocessing layers, built from the configuration.
+
+Flips, rotation, zoom and translation are our RandomAffine, and the brightness factor is our RandomBrightnessFactor;
+contrast, brightness and crop are Keras's own layers.
+"""
 
 from collections.abc import Callable
 

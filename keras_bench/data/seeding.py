@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 # Numbers that enter the seeds, by configuration key. Never renumber: the same settings would produce other images.
-CHANGES = {
+AUGMENTATION_NUMBERS = {
     "horizontal_flip": 0,
     "vertical_flip": 1,
     "rotation_degrees": 2,
@@ -21,8 +21,8 @@ CHANGES = {
     "brightness": 7,
     "crop": 8,
 }
-MOST_CHANGES = 16  # leaves room for new ones
-MOST_DRAWS = 4  # per change and image
+MAX_AUGMENTATIONS = 16  # leaves room for new ones
+MAX_DRAWS = 4  # per change and image
 
 
 def first_seed_word(seed: int, change: str, draw: int) -> int:
@@ -33,15 +33,15 @@ def first_seed_word(seed: int, change: str, draw: int) -> int:
 
     Args:
         seed: the run's seed, at least 0.
-        change: a key of CHANGES.
+        change: a key of AUGMENTATION_NUMBERS.
         draw: number of the draw within the change, from 0.
 
     Raises:
-        ValueError: `draw` is not in [0, MOST_DRAWS).
+        ValueError: `draw` is not in [0, MAX_DRAWS).
     """
-    if not 0 <= draw < MOST_DRAWS:
-        raise ValueError(f"draw of {change}: expected a number from 0 to {MOST_DRAWS - 1}, received {draw}")
-    slot = (seed * MOST_CHANGES + CHANGES[change]) * MOST_DRAWS + draw
+    if not 0 <= draw < MAX_DRAWS:
+        raise ValueError(f"draw of {change}: expected a number from 0 to {MAX_DRAWS - 1}, received {draw}")
+    slot = (seed * MAX_AUGMENTATIONS + AUGMENTATION_NUMBERS[change]) * MAX_DRAWS + draw
     return -1 - slot % (1 << 31)
 
 
@@ -50,7 +50,7 @@ class PositionSeed(keras.random.SeedGenerator):
 
     Args:
         seed: the run's seed, at least 0.
-        changes: keys of CHANGES, one for each draw of the layer, in order.
+        changes: keys of AUGMENTATION_NUMBERS, one for each draw of the layer, in order.
     """
 
     def __init__(self, seed: int, *changes: str) -> None:

@@ -58,7 +58,7 @@ class ImageStore:
         self._reasons = np.zeros(len(index.ids), dtype=np.str_)  # why an image is unreadable; "": it is readable
 
     @property
-    def kept(self) -> int:
+    def kept_bytes(self) -> int:
         """Return the number of bytes of decoded pixels that are kept."""
         return len(self._pixels)
 

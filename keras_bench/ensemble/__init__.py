@@ -1,1 +1,1 @@
-"""The verb `ensemble`: averages finished runs."""
+"""Averages finished runs."""

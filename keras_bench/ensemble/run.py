@@ -1,4 +1,4 @@
-"""The verb `ensemble`: averages finished runs, tests the average against its best member, and exports it."""
+"""Averages finished runs, tests the average against its best member, and exports it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -129,11 +129,11 @@ def _member_table(
 
 
 def _verdict(paired: PairedTest, best: Member, images: int, decision: DecisionMetric) -> str:
-    # `paired.words()` judges the best member, the second of the pair; this sentence judges the ensemble.
+    # `paired.verdict()` judges the best member, the second of the pair; this sentence judges the ensemble.
     reversed_words = {"worse": "better than", "better": "worse than", "no difference shown": "not shown to differ from"}
     gap = paired.difference
     return (
-        f"The ensemble is {reversed_words[paired.words()]} its best member on val, {best.label}: "
+        f"The ensemble is {reversed_words[paired.verdict()]} its best member on val, {best.label}: "
         f"difference in test {decision.label} {100 * gap.value:+.1f} points "
         f"({'' if gap.ends else 'interval '}{gap.ends_text(form='+.1f')}) on {images:,} images; "
         f"{p_words(paired.p_holm)}."

@@ -21,7 +21,7 @@ from keras_bench.evaluation.statistics import holm_corrected, recall_interval, t
 
 DRAWS = 10_000
 DRAWS_PER_TEST = 100  # per test in a table, so that a p-value times the number of tests can still be below 0.05
-MANY_COINS = 512
+MAX_EXACT_COINS = 512
 
 LabelledPair = tuple[str, Predictions, str, Predictions]
 
@@ -132,7 +132,7 @@ def _count_heads(generator: np.random.Generator, coins: int, draws: int) -> np.n
     For few coins, drawing one random bit per coin is ten times as fast as NumPy's binomial generator (12 ns instead of
     150 ns for 120 coins), and a table of many models needs a hundred million of these numbers.
     """
-    if coins > MANY_COINS:
+    if coins > MAX_EXACT_COINS:
         return generator.binomial(coins, 0.5, draws)
     heads = np.zeros(draws, dtype=np.int64)
     for start in range(0, coins, 64):

@@ -64,7 +64,7 @@ class PairedTest:
     p_value: float
     p_holm: float
 
-    def words(self, level: float = 0.05) -> str:
+    def verdict(self, level: float = 0.05) -> str:
         """Return the verdict on the second: "better", "worse" or "no difference shown"."""
         if self.p_holm >= level:
             return "no difference shown"
@@ -155,7 +155,7 @@ class MethodVerdict:
         insertion: area under the insertion curve.
         gain: insertion minus deletion, minus the same difference for a random map, on the same images.
         hits: hit rate on correct predictions, on images with a box; None without boxes.
-        pointing: `hits` minus the box's share of the image; None without boxes.
+        hits_above_chance: `hits` minus the box's share of the image; None without boxes.
         mass: share of the map inside the box; None without boxes.
         box_share: mean share of the image inside the box, on the same images; None without boxes.
         similarity_head: rank correlation between the maps before and after the head was randomised.
@@ -170,7 +170,7 @@ class MethodVerdict:
     insertion: Interval
     gain: Interval
     hits: Interval | None
-    pointing: Interval | None
+    hits_above_chance: Interval | None
     mass: Interval | None
     box_share: float | None
     similarity_head: Interval | None

@@ -23,7 +23,7 @@ def p_words(p_value: float) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
-def seen_words(shared: int | None) -> str:
+def use_of_test_clause(shared: int | None) -> str:
     """Return a clause to follow "test images" that says whether decisions, which use val, have used some of them.
 
     Args:
@@ -34,8 +34,8 @@ def seen_words(shared: int | None) -> str:
     return f"that share {_count_of_images(shared)} with val ({SHARED_KINDS})" if shared else "that no decision has used"
 
 
-def decisions_words(shared: int | None) -> str:
-    """Return a sentence with the same content as `seen_words`."""
+def use_of_test_sentence(shared: int | None) -> str:
+    """Return a sentence with the same content as `use_of_test_clause`."""
     if shared is None:
         return "It is unknown whether decisions used some of the test images."
     if not shared:

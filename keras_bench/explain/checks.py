@@ -126,7 +126,7 @@ def randomized(model: keras.Model, fresh: keras.Model, head: str, with_backbone:
         model.set_weights(trained_weights)
 
 
-def pointing(maps: np.ndarray, boxes: np.ndarray) -> list[float | None]:
+def pointing_hits(maps: np.ndarray, boxes: np.ndarray) -> list[float | None]:
     """Return whether the maximum of each map lies in its box (Zhang et al. 2016): 1.0, 0.0, or None without a box.
 
     Args:

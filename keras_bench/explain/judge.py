@@ -31,7 +31,7 @@ def _judge(checks: ExplanationChecks, method: str) -> MethodVerdict:
         insertion=mean_interval(_finite(_numbers(scores.insertion))),
         gain=gain,
         hits=proportion_interval(hits[counted] > 0) if counted.any() else None,
-        pointing=mean_interval((hits - box_shares)[counted]) if counted.any() else None,
+        hits_above_chance=mean_interval((hits - box_shares)[counted]) if counted.any() else None,
         mass=mean_interval(_numbers(scores.mass_in_box)[counted]) if counted.any() else None,
         box_share=float(box_shares[counted].mean()) if counted.any() else None,
         similarity_head=head,

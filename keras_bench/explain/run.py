@@ -251,12 +251,12 @@ def _scores(
     similarities: list[np.ndarray],
 ) -> MethodScores:
     """Return the scores of one method from its maps at their own resolution and enlarged to the image."""
-    from keras_bench.explain.checks import mass_in_box, pointing
+    from keras_bench.explain.checks import mass_in_box, pointing_hits
 
     boxes, drawn = subject.boxes[: subject.drawn], subject.drawn
     deletion, insertion = _padded(curves, drawn)
     head, backbone = _padded(similarities, drawn)
-    hits, mass = pointing(unscaled[:drawn], boxes), mass_in_box(maps[:drawn], boxes)
+    hits, mass = pointing_hits(unscaled[:drawn], boxes), mass_in_box(maps[:drawn], boxes)
     return MethodScores(deletion, insertion, tuple(hits), tuple(mass), head, backbone)
 
 

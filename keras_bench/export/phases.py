@@ -1,4 +1,4 @@
-"""The verb `export`: exports the phases of a finished run as checked ONNX bundles."""
+"""Exports the phases of a finished run as checked ONNX bundles."""
 
 import os
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Where a run's bundles lie, whether they are up to date, and what they predict for a data set. No TensorFlow."""
+"""Where a run's bundles are stored, whether they are current, and their predictions for a data set. No TensorFlow."""
 
 from collections.abc import Iterable, Sequence
 

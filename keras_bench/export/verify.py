@@ -1,4 +1,4 @@
-"""The verb `verify`: checks that a bundle is complete and predicts as before, and measures its accuracy."""
+"""Checks that a bundle is complete and predicts as before, and measures its accuracy."""
 
 from pathlib import Path
 

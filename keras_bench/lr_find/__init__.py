@@ -1,1 +1,1 @@
-"""The verb `lr-find`: searches for a good learning rate for a phase."""
+"""Searches for a good learning rate for a phase."""

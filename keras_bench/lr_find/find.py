@@ -1,4 +1,4 @@
-"""The verb `lr-find`: suggests a phase's learning rate from some steps with a growing rate. It changes no run."""
+"""Suggests a phase's learning rate from a few training steps with a growing rate. It changes no run."""
 
 import shlex
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from keras_bench.runs.job import Job
 from keras_bench.runs.run import Run
 from keras_bench.runs.weights import InitialWeights, find_weights
 
-FEWEST_STEPS = 20  # with fewer, a slope over single batches is meaningless
+MIN_STEPS = 20  # with fewer, a slope over single batches is meaningless
 HIGHEST_RATE = 10.0  # the highest that a configuration accepts
 
 
@@ -76,8 +76,8 @@ def _refuse_bad_range(span: RateRange) -> None:
             f"--low, --high: expected rates with 0 < low < high <= {HIGHEST_RATE:g}, "
             f"received {span.low:g} and {span.high:g}"
         )
-    if span.steps < FEWEST_STEPS:
-        raise UserError(f"--steps: expected a whole number of at least {FEWEST_STEPS}, received {span.steps}")
+    if span.steps < MIN_STEPS:
+        raise UserError(f"--steps: expected a whole number of at least {MIN_STEPS}, received {span.steps}")
 
 
 def _finished_tl(job: Job, inputs: Mapping[Phase, dict[str, object]]) -> Path | None:

@@ -11,7 +11,7 @@ from keras_bench.models.graph import graph_of
 
 
 def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """Return the frozen part of a model and the rest; both share the model's layers and weights.
+    """Return the frozen part of a model and its tail, the layers after it; both share the model's layers and weights.
 
     The cut is the last tensor that is the only input of everything after it, with no trainable layer before it.
     Dropout in the frozen part counts as frozen, since `set_phase` disabled it.
@@ -20,7 +20,7 @@ def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
         model: flat functional model from `build_model`, its phase set.
 
     Returns:
-        (frozen, rest): from images, float32 (batch, side, side, 3), to features, and from features to probabilities.
+        (frozen, tail): from images, float32 (batch, side, side, 3), to features, and from features to probabilities.
 
     Raises:
         ValueError: no layer with weights is frozen before the first trainable one.
@@ -29,7 +29,7 @@ def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     frozen = keras.Model(model.input, cut, name=f"{model.name}_frozen")
     if not frozen.weights:
         raise ValueError("every block trains, so no part of the model has fixed outputs")
-    return frozen, keras.Model(cut, model.output, name=f"{model.name}_rest")
+    return frozen, keras.Model(cut, model.output, name=f"{model.name}_tail")
 
 
 def network_digest(network: keras.Model) -> str:

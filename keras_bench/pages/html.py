@@ -12,10 +12,10 @@ from PIL import Image
 
 from keras_bench.console import duration
 from keras_bench.evaluation.records import NOT_DEFINED, Interval
-from keras_bench.evaluation.words import decisions_words
+from keras_bench.evaluation.words import use_of_test_sentence
 
 
-def environment() -> Environment:
+def jinja_environment() -> Environment:
     """Return the Jinja environment of every page and card: HTML is escaped, and an undefined name is an error."""
     jinja = Environment(
         loader=PackageLoader("keras_bench.pages"),
@@ -31,7 +31,7 @@ def environment() -> Environment:
         "number": number,
         "p": lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}",
         "duration": duration,
-        "decisions": decisions_words,
+        "decisions": use_of_test_sentence,
         "jpeg": lambda data: Markup(f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"),
         "picture": lambda pixels: data_uri(pixels, "JPEG"),
     }

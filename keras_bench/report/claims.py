@@ -37,8 +37,8 @@ def _check_claim(claim: Claim, comparable: bool, runs: RunsByModel) -> ClaimChec
         return ClaimCheck(claim, None, None, f"not measured here: no finished run of {' and '.join(missing)}")
     more, less = runs[claim.more], runs[claim.less]
     values = _claimed_figure(claim.figure, *more), _claimed_figure(claim.figure, *less)
-    words = words_for(*values, _exceeds_chance(claim.figure, more[0], less[0])) if comparable else OTHER_DATA
-    return ClaimCheck(claim, *values, words)
+    verdict = words_for(*values, _exceeds_chance(claim.figure, more[0], less[0])) if comparable else OTHER_DATA
+    return ClaimCheck(claim, *values, verdict)
 
 
 def _claimed_figure(name: str, run: RunDir, view: RunView) -> float | None:
@@ -74,7 +74,7 @@ def _exceeds_chance(name: str, first: RunDir, second: RunDir) -> bool:
         return True
     pair = (first.label, predictions, second.label, others)
     test = compare_pairs([pair], draw_counts(len(predictions.ids)), DecisionMetric.TOP1)[0]
-    return test.words() != "no difference shown"
+    return test.verdict() != "no difference shown"
 
 
 def _gradcam_areas(run: RunDir) -> dict[str, float]:

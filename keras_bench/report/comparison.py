@@ -219,7 +219,7 @@ class Comparison:
             final phase of any run.
         pairs: tests of the final phases of every two models, on test.
         val_pairs: tests of the winner against every other model, on val.
-        fine_tuning: tests of tl against ft, for each run that has both, on test.
+        fine_tuning: by run label, the test of ft (first) against tl on test, for each run that has both.
         seeds: models with several seeds.
         study: the published study; None where there is none.
         claims: the study's claims and what the runs show.
@@ -235,7 +235,7 @@ class Comparison:
     decision: DecisionMetric
     pairs: list[PairedTest]
     val_pairs: list[PairedTest]
-    fine_tuning: list[PairedTest]
+    fine_tuning: dict[str, PairedTest]
     seeds: list[SeedSpread]
     study: Study | None
     claims: list[ClaimCheck]

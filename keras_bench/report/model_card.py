@@ -2,7 +2,7 @@
 
 from keras_bench.evaluation.metrics import METRICS, PERCENT, ShareOfImages
 from keras_bench.export.records import Verification
-from keras_bench.pages.html import environment, markdown
+from keras_bench.pages.html import jinja_environment, markdown
 from keras_bench.pages.provenance import Provenance
 from keras_bench.phases import Phase
 from keras_bench.report.comparison import Comparison, RunView
@@ -28,7 +28,7 @@ def model_card(
         phase: the phase; None: the final one.
         verification: how the bundle that contains the card was verified; None for the card in the run folder.
     """
-    templates = environment()
+    templates = jinja_environment()
     templates.filters["md"] = markdown
     return templates.get_template("model_card.md.j2").render(
         c=comparison,

@@ -12,7 +12,7 @@ from keras_bench.config.decision import DecisionMetric
 from keras_bench.cost.records import CALLS, DEVICES
 from keras_bench.evaluation.metrics import BY_COLUMN, METRICS
 from keras_bench.explain.records import METHOD_TITLES
-from keras_bench.pages.html import data_uri, environment
+from keras_bench.pages.html import data_uri, jinja_environment
 from keras_bench.pages.provenance import Provenance
 from keras_bench.pages.svg import inline_svg
 from keras_bench.report.comparison import Comparison, RunView
@@ -32,7 +32,7 @@ def report_page(comparison: Comparison, figures: Mapping[str, Figure], provenanc
         figures: figures by the names that the templates use.
         provenance: provenance of the page.
     """
-    pages = environment()
+    pages = jinja_environment()
     pages.filters["overlay"] = lambda heat, image: data_uri(overlay(image, heat), "JPEG")
     pages.globals |= {"efficiency": efficiency, "class_totals": class_totals}
     template = pages.get_template("report.html.j2")

@@ -103,7 +103,7 @@ def _claim_lines(comparison: Comparison) -> list[str]:
             f"{model} {_figure_text(value, form)}"
             for model, value in ((check.claim.more, check.more), (check.claim.less, check.less))
         ]
-        lines.append(f"- {check.claim.text}: {check.words} ({form[0]}: {', '.join(sides)})")
+        lines.append(f"- {check.claim.text}: {check.verdict} ({form[0]}: {', '.join(sides)})")
     return lines
 
 

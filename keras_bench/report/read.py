@@ -81,7 +81,7 @@ def read_comparison(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comp
         decision=decision,
         pairs=pairs,
         val_pairs=val_pairs,
-        fine_tuning=compare_pairs(_tuning_pairs(runs, labels), counts["test"], decision),
+        fine_tuning=_tuning_tests(runs, labels, counts["test"], decision),
         seeds=_seed_spreads(ranked, decision),
         study=study,
         claims=check_claims(study, {run.model_name: (run, views[run.root]) for run in chosen}),
@@ -260,8 +260,12 @@ def _labelled_pair(first: RunDir, second: RunDir, split: str, labels: dict[Path,
     return labels[first.root], _phase_predictions(first, split), labels[second.root], _phase_predictions(second, split)
 
 
-def _tuning_pairs(runs: list[RunDir], labels: dict[Path, str]) -> list[LabelledPair]:
-    return [_tuning_pair(run, labels[run.root]) for run in runs if {"tl", "ft"} <= set(_phases(run))]
+def _tuning_tests(
+    runs: list[RunDir], labels: dict[Path, str], counts: np.ndarray, decision: DecisionMetric
+) -> dict[str, PairedTest]:
+    """Compare ft with tl on test for each run that has both; return the tests by the run's label."""
+    pairs = {labels[run.root]: _tuning_pair(run, labels[run.root]) for run in runs if {"tl", "ft"} <= set(_phases(run))}
+    return dict(zip(pairs, compare_pairs(list(pairs.values()), counts, decision), strict=True))
 
 
 def _tuning_pair(run: RunDir, label: str) -> LabelledPair:

@@ -72,13 +72,13 @@ class ClaimCheck:
         claim: the published claim.
         more: our figure of the model claimed to be higher; None where it was not measured.
         less: our figure of the other model.
-        words: "as published", "the opposite", "no difference shown", or why there is no comparison.
+        verdict: "as published", "the opposite", "no difference shown", or why there is no comparison.
     """
 
     claim: Claim
     more: float | None
     less: float | None
-    words: str
+    verdict: str
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from keras_bench.config.decision import DecisionMetric
 from keras_bench.console import duration
 from keras_bench.evaluation.metrics import BY_COLUMN, METRICS, PERCENT, Unit
 from keras_bench.evaluation.records import ClassScores, Interval
-from keras_bench.evaluation.words import decisions_words
+from keras_bench.evaluation.words import use_of_test_sentence
 from keras_bench.frames import frame_of
 from keras_bench.phases import Phase
 from keras_bench.report.comparison import Comparison, PhaseView, RunView
@@ -34,7 +34,7 @@ def comparison_table(comparison: Comparison) -> Table:
     """
     decision, columns = comparison.decision, _headings(comparison.decision)
     caption = (
-        f"* final phase, chosen on val{decision.clause}. {decisions_words(comparison.shared_with_val)} "
+        f"* final phase, chosen on val{decision.clause}. {use_of_test_sentence(comparison.shared_with_val)} "
         "[low, high]: 95 % interval over test images."
     )
     table = Table(title=Text(comparison.name), caption=Text(caption))

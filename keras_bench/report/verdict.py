@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.evaluation.records import PairedTest
-from keras_bench.evaluation.words import interval_words, oriented, p_words, seen_words, share_words
+from keras_bench.evaluation.words import interval_words, oriented, p_words, share_words, use_of_test_clause
 from keras_bench.report.comparison import RunView
 
 
@@ -33,7 +33,7 @@ def verdict_lines(
     lines = [
         f"Best: {winner.name} ({winner.final_phase}), chosen on val with {decision.label} "
         f"{share_words(winner.final.val_score)}. "
-        f"On {images:,} test images {seen_words(shared)}, its {decision.label} is {share_words(test)}."
+        f"On {images:,} test images {use_of_test_clause(shared)}, its {decision.label} is {share_words(test)}."
     ]
     lines += _mixed_decisions(runs, decision)
     if different_val:
@@ -65,7 +65,7 @@ def _rival_sentence(pair: PairedTest, decision: DecisionMetric) -> str:
     words = {"worse": "worse than the best", "better": "better than the best on test", "no difference shown": "tied"}
     gap = pair.difference
     return (
-        f"{pair.second}: {words[pair.words()]}. Its test {decision.label} is {abs(gap.value) * 100:.1f} points "
+        f"{pair.second}: {words[pair.verdict()]}. Its test {decision.label} is {abs(gap.value) * 100:.1f} points "
         f"{'lower' if gap.value >= 0 else 'higher'} ({interval_words(gap.negated, 'interval of the difference')}; "
         f"{p_words(pair.p_holm)})."
     )
@@ -73,14 +73,14 @@ def _rival_sentence(pair: PairedTest, decision: DecisionMetric) -> str:
 
 def _choice_sentence(winner: RunView, winner_tests: list[PairedTest]) -> str:
     """Return whether test confirms the choice made on val."""
-    better = [pair for pair in winner_tests if pair.words() == "better"]
+    better = [pair for pair in winner_tests if pair.verdict() == "better"]
     if better:
         best = min(better, key=lambda pair: pair.difference.value)
         return (
             f"What the choice on val is worth: {best.second} turned out better on test; "
             f"choosing {winner.label} costs {-best.difference.value * 100:.1f} points there."
         )
-    worse = sum(pair.words() == "worse" for pair in winner_tests)
+    worse = sum(pair.verdict() == "worse" for pair in winner_tests)
     if worse == len(winner_tests):
         return "What the choice on val is worth: test confirms it against every other model."
     if worse:
@@ -93,7 +93,7 @@ def _cheaper_tie(
 ) -> str | None:
     """Return a line on the cheapest model that ties with the winner on val, or None where none is cheaper."""
     winner = runs[0]
-    tied = {pair.second for pair in val_pairs if pair.words() == "no difference shown"}
+    tied = {pair.second for pair in val_pairs if pair.verdict() == "no difference shown"}
     costed = [run for run in runs[1:] if run.label in tied and run.cost is not None]
     if winner.cost is None or not costed:
         return None
@@ -102,7 +102,7 @@ def _cheaper_tie(
     if cheapest.cost.multiply_adds >= winner.cost.multiply_adds:
         return None
     ratio = winner.cost.multiply_adds / max(1, cheapest.cost.multiply_adds)
-    is_worse = any(pair.second == cheapest.label and pair.words() == "worse" for pair in winner_tests)
+    is_worse = any(pair.second == cheapest.label and pair.verdict() == "worse" for pair in winner_tests)
     return (
         f"Cheaper: val shows no difference between {winner.label} and {cheapest.label}, "
         f"which needs {ratio:.1f} times fewer multiply-adds per image{', but is worse on test' if is_worse else ''}."

@@ -1,4 +1,4 @@
-"""The verb `report`: rebuilds tables, figures, model cards and the page of an experiment from its run folders."""
+"""Rebuilds tables, figures, model cards and the page of an experiment from its run folders."""
 
 from collections.abc import Callable
 from functools import cache

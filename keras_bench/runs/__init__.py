@@ -1,1 +1,1 @@
-"""What a run is and where it lies: job, data, weights, folders, fingerprints."""
+"""What a run is and where it is stored: job, data, weights, folders, fingerprints."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_bench.audit.findings import A_RUN_LEAVES, Audit
+from keras_bench.audit.findings import RUN_REMEDY, Audit
 from keras_bench.audit.selection import (
     Selection,
     kept_in_val,
@@ -23,7 +23,7 @@ from keras_bench.data.sources import SOURCES, open_source
 from keras_bench.data.splits import split_images
 from keras_bench.data.store import ImageStore, limit_decoded
 from keras_bench.errors import UserError
-from keras_bench.evaluation.words import decisions_words
+from keras_bench.evaluation.words import use_of_test_sentence
 from keras_bench.files import write_json
 from keras_bench.frames import write_frame
 from keras_bench.reading import read_json, read_record
@@ -136,7 +136,7 @@ def audit_data(job: Job, data: Data, log: Log, begun: bool = False) -> Data:
     recorded = recorded_data(job, data) if begun else None
     for problem in audit.problems:
         if problem != audit.imbalance_problem or job.config.training.imbalance == "none":
-            log.warn(problem if recorded is None else problem.partition(A_RUN_LEAVES)[0])
+            log.warn(problem if recorded is None else problem.partition(RUN_REMEDY)[0])
     if recorded is not None:
         return _resumed_data(job, recorded, audit, log)
     return _with_selection(data, leave_out(data.index, data.splits, audit, job.config.dataset.remove_leaked, log))
@@ -148,7 +148,7 @@ def _resumed_data(job: Job, recorded: Data, audit: Audit, log: Log) -> Data:
     dataset = read_json(job.folder.dataset) if job.folder.dataset.is_file() else {}
     in_val = kept_in_val(dataset, job.folder.splits, audit)
     if in_val is None or in_val:
-        log.warn(decisions_words(None if in_val is None else len(in_val)))
+        log.warn(use_of_test_sentence(None if in_val is None else len(in_val)))
     kept = {split: reasons for split, reasons in recorded.kept.items() if split != "val"}
     return replace(recorded, kept=kept if in_val is None else {**kept, "val": in_val})
 

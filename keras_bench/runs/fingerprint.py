@@ -12,7 +12,7 @@ from keras_bench.runs.job import Job
 _SECTIONS = ("dataset", "augmentation", "model", "training")
 
 # Behaviour from before a setting existed, if it differs from the setting's default.
-DONE_BEFORE = {
+EARLIER_BEHAVIOUR = {
     "dataset.remove_leaked": "none",
     "tl.features": "streamed",
     "model.last_norm": "before pooling",  # of ConvNeXt; no setting
@@ -98,7 +98,7 @@ def _defaults() -> dict[str, object]:
     tree = Config(name="defaults").model_dump(mode="json")
     sections = (*_SECTIONS, *PHASES)
     schema = {f"{section}.{key}": value for section in sections for key, value in tree[section].items()}
-    return schema | DONE_BEFORE
+    return schema | EARLIER_BEHAVIOUR
 
 
 def _refuse_changes(job: Job, phase: Phase, state: str, before: dict[str, object], now: dict[str, object]) -> None:

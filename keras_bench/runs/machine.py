@@ -19,7 +19,7 @@ from keras_bench.errors import one_line
 from keras_bench.runs.weights import keras_home
 
 DISTRIBUTION = "keras-bench"
-LEAST_FREE_BYTES = 1 << 30  # free memory and free disk below this are a problem
+MIN_FREE_BYTES = 1 << 30  # free memory and free disk below this are a problem
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def check_memory() -> Check:
     """Check that at least 1 GiB of memory is available."""
     total, free = memory()
     text = "unknown on this system" if total is None else f"{total / 1e9:.1f} GB, {_free_text(free)} free"
-    is_scarce = free is not None and free < LEAST_FREE_BYTES
+    is_scarce = free is not None and free < MIN_FREE_BYTES
     return Check("memory", text, "close other programs, or reduce training.batch_size" if is_scarce else "")
 
 
@@ -110,7 +110,7 @@ def check_folder(subject: str, folder: Path) -> Check:
     if not os.access(existing, os.W_OK | os.X_OK):
         return Check(subject, f"{existing} is not writable", "change its permissions, or name another folder")
     free = shutil.disk_usage(existing).free
-    remedy = "free some space, e.g. with `keras-bench cache --features-mb 1000`" if free < LEAST_FREE_BYTES else ""
+    remedy = "free some space, e.g. with `keras-bench cache --features-mb 1000`" if free < MIN_FREE_BYTES else ""
     return Check(subject, f"{folder}, {free / 1e9:.1f} GB free", remedy)
 
 

@@ -1,1 +1,1 @@
-"""The verb `sweep`: plans, runs and compares the points of a sweep."""
+"""Plans, runs and compares the points of a sweep."""

@@ -14,9 +14,9 @@ from rich.text import Text
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.console import duration
 from keras_bench.evaluation.records import Interval, PairedTest
-from keras_bench.evaluation.words import decisions_words
+from keras_bench.evaluation.words import use_of_test_sentence
 from keras_bench.frames import frame_of
-from keras_bench.pages.html import environment
+from keras_bench.pages.html import jinja_environment
 from keras_bench.pages.provenance import Provenance
 from keras_bench.pages.svg import inline_svg
 from keras_bench.pages.text import shorten
@@ -60,7 +60,7 @@ def _point_cells(row: SweepRow, decision: DecisionMetric) -> list[str | Text]:
         duration(row.seconds),
         Text(f"{100 * gap.value:+z.1f} [{gap.ends_text(form='+z.1f', between=', ')}]") if gap else "—",
         _p_value(row.paired.p_holm) if row.paired else "—",
-        row.paired.words() if row.paired else "—",
+        row.paired.verdict() if row.paired else "—",
     ]
 
 
@@ -82,7 +82,7 @@ def captions(table: SweepTable) -> list[str]:
     """Return the explanations of the columns, one or two sentences per line."""
     decision = table.decision
     lines = [
-        f"* marks the best point, chosen on val{decision.clause}. {decisions_words(table.shared_with_val)} "
+        f"* marks the best point, chosen on val{decision.clause}. {use_of_test_sentence(table.shared_with_val)} "
         "[low, high]: 95 % interval over test images."
     ]
     lines.append(
@@ -122,7 +122,7 @@ def _point_row(row: SweepRow, keys: list[str], table: SweepTable) -> dict[str, o
     line |= {"seconds": row.seconds, **_ends("difference", difference(row.paired))}
     pair = row.paired
     line["p_value"], line["p_holm"] = (pair.p_value, pair.p_holm) if pair else (None, None)
-    line["test_says"] = pair.words() if pair else None
+    line["test_says"] = pair.verdict() if pair else None
     line["paired_seed"] = table.seed.get(row.model) if pair else None
     line |= {"seeds": " ".join(map(str, row.seeds)), "final_phases": " ".join(row.phases)}
     line[f"test_{table.decision}_of_seeds"] = " ".join(map(str, row.scores_of_seeds))
@@ -148,7 +148,7 @@ def sweep_page(table: SweepTable, figures: Mapping[str, Figure], settings: str, 
         provenance: of the page.
     """
     return (
-        environment()
+        jinja_environment()
         .get_template("sweep_page.html.j2")
         .render(
             t=table,

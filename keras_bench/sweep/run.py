@@ -1,4 +1,4 @@
-"""The verb `sweep`: every point of a sweep, one after another, each in a fresh process, then one table."""
+"""Runs the points of a sweep one after another, each in a fresh process, and writes one table of all of them."""
 
 from collections.abc import Sequence
 

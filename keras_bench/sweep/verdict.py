@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.evaluation.records import PairedTest
-from keras_bench.evaluation.words import interval_words, oriented, p_words, seen_words, share_words
+from keras_bench.evaluation.words import interval_words, oriented, p_words, share_words, use_of_test_clause
 from keras_bench.sweep.records import SweepRow
 
 
@@ -19,7 +19,7 @@ def sweep_verdict(rows: Sequence[SweepRow], decision: DecisionMetric = DecisionM
     seeds = f", mean of {len(best.seeds)} seeds" if len(best.seeds) > 1 else ""
     lines = [
         f"{best.model}: best on val is {best.point.label} (val {decision.label} {100 * best.val_score:.1f} %{seeds}). "
-        f"On test images {seen_words(best.shared_with_val)}, its {decision.label} is "
+        f"On test images {use_of_test_clause(best.shared_with_val)}, its {decision.label} is "
         f"{share_words(best.test_score(decision))}."
     ]
     baseline = next((row for row in rows if row.is_baseline), None)
@@ -31,7 +31,7 @@ def sweep_verdict(rows: Sequence[SweepRow], decision: DecisionMetric = DecisionM
         lines.append(f"Compared with the baseline {baseline.point.label}: {_gain_words(best.paired)}")
     others = [row.paired for row in rows if row.paired is not None and not row.is_best]
     if others:
-        counts = {words: sum(pair.words() == words for pair in others) for words in ("better", "worse")}
+        counts = {words: sum(pair.verdict() == words for pair in others) for words in ("better", "worse")}
         lines.append(
             f"The other points compared with the baseline on test: {counts['better']} better, {counts['worse']} worse, "
             f"{len(others) - sum(counts.values())} with no difference shown."
@@ -43,6 +43,6 @@ def _gain_words(pair: PairedTest) -> str:
     """Return how the second of a pair compares with the first, the baseline."""
     gap = oriented(pair, pair.second).difference
     return (
-        f"{pair.words()} on test, {gap.value * 100:+z.1f} points ({interval_words(gap, 'interval')}; "
+        f"{pair.verdict()} on test, {gap.value * 100:+z.1f} points ({interval_words(gap, 'interval')}; "
         f"{p_words(pair.p_holm)})."
     )

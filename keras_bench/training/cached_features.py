@@ -1,4 +1,4 @@
-"""Training on cached features: the frozen layers compute the features of every image once, the rest trains on them."""
+"""Training on cached features: the frozen layers compute the features of every image once, the tail trains on them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # With fewer pixels in total, converting the network to ONNX takes longer than ONNX Runtime saves. The rule must not
 # depend on a clock: the two engines differ by rounding errors, and a run must be reproducible to the last digit.
 PIXELS_WORTH_CONVERTING = 50_000_000
-MOST_STEPS = 32  # per execution: a single step of the head takes 5.9 ms, of which 2.5 ms are the return to Python
+MAX_STEPS_PER_EXECUTION = 32  # a single step of the head takes 5.9 ms, of which 2.5 ms are the return to Python
 FEATURE_TOLERANCE = 1e-3  # between ONNX Runtime and Keras, as a share of the largest feature
 
 

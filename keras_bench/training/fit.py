@@ -74,10 +74,10 @@ class Examples:
     """The examples a phase trains on, and the model that takes them.
 
     Attributes:
-        model: the whole model for images; for features, only the layers after its frozen part.
-        training: function from the number of finished epochs to a stream, either of all remaining epochs or, if its
-            cardinality is one epoch, of the next epoch each time it is read. Several steps per execution need the
-            second kind: from the first, Keras 3.15 would fill up an epoch's last execution with the next epoch's steps.
+        model: the whole model for images; for features, only its tail, the layers after the frozen part.
+        training: function from the number of finished epochs to a stream. A stream either (1) holds all remaining
+            epochs, or (2) holds one epoch and gives the next one each time it is read. `steps_per_execution` above 1
+            requires (2), because Keras 3.15 would fill up an epoch's last execution with the next epoch's steps.
         validation: stream of the validation examples.
         seconds: time it took to prepare the examples, counted as training time.
     """

@@ -22,7 +22,7 @@ from keras_bench.phases import Phase
 from keras_bench.runs.data import class_counts, positions_of, training_rows
 from keras_bench.runs.results import FitOutcome, PhaseResult
 from keras_bench.training.auxiliary import with_requested_auxiliary
-from keras_bench.training.cached_features import MOST_STEPS, features_for
+from keras_bench.training.cached_features import MAX_STEPS_PER_EXECUTION, features_for
 from keras_bench.training.fit import Examples, FitPlan, fit_phase, set_trainable
 from keras_bench.training.precision import describe_tf32
 from keras_bench.training.resume import remove_state_folder
@@ -51,10 +51,10 @@ def train_phase(run: Run, phase: Phase) -> None:
 
     cached = run.config.is_cached(phase)
     examples = features_for(run, plan, model) if cached else images_for(run, plan, model)
-    trained = with_requested_auxiliary(run, plan, model, examples.model)  # shares its layers with the whole model
-    outcome = fit_phase(trained, with_checkpoint(run, plan, trained is model), run.folder, examples, run.log)
-    if trained is not model:
-        save_whole_model(run, phase, model, trained)
+    model_to_fit = with_requested_auxiliary(run, plan, model, examples.model)  # shares its layers with the whole model
+    outcome = fit_phase(model_to_fit, with_checkpoint(run, plan, model_to_fit is model), run.folder, examples, run.log)
+    if model_to_fit is not model:
+        save_whole_model(run, phase, model, model_to_fit)
 
     best = best_model(run, plan)
     with run.log.timed("evaluation"):
@@ -74,6 +74,7 @@ def fit_plan(run: Run, phase: Phase, steps: int | None = None) -> FitPlan:
         steps: batches per epoch; by default as many as the images of an epoch fill.
     """
     full_epoch = run.pipeline.steps(len(training_rows(run.job, run.data)))
+    is_whole, is_cached = steps is None, run.config.is_cached(phase)
     return FitPlan(
         phase=phase,
         config=run.config,
@@ -81,7 +82,7 @@ def fit_plan(run: Run, phase: Phase, steps: int | None = None) -> FitPlan:
         steps=full_epoch if steps is None else steps,
         class_counts=class_counts(run.data),
         inputs=run.inputs(phase) if steps is None else {},
-        steps_per_execution=min(MOST_STEPS, full_epoch) if steps is None and run.config.is_cached(phase) else 1,
+        steps_per_execution=min(MAX_STEPS_PER_EXECUTION, full_epoch) if is_whole and is_cached else 1,
     )
 
 
@@ -120,9 +121,9 @@ def with_checkpoint(run: Run, plan: FitPlan, is_whole: bool) -> FitPlan:
     return replace(plan, checkpoint=checkpoint)
 
 
-def save_whole_model(run: Run, phase: Phase, model: keras.Model, trained: keras.Model) -> None:
+def save_whole_model(run: Run, phase: Phase, model: keras.Model, fitted: keras.Model) -> None:
     """Save the whole model's weights at the best epoch, after training a model that only shares layers with it."""
-    trained.load_weights(run.folder.tail_weights(phase))
+    fitted.load_weights(run.folder.tail_weights(phase))
     with replacing(run.folder.best_weights(phase)) as path:
         model.save_weights(path)
 

@@ -13,7 +13,7 @@ from keras_bench.audit.duplicates import NEAR_DISTANCE, find_duplicates
 from keras_bench.audit.findings import Audit, DuplicateGroup
 from keras_bench.audit.inspect import audit_images
 from keras_bench.audit.leaks import find_leaks
-from keras_bench.audit.likeness import LEAST_LIKENESS, compared_levels, likeness
+from keras_bench.audit.likeness import MIN_LIKENESS, compared_levels, likeness
 from keras_bench.config import DatasetConfig
 from keras_bench.console import Log
 from keras_bench.data.folder import open_folder
@@ -243,7 +243,7 @@ def test_the_one_copy_in_forty_classes_of_tiny_imagenet_is_found(shared_forty):
     again = Image.open(io.BytesIO(encoded(first, quality=50)))
     assert imagehash.phash(again) - imagehash.phash(second) <= NEAR_DISTANCE
     levels = [compared_levels(np.asarray(image))[None] for image in (again, second)]
-    assert likeness(*levels)[0] >= LEAST_LIKENESS
+    assert likeness(*levels)[0] >= MIN_LIKENESS
 
 
 def test_exact_copies_in_real_images_equal_those_found_by_comparing_pixels(shared_mini):

@@ -9,7 +9,7 @@ from PIL import Image, ImageEnhance
 from sklearn.datasets import load_sample_images
 
 from keras_bench.audit.duplicates import NEAR_DISTANCE
-from keras_bench.audit.likeness import LEAST_LIKENESS, compared_levels, copies, likeness
+from keras_bench.audit.likeness import MIN_LIKENESS, compared_levels, copies, likeness
 from tests.conftest import digits, encoded
 
 
@@ -45,7 +45,7 @@ def test_altered_copies_of_photographs_are_copies(alter):
     pairs = [(piece, alter(piece)) for piece in windows()]
     likenesses = [likeness_of(*pair) for pair in pairs if bits_apart(*pair) <= NEAR_DISTANCE]
     assert len(likenesses) >= 10  # of 12; brightening turns most of the sky white and so changes its hash
-    assert min(likenesses) >= LEAST_LIKENESS
+    assert min(likenesses) >= MIN_LIKENESS
 
 
 def test_different_photographs_are_not_copies():
@@ -80,7 +80,7 @@ def test_levels_clipped_by_brightening_or_darkening_do_not_lower_the_likeness_of
     first = np.random.default_rng(0).uniform(20, 220, (1, 256)).astype(np.float32)
     for gain, offset in ((2.0, 0), (1.0, 90), (1.5, -120)):
         second = np.clip(gain * first + offset, 0, 255)
-        assert np.corrcoef(first[0], second[0])[0, 1] < LEAST_LIKENESS
+        assert np.corrcoef(first[0], second[0])[0, 1] < MIN_LIKENESS
         assert likeness(first, second)[0] == pytest.approx(1.0, abs=1e-4)
         assert likeness(second, first)[0] == pytest.approx(1.0, abs=1e-4)
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_bench.config import AugmentationConfig
 from keras_bench.data.augmentation import build_augmentation
-from keras_bench.data.seeding import CHANGES, MOST_CHANGES, MOST_DRAWS, PositionSeed, first_seed_word
+from keras_bench.data.seeding import AUGMENTATION_NUMBERS, MAX_AUGMENTATIONS, MAX_DRAWS, PositionSeed, first_seed_word
 
 NOTHING = {"horizontal_flip": False, "rotation_degrees": 0, "zoom": (0, 0), "translation": 0}
 SIDE, MIDDLE, SLOPE = 17, 8, 5.0
@@ -107,9 +107,9 @@ def test_draws_are_uncorrelated(drawn):
 
 
 def test_every_change_has_a_unique_number():
-    assert set(CHANGES) == set(AugmentationConfig.model_fields)
-    assert len(set(CHANGES.values())) == len(CHANGES)
-    assert max(CHANGES.values()) < MOST_CHANGES
+    assert set(AUGMENTATION_NUMBERS) == set(AugmentationConfig.model_fields)
+    assert len(set(AUGMENTATION_NUMBERS.values())) == len(AUGMENTATION_NUMBERS)
+    assert max(AUGMENTATION_NUMBERS.values()) < MAX_AUGMENTATIONS
 
 
 def test_every_random_draw_has_a_unique_seed_word(monkeypatch):
@@ -130,7 +130,7 @@ def test_every_random_draw_has_a_unique_seed_word(monkeypatch):
 
 
 def test_seed_words_are_distinct_within_a_seed_and_across_seeds_and_fit_int32():
-    combinations = list(itertools.product((0, 1, 2, 3, 41, 2**25 - 1), CHANGES, range(MOST_DRAWS)))
+    combinations = list(itertools.product((0, 1, 2, 3, 41, 2**25 - 1), AUGMENTATION_NUMBERS, range(MAX_DRAWS)))
     words = {first_seed_word(*combination) for combination in combinations}
     assert len(words) == len(combinations)
     assert min(words) >= -(2**31)

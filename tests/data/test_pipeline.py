@@ -9,7 +9,7 @@ from keras_bench.console import Log
 from keras_bench.data.augmentation import build_augmentation
 from keras_bench.data.layers import RandomAffine
 from keras_bench.data.pipeline import Pipeline
-from keras_bench.data.seeding import CHANGES, MOST_DRAWS, PositionSeed, first_seed_word
+from keras_bench.data.seeding import AUGMENTATION_NUMBERS, MAX_DRAWS, PositionSeed, first_seed_word
 from keras_bench.data.sources import open_source
 from keras_bench.data.store import ImageStore
 from tests.conftest import digit_image, encoded
@@ -164,7 +164,8 @@ def test_rotation_zoom_and_shift_are_one_affine_transform(degrees, zoom, shift_x
 
 
 def test_values_are_drawn_over_the_whole_range(monkeypatch):
-    drawn, words = [], {first_seed_word(3, name, n): (name, n) for name in CHANGES for n in range(MOST_DRAWS)}
+    draws = [(name, n) for name in AUGMENTATION_NUMBERS for n in range(MAX_DRAWS)]
+    drawn, words = [], {first_seed_word(3, *draw): draw for draw in draws}
 
     def recording(_shape, low, high, seed, **_):
         drawn.append((*words[int(seed.next()[0])], low, high))

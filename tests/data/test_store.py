@@ -24,7 +24,7 @@ def test_images_come_decoded_from_memory_or_from_disk(image_folder):
     for limit, kept in ((1 << 30, 62 * image_bytes), (10 * image_bytes + 5, 10 * image_bytes), (0, 0)):
         store = ImageStore(index, limit)
         store.load(Log())
-        assert store.kept == kept
+        assert store.kept_bytes == kept
         assert store.sizes == {(16, 16)}
         for position in (0, 30, 61):
             np.testing.assert_array_equal(store.image(position), decode(index.read(position)))
@@ -57,7 +57,7 @@ def test_the_next_run_on_the_same_data_reuses_the_decoded_images(image_folder, m
     monkeypatch.setattr("keras_bench.data.store.decode", never)
     again = ImageStore(index, 1 << 30)
     again.load(Log())
-    assert (again.unreadable, again.sizes, again.kept) == (first.unreadable, first.sizes, first.kept)
+    assert (again.unreadable, again.sizes, again.kept_bytes) == (first.unreadable, first.sizes, first.kept_bytes)
     np.testing.assert_array_equal(again.image(40), first.image(40))
     with pytest.raises(AssertionError, match="decoded twice"):
         ImageStore(index, 1 << 20).load(Log())  # another limit keeps other images
@@ -105,7 +105,7 @@ def test_decoded_images_of_other_data_are_removed_first(image_folder, tmp_path):
         store = ImageStore(open_folder(tmp_path / f"data{copies}"), 1 << 30)
         store.load(Log())
         os.utime(decoded_folder() / store.path.with_suffix(".npz"), (copies, copies))
-    limit_decoded(2 * store.kept)
+    limit_decoded(2 * store.kept_bytes)
     kept = sorted(path.name for path in decoded_folder().iterdir())
     assert len(kept) == 6  # two tables, their pixels and their locks
     assert store.path.name in kept

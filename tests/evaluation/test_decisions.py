@@ -95,7 +95,7 @@ def test_the_paired_test_is_of_the_deciding_metric():
     difference = score(LARGE, LABELS, BALANCED) - score(SMALL, LABELS, BALANCED)
     assert balanced.difference.value == pytest.approx(difference)
     assert by_top1.difference.value > 0 > balanced.difference.value
-    assert (balanced.p_value, balanced.words()) == (pytest.approx(0, abs=0.01), "better")
+    assert (balanced.p_value, balanced.verdict()) == (pytest.approx(0, abs=0.01), "better")
 
     def resampled(correct, multiplicity):
         return np.mean([np.average(correct[k == LABELS], weights=multiplicity[k == LABELS]) for k in (0, 1, 3)])
@@ -124,7 +124,7 @@ def test_holm_corrects_over_the_whole_table_and_more_tests_use_more_draws():
     everything, nothing = predictions(np.ones(120, bool)), predictions(np.zeros(120, bool))
     many = compare_pairs([("all", everything, "none", nothing)] * 600, counts, BALANCED)
     assert many[0].p_value == pytest.approx(1 / 60_001)
-    assert many[0].words() == "worse"  # with 10,000 draws, 600 tests could never show anything
+    assert many[0].verdict() == "worse"  # with 10,000 draws, 600 tests could never show anything
     by_top1 = compare_pairs([("a", good, "b", poor)], counts, TOP1)
     assert by_top1 == [statistics.paired_top1_test("a", good.correct, "b", poor.correct, counts)]
 
@@ -141,8 +141,8 @@ def test_models_are_compared_on_the_same_images():
     )
     assert pair.difference.low == pytest.approx(bootstrap.confidence_interval.low, abs=0.01)
     assert pair.p_holm == pytest.approx(min(1, 2 * pair.p_value))
-    assert pair.words() == "worse"
-    assert (twins.only_first, twins.p_holm, twins.words()) == (0, 1.0, "no difference shown")
+    assert pair.verdict() == "worse"
+    assert (twins.only_first, twins.p_holm, twins.verdict()) == (0, 1.0, "no difference shown")
 
 
 def test_the_metric_chooses_the_best_phase_and_ties_go_to_the_first():

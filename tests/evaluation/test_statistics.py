@@ -166,7 +166,7 @@ def test_if_all_resamples_are_equal_the_interval_is_not_defined():
     assert intervals["top1"].ends == pytest.approx(proportion_confint(20, 20, method="wilson"))
     assert intervals["cross_entropy"] == Interval(pytest.approx(-np.log(0.97)))  # the same for every image
     twins = paired_top1_test("a", perfect.correct, "b", perfect.correct, draw_counts(20))
-    assert (twins.difference, twins.difference.clear_of_zero, twins.words()) == (
+    assert (twins.difference, twins.difference.clear_of_zero, twins.verdict()) == (
         Interval(0.0),
         False,
         "no difference shown",
@@ -207,5 +207,5 @@ def test_holm_agrees_with_statsmodels_and_keeps_the_order():
 
 def test_the_verdict_needs_the_corrected_p_value():
     difference = Interval(-0.02, -0.04, 0.0)
-    assert PairedTest("a", "b", 10, 30, difference, 0.01, 0.03).words() == "better"
-    assert PairedTest("a", "b", 10, 30, difference, 0.03, 0.09).words() == "no difference shown"
+    assert PairedTest("a", "b", 10, 30, difference, 0.01, 0.03).verdict() == "better"
+    assert PairedTest("a", "b", 10, 30, difference, 0.03, 0.09).verdict() == "no difference shown"

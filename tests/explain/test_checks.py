@@ -11,7 +11,7 @@ from keras_bench.explain.checks import (
     deletion_and_insertion,
     evidence_order,
     mass_in_box,
-    pointing,
+    pointing_hits,
     random_order,
     randomized,
     similarity,
@@ -115,9 +115,9 @@ def test_pointing_takes_the_centre_of_the_strongest_cell():
     maps = np.zeros((4, 4, 4), np.float32)
     maps[:, 1, 2] = 1  # its centre lies at x = 2.5 / 4, y = 1.5 / 4
     boxes = np.array([[0.5, 0.25, 0.75, 0.5], [0.0, 0.0, 0.625, 1.0], [0.0, 0.0, 0.63, 1.0], [np.nan] * 4])
-    assert pointing(maps, boxes) == [1.0, 0.0, 1.0, None]
+    assert pointing_hits(maps, boxes) == [1.0, 0.0, 1.0, None]
     maps[0] = 0  # no evidence: the first cell counts
-    assert pointing(maps[:1], np.array([[0.0, 0.0, 0.2, 0.2]])) == [1.0]
+    assert pointing_hits(maps[:1], np.array([[0.0, 0.0, 0.2, 0.2]])) == [1.0]
 
 
 def test_mass_in_the_box_by_hand():

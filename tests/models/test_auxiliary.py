@@ -140,8 +140,8 @@ def test_the_classifier_is_useful_only_if_a_layer_before_it_trains():
     assert not trains_before(model, "branch")
     assert trains_before(model, "after")
     # The second half alone, as trained on cached features: the branch is found in this model's graph.
-    rest = keras.Model(model.get_layer("branch").output, model.output)
-    training_model = with_auxiliary(rest, "after", 0.4)
+    tail = keras.Model(model.get_layer("branch").output, model.output)
+    training_model = with_auxiliary(tail, "after", 0.4)
     assert [output.shape for output in training_model(RNG.normal(size=(2, 6, 6, 5)))] == [(2, 4), (2, 4)]
 
 

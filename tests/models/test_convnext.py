@@ -85,17 +85,17 @@ def test_the_norm_belongs_to_the_backbone_and_to_its_last_block():
     assert block_of_layers(model, ROW)[POOLED_NORM] == block_order(model, ROW)[-1] == "stage_3_block_2"
     norm = model.get_layer(POOLED_NORM)
     set_phase(model, ROW, "tl")
-    frozen, rest = split_frozen(model)
+    frozen, tail = split_frozen(model)
     assert frozen.output._keras_history.operation.name == POOLED_NORM
     assert frozen.output_shape == (None, 768)
     assert not norm.trainable
     assert count_parameters(model)[1] == 768 * 3 + 3
-    np.testing.assert_allclose(rest(frozen(IMAGES, training=False)), model(IMAGES, training=False), atol=1e-6)
+    np.testing.assert_allclose(tail(frozen(IMAGES, training=False)), model(IMAGES, training=False), atol=1e-6)
     set_phase(model, ROW, "ft", unfreeze=1)
-    frozen, rest = split_frozen(model)
+    frozen, tail = split_frozen(model)
     assert norm.trainable
-    assert POOL in [layer.name for layer in rest.layers]
-    np.testing.assert_allclose(rest(frozen(IMAGES, training=False)), model(IMAGES, training=False), atol=1e-6)
+    assert POOL in [layer.name for layer in tail.layers]
+    np.testing.assert_allclose(tail(frozen(IMAGES, training=False)), model(IMAGES, training=False), atol=1e-6)
 
 
 def test_work_on_the_earlier_network_is_not_resumed(tmp_path):

@@ -35,20 +35,20 @@ def bridge(frozen):
 )
 def test_the_cut_is_where_the_last_block_begins(name, unfreeze, expected):
     model, images = build(name, "ft", unfreeze)
-    frozen, rest = split_frozen(model)
+    frozen, tail = split_frozen(model)
     assert not frozen.trainable_weights
-    assert [w.path for w in rest.trainable_weights] == [w.path for w in model.trainable_weights]
-    np.testing.assert_allclose(rest(frozen(images, training=False)), model(images, training=False), atol=1e-6)
+    assert [w.path for w in tail.trainable_weights] == [w.path for w in model.trainable_weights]
+    np.testing.assert_allclose(tail(frozen(images, training=False)), model(images, training=False), atol=1e-6)
     assert expected is None or bridge(frozen) == expected
 
 
 @pytest.mark.parametrize("name", ["MobileNet", "NASNetMobile", "EfficientNetV2B0"])
 def test_in_tl_everything_up_to_the_pooled_features_is_frozen(name):
     model, images = build(name, "tl")
-    frozen, rest = split_frozen(model)
+    frozen, tail = split_frozen(model)
     assert bridge(frozen) == POOL
-    rest.layers[-1].bias.assign([1.0, 2.0, 3.0])  # the weights are shared
-    np.testing.assert_allclose(rest(frozen(images, training=False)), model(images, training=False), atol=1e-6)
+    tail.layers[-1].bias.assign([1.0, 2.0, 3.0])  # the weights are shared
+    np.testing.assert_allclose(tail(frozen(images, training=False)), model(images, training=False), atol=1e-6)
 
 
 def test_without_a_frozen_block_there_is_nothing_to_cut():

@@ -64,14 +64,14 @@ def test_the_claims_of_the_intel_study_are_confirmed_contradicted_or_left_open(t
     folder = as_study(tmp_path, "intel")
     comparison = compared(folder, ["EfficientNetB0", "ResNet50"])
     checks = {check.claim.figure: check for check in comparison.claims}
-    assert checks["val_top1"].words == "as published"
+    assert checks["val_top1"].verdict == "as published"
     assert checks["val_top1"].more == comparison.runs[0].final.result.metrics["val"].top1
     assert (checks["seconds_per_epoch"].more, checks["seconds_per_epoch"].less) == (20.0, 30.0)
-    assert checks["seconds_per_epoch"].words == "the opposite"
-    assert checks["val_falls"].words == "no difference shown"  # both curves only rise
+    assert checks["seconds_per_epoch"].verdict == "the opposite"
+    assert checks["val_falls"].verdict == "no difference shown"  # both curves only rise
     assert checks["gradcam_area"].less == pytest.approx(1 / 256)  # one of 16 × 16 pixels
     assert checks["gradcam_area"].more > 0.2  # random maps
-    assert checks["gradcam_area"].words == "as published"
+    assert checks["gradcam_area"].verdict == "as published"
     lines = published_text(comparison)
     assert (
         "- EfficientNetB0 has the shorter epoch: the opposite (seconds per epoch: ResNet50 20.0, EfficientNetB0 30.0)"
@@ -91,12 +91,12 @@ def test_a_claim_about_an_untrained_model_or_other_data_is_not_judged(tmp_path):
     make_run(tmp_path, "ResNet50", names=[*INTEL[:5], "lake"])
     folder = as_study(tmp_path, "intel")
     alone = compared(folder, ["EfficientNetB0"])
-    assert {check.words for check in alone.claims} == {"not measured here: no finished run of ResNet50"}
+    assert {check.verdict for check in alone.claims} == {"not measured here: no finished run of ResNet50"}
     (folder / "EfficientNetB0").rename(tmp_path / "away")
     make_run(tmp_path, "EfficientNetB0", names=[*INTEL[:5], "lake"])
     (tmp_path / "made" / "EfficientNetB0").rename(folder / "EfficientNetB0")
     other = compared(folder, ["EfficientNetB0", "ResNet50"])
-    assert {check.words for check in other.claims} == {"other data, not comparable"}
+    assert {check.verdict for check in other.claims} == {"other data, not comparable"}
     assert other.study.difference == "other classes"
 
 

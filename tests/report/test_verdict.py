@@ -9,7 +9,7 @@ import pytest
 from keras_bench.audit.selection import most_shared
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.evaluation.records import Interval, PairedTest
-from keras_bench.evaluation.words import decisions_words, oriented
+from keras_bench.evaluation.words import oriented, use_of_test_sentence
 from keras_bench.explain.judge import judge_methods
 from keras_bench.explain.records import ExplanationChecks, MethodScores
 from keras_bench.report.verdict import verdict_lines
@@ -26,18 +26,15 @@ def model(label, multiply_adds=None, chosen_by=DecisionMetric.TOP1):
     return SimpleNamespace(name=label, label=label, final=final, final_phase="ft", chosen_by=chosen_by, cost=cost)
 
 
-def test(first, second, gap, p):
+def paired(first, second, gap, p):
     more, fewer = (60, 20) if gap > 0 else (20, 60)
     return PairedTest(first, second, more, fewer, Interval(gap, gap - 0.02, gap + 0.02), p, p)
 
 
-test.__test__ = False  # a helper, not a test
-
-
 def test_worse_tied_and_cheaper():
     runs = [model("A", 400), model("B", 100), model("C", 50)]
-    pairs = [test("A", "B", 0.01, 0.3), test("C", "A", -0.06, 0.0001), test("B", "C", 0.05, 0.01)]
-    lines = verdict_lines(runs, pairs, [test("A", "B", 0.01, 0.4), test("A", "C", 0.05, 0.01)])
+    pairs = [paired("A", "B", 0.01, 0.3), paired("C", "A", -0.06, 0.0001), paired("B", "C", 0.05, 0.01)]
+    lines = verdict_lines(runs, pairs, [paired("A", "B", 0.01, 0.4), paired("A", "C", 0.05, 0.01)])
     assert lines[0].startswith("Best: A (ft), chosen on val with top-1 81.0 % (79.0 to 83.0). On 2,000 test images")
     assert lines[1] == (
         "B: tied. Its test top-1 is 1.0 points lower (95 % interval of the difference -3.0 to +1.0 points; p = 0.300)."
@@ -52,7 +49,7 @@ def test_worse_tied_and_cheaper():
 
 
 def test_a_choice_that_test_does_not_confirm_is_priced():
-    lines = verdict_lines([model("A"), model("B")], [test("A", "B", -0.05, 0.001)], [test("A", "B", 0.01, 0.9)])
+    lines = verdict_lines([model("A"), model("B")], [paired("A", "B", -0.05, 0.001)], [paired("A", "B", 0.01, 0.9)])
     assert lines[1].startswith("B: better than the best on test. Its test top-1 is 5.0 points higher")
     assert lines[2].endswith("B turned out better on test; choosing A costs 5.0 points there.")
     assert len(lines) == 3  # without costs nothing is called cheaper
@@ -85,8 +82,8 @@ def test_no_decision_has_used_the_test_images_unless_val_shares_some():
 def test_it_is_reported_when_sharing_with_val_is_unknown():
     line = verdict_lines([model("A")], [], [], shared=None)[0]
     assert "On 2,000 test images (it is unknown whether decisions used some of them), its top-1 is 80.0 %" in line
-    assert decisions_words(None) == "It is unknown whether decisions used some of the test images."
-    assert decisions_words(0) == "No decision used test."
+    assert use_of_test_sentence(None) == "It is unknown whether decisions used some of the test images."
+    assert use_of_test_sentence(0) == "No decision used test."
 
 
 def test_several_runs_share_as_many_images_as_the_largest_count_unless_one_is_unknown():
@@ -137,7 +134,7 @@ def test_a_method_is_judged_against_random_maps_boxes_and_random_weights():
     assert good.box_share == pytest.approx(0.3)
     # Wilson by hand, z = 1.96: the lower end of n of n is n / (n + z²).
     assert good.hits.ends == (pytest.approx(20 / (20 + 1.959964**2), abs=1e-6), 1.0)
-    assert good.pointing == Interval(pytest.approx(0.7))  # 0.7 for every image: no interval
+    assert good.hits_above_chance == Interval(pytest.approx(0.7))  # 0.7 for every image: no interval
 
 
 def test_without_a_defined_interval_nothing_counts_as_shown():

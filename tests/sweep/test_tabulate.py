@@ -58,7 +58,7 @@ def test_every_point_is_tested_against_the_baseline_with_holms_correction():
     # Exact McNemar: 2 · 0.5^2 and 2 · 0.5^10; Holm doubles only the smaller one.
     assert (better.p_value, worse.p_value) == pytest.approx((0.5, 2 / 1024))
     assert (better.p_holm, worse.p_holm) == pytest.approx((0.5, 4 / 1024))
-    assert (better.words(), worse.words()) == ("no difference shown", "worse")
+    assert (better.verdict(), worse.verdict()) == ("no difference shown", "worse")
 
 
 def test_the_best_point_is_chosen_on_val_and_not_on_test():

@@ -127,9 +127,9 @@ def test_an_interrupted_phase_goes_on_and_keeps_the_weights_of_the_plain_model(t
 def test_after_a_frozen_part_it_trains_on_features_and_the_whole_model_is_kept(tmp_path):
     job, log, model = make_job(tmp_path, "ft.unfreeze=2", "ft.epochs=1"), Lines(), small_model()
     set_trainable(model, plan_of(job))
-    frozen, rest = split_frozen(model)
+    frozen, tail = split_frozen(model)
     features = tf.data.Dataset.from_tensor_slices((frozen(IMAGES), LABELS)).batch(3)
-    fit_examples(job, model, Examples(rest, lambda start: features.repeat(), features), log)
+    fit_examples(job, model, Examples(tail, lambda start: features.repeat(), features), log)
     assert "with an auxiliary classifier after branch" in log.shown[0]
     ((_, row),) = read_history(job.folder.history("ft")).iterrows()
     plain, start = small_model(), small_model()
