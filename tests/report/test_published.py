@@ -14,7 +14,7 @@ from keras_bench.console import Log, table_text
 from keras_bench.explain.records import Explanations
 from keras_bench.files import write_bytes, write_text
 from keras_bench.frames import frame_csv
-from keras_bench.pages.html import environment
+from keras_bench.pages.html import jinja_environment
 from keras_bench.pages.provenance import Provenance
 from keras_bench.report.experiment_figures import COLORS, accuracy_for_cost, all_learning_curves, styles
 from keras_bench.report.page import filled_columns, published_figures, report_page
@@ -156,7 +156,11 @@ def test_published_megabytes_are_mebibytes(tmp_path):
 
 def published_part(comparison):
     """The part of the page about the published figures and claims."""
-    return environment().get_template("report_published.html.j2").render(c=comparison, **published_figures(comparison))
+    return (
+        jinja_environment()
+        .get_template("report_published.html.j2")
+        .render(c=comparison, **published_figures(comparison))
+    )
 
 
 @pytest.fixture(scope="module")
