@@ -94,7 +94,7 @@ def arrays_of(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
             yield arrays
     except KeyError as error:
         raise unreadable(path, str(error.args[0]), None) from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise unreadable(path, error, None) from error
 
 

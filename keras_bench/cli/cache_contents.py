@@ -12,7 +12,8 @@ from rich.text import Text
 from keras_bench.console import Log
 from keras_bench.download import cache_folder
 from keras_bench.locks import remove_if_unlocked
-from keras_bench.training.feature_store import Entry, entries, evict
+from keras_bench.training.feature_eviction import evict
+from keras_bench.training.feature_store import Entry, entries
 
 CACHE_PARTS = ("downloads", "extracted", "tfds", "decoded", "features")  # the folders that keras-bench makes in it
 
@@ -44,8 +45,8 @@ def _entry_row(entry: Entry) -> tuple[object, ...] | None:
         facts, used = entry.read_facts(), entry.facts.stat().st_mtime
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
-        return ("damaged", *"?????", f"{entry.key}: runs that need it compute it again")
+    except (OSError, ValueError, TypeError):
+        return ("damaged", *"??????", f"{entry.key}: runs that need it compute it again")
     about = facts.get("about", {})
     properties = [about.get(key, "?") for key in ("backbone", "image_size", "precision", "view")]
     images, size = f"{len(about.get('positions', [])):,}", f"{facts.get('bytes', 0) / 1e6:.1f}"

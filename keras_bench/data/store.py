@@ -7,13 +7,11 @@ another program changed would train without a sign of it.
 import hashlib
 import os
 import time
-import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -21,6 +19,7 @@ from keras_bench.console import Log
 from keras_bench.data.index import ImageIndex
 from keras_bench.download import cache_folder
 from keras_bench.environment import usable_cores
+from keras_bench.errors import RunError, UserError
 from keras_bench.files import replacing
 from keras_bench.images import UnreadableImageError, decode, decoder_name
 from keras_bench.locks import remove_if_unlocked, wait_for_lock
@@ -85,7 +84,8 @@ class ImageStore:
                     if pixels.exists() and table.exists():
                         log.warn(f"the decoded images in {pixels} are damaged; the images are decoded again")
                     self._decode_all(pixels, table, log)
-                    self._open(pixels, table)
+                    if not self._open(pixels, table):
+                        raise RunError(f"{pixels} cannot be read back as it was written; check the disk")
         self.unreadable = {int(i): str(self._reasons[i]) for i in np.flatnonzero(self._shapes[:, 0] == 0)}
         self.sizes = {(int(height), int(width)) for height, width in np.unique(self._shapes, axis=0) if height}
 
@@ -98,12 +98,20 @@ class ImageStore:
             with table.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 offsets, shapes, reasons = arrays["offsets"], arrays["shapes"], arrays["reasons"]
                 digest = str(arrays["digest"])
-            os.utime(table)
             kept = np.memmap(pixels, np.uint8, "r") if pixels.stat().st_size else np.zeros(0, dtype=np.uint8)
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):  # NumPy reports damage by any of them
+        except FileNotFoundError:
+            return False
+        except OSError as error:  # the file may be whole, so the images must not be decoded again
+            path = error.filename or table
+            raise UserError(
+                f"{path} cannot be read: {error.strerror or error}; check its permissions and the disk"
+            ) from error
+        except Exception:  # NumPy and zipfile report damage through nearly any exception
             return False
         if hashlib.sha256(kept.data).hexdigest() != digest:
             return False
+        with suppress(OSError):  # the file may belong to another account, which may forbid it
+            os.utime(table)
         self._offsets, self._shapes, self._reasons, self._pixels = offsets, shapes, reasons, kept
         return True
 

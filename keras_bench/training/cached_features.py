@@ -21,13 +21,8 @@ from keras_bench.models.split import network_digest, split_frozen
 from keras_bench.phases import Phase
 from keras_bench.runs.data import Data, positions_of, training_rows
 from keras_bench.runs.job import Job
-from keras_bench.training.feature_store import (
-    FEATURES_VERSION,
-    entry_for,
-    evict,
-    features_folder,
-    load_or_compute_features,
-)
+from keras_bench.training.feature_eviction import evict
+from keras_bench.training.feature_store import FEATURES_VERSION, entry_for, features_folder, load_or_compute_features
 from keras_bench.training.feature_streams import feature_stream, ordered_stream
 from keras_bench.training.fit import Examples, FitPlan, set_trainable
 

@@ -18,15 +18,15 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from keras_bench.console import Log
 from keras_bench.download import cache_folder
-from keras_bench.errors import RunError
+from keras_bench.errors import RunError, UserError
 from keras_bench.files import write_json
-from keras_bench.locks import remove_if_unlocked, wait_for_lock
+from keras_bench.locks import wait_for_lock
 from keras_bench.parallel import map_in_order
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 # Raise it when the same fingerprint would stand for other numbers, for example when images are resized differently or
 # batches are composed differently. Entries of earlier versions are then no longer found.
 FEATURES_VERSION = 2
-PART_AGE = 7 * 24 * 3600.0  # seconds after which an unfinished array counts as abandoned
 SAVE_SECONDS = 10.0  # an interrupted pass loses at most this much
 
 
@@ -109,16 +108,23 @@ class Entry:
         """Whether the array is complete."""
         return self.array.is_file() and self.facts.is_file()
 
-    def open(self) -> Stored | None:
-        """Return the finished array and mark it as just used; None if it is absent, damaged or being removed."""
+    def open(self, shape: tuple[int, ...]) -> Stored | None:
+        """Return the finished array and mark it as just used; None if it is absent, damaged or being removed.
+
+        Args:
+            shape: number of images, then the shape of one image's features.
+        """
         try:
             facts = self.read_facts()
             seconds, digest = float(facts["seconds"]), str(facts["digest"])
-            os.utime(self.facts)
-            array = np.load(self.array, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, KeyError, TypeError, EOFError):  # what reading a damaged file raises
+        except (ValueError, KeyError, TypeError, FileNotFoundError):
             return None
-        return Stored(array, seconds) if hashlib.sha256(array.data).hexdigest() == digest else None
+        with suppress(OSError):  # the file may belong to another account, which may forbid it
+            os.utime(self.facts)
+        array = _open_array(self.array, "r", shape)
+        if array is None or hashlib.sha256(array.data).hexdigest() != digest:
+            return None
+        return Stored(array, seconds)
 
     def read_facts(self) -> dict[str, Any]:
         """Return the facts of the finished array: what it depends on (`about`), `seconds` to compute, `bytes`.
@@ -157,14 +163,29 @@ def _open_unfinished(part: Path, shape: tuple[int, ...]) -> Unfinished | None:
     """Return an array that a process left unfinished; None if no row of it was saved, or it is not as it was saved."""
     try:
         progress = json.loads(progress_of(part).read_text(encoding="utf-8"))
-        array = np.lib.format.open_memmap(part, mode="r+")
         rows, seconds, saved = int(progress["rows"]), float(progress["seconds"]), str(progress["digest"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError):  # cut off before its first save, or damaged
+    except (ValueError, KeyError, TypeError, FileNotFoundError):  # cut off before its first save, or damaged
         return None
-    if array.shape != shape or array.dtype != np.float32:
+    array = _open_array(part, "r+", shape)
+    if array is None:
         return None
     digest = hashlib.sha256(array[:rows].data)
     return Unfinished(part, array, rows, seconds, digest) if digest.hexdigest() == saved else None
+
+
+def _open_array(path: Path, mode: Literal["r", "r+"], shape: tuple[int, ...]) -> np.memmap | None:
+    """Return a file as a float32 array of this shape; None if it is absent or something else, as when damaged."""
+    try:
+        array = np.lib.format.open_memmap(path, mode=mode)
+    except FileNotFoundError:
+        return None
+    except OSError as error:  # the file may be whole, so it must not be computed again
+        raise UserError(
+            f"{path} cannot be read: {error.strerror or error}; check its permissions and the disk"
+        ) from error
+    except Exception:  # NumPy reports a damaged header through ValueError, SyntaxError, TokenError and others
+        return None
+    return array if array.shape == shape and array.dtype == np.dtype(np.float32) else None
 
 
 def load_or_compute_features(
@@ -192,13 +213,14 @@ def load_or_compute_features(
         advance: called with the number of images just finished.
         log: the screen, which shows when this process waits for another.
     """
-    stored = entry.open()
+    stored = entry.open(shape)
     if stored is None:
         with entry.lock(log):
-            stored = entry.open()  # another process may have finished it meanwhile
+            stored = entry.open(shape)  # another process may have finished it meanwhile
             if stored is None:
                 if entry.is_finished:
                     log.warn(f"the cached features in {entry.array} are damaged; they are computed again")
+                    entry.array.unlink()  # makes room for the new one
                 return _compute(forward, batches, shape, entry, dependencies, advance)
     advance(shape[0])
     return stored
@@ -226,7 +248,7 @@ def _compute(
             unfinished.save(rows, unfinished.seconds + time.monotonic() - started)
             last_saved = time.monotonic()
     entry.finish(unfinished, dependencies, unfinished.seconds + time.monotonic() - started)
-    stored = entry.open()
+    stored = entry.open(shape)
     if stored is None:  # nobody removes what is locked, so the disk does not keep what is written to it
         raise RunError(
             f"{entry.array} cannot be read back as it was written; check the disk, or use features: streamed"
@@ -253,44 +275,3 @@ def entries() -> list[Entry]:
             with suppress(FileNotFoundError):  # another process removed it just now
                 last_used[Entry(path.parent, path.stem)] = path.stat().st_mtime
     return sorted(last_used, key=lambda entry: -last_used[entry])
-
-
-def evict(limit: int) -> int:
-    """Remove finished arrays, least recently used first, until the rest takes at most `limit` bytes.
-
-    Unfinished arrays are removed a week after their last change. Arrays that another process holds are never removed.
-
-    Returns:
-        the number of finished arrays removed.
-    """
-    _remove_abandoned()
-    kept = removed = 0
-    for entry in entries():
-        try:
-            size = entry.array.stat().st_size
-        except FileNotFoundError:
-            size = 0
-        if kept + size <= limit or not _remove_entry(entry):
-            kept += size
-        else:
-            removed += 1
-    return removed
-
-
-def _remove_entry(entry: Entry) -> bool:
-    """Remove a finished array; return False if another process holds it."""
-    with remove_if_unlocked(entry.lock_file) as is_free:
-        if is_free:
-            entry.facts.unlink(missing_ok=True)
-            entry.array.unlink(missing_ok=True)
-    return is_free
-
-
-def _remove_abandoned() -> None:
-    for part in [*features_folder().glob("*.part.*"), *features_folder().glob(".writing-*")]:
-        with suppress(FileNotFoundError):  # its process finished it just now
-            if time.time() - part.stat().st_mtime > PART_AGE:
-                key = part.name.removeprefix(".").partition(".")[0]
-                with remove_if_unlocked(features_folder() / f"{key}.lock") as is_free:
-                    if is_free:
-                        part.unlink()

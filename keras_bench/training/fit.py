@@ -26,10 +26,11 @@ from keras_bench.training.resume import (
     SavedState,
     StateSaver,
     damage_of,
-    find_state,
+    find_states,
     load_state,
     remove_saved_epochs,
     restore_best,
+    seed_generators,
 )
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def _resume(model: keras.Model, state: SavedState, plan: FitPlan, run: RunDir, l
     load_state(state, model)
     drop_later_epochs(run.history(plan.phase), state.epochs)
     log.line(f"{plan.phase}: continuing after epoch {state.epochs}, where it was interrupted")
-    if state.seeds is None:
+    if state.seeds is None and seed_generators(model):
         log.warn(
             f"{plan.phase}: the state was saved by an earlier version, without that of dropout and other random "
             "layers, so the rest is not exactly what it would have been without the interruption"
@@ -195,22 +196,16 @@ def _state_to_continue(plan: FitPlan, run: RunDir, log: Log) -> SavedState | Non
     """Return the saved state, after restoring its best weights, or None if the phase starts from the beginning."""
     folder, checkpoint = run.state(plan.phase), plan.checkpoint or run.best_weights(plan.phase)
     history, monitor = run.history(plan.phase), plan.config.training.watched_by_checkpoint
-    state = find_state(folder)
-    if state is None:
-        damaged = run.states(plan.phase)
-        reason = f"{damaged[0]} is damaged" if damaged else None
-    else:
+    reasons = []
+    for state in find_states(folder):
         reason = damage_of(state, history)
-        if reason is None and not restore_best(state, checkpoint, history, monitor):
-            reason = (
-                f"{checkpoint} is missing, damaged or of a later epoch, so the best weights up to that epoch are lost"
-            )
-        if reason is not None:
-            reason = f"it was interrupted after epoch {state.epochs}, but {reason}"
-    if reason is None:
-        return state
-    log.warn(f"{plan.phase}: starts over: {reason}")
-    remove_saved_epochs(folder)
+        if reason is None and restore_best(state, checkpoint, history, monitor):
+            return state
+        lost = f"{checkpoint} is missing, damaged or of a later epoch, so the best weights up to that epoch are lost"
+        reasons.append(f"it was interrupted after epoch {state.epochs}, but {reason or lost}")
+    if saved := run.states(plan.phase):
+        log.warn(f"{plan.phase}: starts over: {next(iter(reasons), f'{saved[0]} is damaged')}")
+        remove_saved_epochs(folder)
     return None
 
 

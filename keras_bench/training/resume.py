@@ -9,6 +9,7 @@ Every file of the state is checked by its digest before the phase resumes from i
 
 import shutil
 import time
+import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -59,15 +60,16 @@ class SavedState:
     history_sha256: str | None
 
 
-def find_state(folder: Path) -> SavedState | None:
-    """Return the newest state in a phase's state folder whose JSON can be read, or None.
+def find_states(folder: Path) -> list[SavedState]:
+    """Return the states in a phase's state folder whose JSON can be read, newest first.
 
-    Whether its other files are as they were saved, `damage_of` says.
+    There is one, or two if saving was interrupted. Whether their other files are as they were saved, `damage_of` says.
     """
+    states = []
     for path in sorted(folder.glob("epoch*.json"), reverse=True):
         with suppress(UserError):
-            return read_record(path, partial(_parse_state, path))
-    return None
+            states.append(read_record(path, partial(_parse_state, path)))
+    return states
 
 
 def _parse_state(path: Path, tree: dict[str, Any]) -> SavedState:
@@ -94,17 +96,26 @@ def damage_of(state: SavedState, history: Path) -> str | None:
     """
     if not state.model.is_file():
         return f"{state.model} is missing"
-    if state.model_sha256 is not None and digest_file(state.model) != state.model_sha256:
+    intact = _is_zip(state.model) if state.model_sha256 is None else digest_file(state.model) == state.model_sha256
+    if not intact:
         return f"{state.model} is damaged"
     if not history.is_file():
         return f"{history} is missing"
     try:
-        digest = history_digest(history, state.epochs)
+        epochs, digest = read_history(history)["epoch"].tolist(), history_digest(history, state.epochs)
     except UserError:
-        digest = "unreadable"
-    if state.history_sha256 is not None and digest != state.history_sha256:
         return f"{history} is damaged"
-    return None
+    is_same = epochs[: state.epochs] == list(range(1, state.epochs + 1)) and state.history_sha256 in (None, digest)
+    return None if is_same else f"{history} is damaged"
+
+
+def _is_zip(path: Path) -> bool:
+    """Return whether a file is an archive whose members have the checksums it states."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except Exception:  # zipfile reports damage through nearly any exception
+        return False
 
 
 def load_state(state: SavedState, model: keras.Model) -> None:

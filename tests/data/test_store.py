@@ -9,6 +9,7 @@ from keras_bench.config import DatasetConfig
 from keras_bench.console import Log
 from keras_bench.data.sources import open_source
 from keras_bench.data.store import ImageStore, decoded_folder, limit_decoded
+from keras_bench.errors import RunError
 from keras_bench.images import UnreadableImageError, decode
 from tests.conftest import digit_image, encoded
 from tests.damage import DAMAGE
@@ -96,6 +97,32 @@ def test_damaged_decoded_images_are_decoded_again_and_the_run_says_so(image_fold
         np.testing.assert_array_equal(again.image(position), decode(index.read(position)))
     ImageStore(index, 1 << 30).load(log)
     assert len(log.warned) == 1
+
+
+def test_a_table_that_zipfile_cannot_read_is_damage_too(image_folder):
+    index, log = open_folder(image_folder), Lines()
+    store = ImageStore(index, 1 << 30)
+    store.load(log)
+    table = store.path.with_suffix(".npz")
+    content = bytearray(table.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # "encrypted": zipfile raises RuntimeError
+    table.write_bytes(content)
+    ImageStore(index, 1 << 30).load(log)
+    (warning,) = log.warned
+    assert "are damaged" in warning
+
+
+def test_a_disk_that_changes_decoded_images_is_an_error(image_folder, monkeypatch):
+    real = os.replace
+
+    def replace_and_change(source, target):
+        real(source, target)
+        if str(target).endswith(".pixels"):
+            DAMAGE["last byte"](target)
+
+    monkeypatch.setattr(os, "replace", replace_and_change)
+    with pytest.raises(RunError, match="cannot be read back as it was written"):
+        ImageStore(open_folder(image_folder), 1 << 30).load(Log())
 
 
 def test_decoded_images_of_other_data_are_removed_first(image_folder, tmp_path):

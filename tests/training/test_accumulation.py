@@ -13,7 +13,7 @@ from keras_bench.console import Log
 from keras_bench.runs.folders import run_folder
 from keras_bench.runs.history import read_history
 from keras_bench.training.fit import Examples, FitPlan, fit_phase
-from keras_bench.training.resume import find_state
+from keras_bench.training.resume import find_states
 from keras_bench.workflow.plan import Probe, _print_phase
 
 RNG = np.random.default_rng(0)
@@ -80,7 +80,7 @@ def test_portions_left_over_wait_for_the_next_epoch_also_when_a_phase_is_resumed
     assert int(whole.optimizer.iterations) == 6
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path / "cut", 16, 4, *settings, log=InterruptedLog())
-    saved = find_state(run_folder(tmp_path / "cut", "test", "MobileNet", 0).state("scratch"))
+    saved = find_states(run_folder(tmp_path / "cut", "test", "MobileNet", 0).state("scratch"))[0]
     state = keras.models.load_model(saved.model)
     assert state.optimizer.gradient_accumulation_steps == 4
     assert int(state.optimizer.iterations) == 3

@@ -22,7 +22,8 @@ from keras_bench.models.split import split_frozen
 from keras_bench.runs.folders import run_folder
 from keras_bench.runs.job import Request, resolve
 from keras_bench.training import cached_features
-from keras_bench.training.feature_store import entries, entry_for, evict, load_or_compute_features
+from keras_bench.training.feature_eviction import evict
+from keras_bench.training.feature_store import entries, entry_for, load_or_compute_features
 from keras_bench.training.feature_streams import feature_stream, ordered_stream
 
 SPEC = ModelSpec(BACKBONES["MobileNet"], 32, 3, ModelConfig(alpha=0.25, hidden_units=8))
@@ -70,7 +71,7 @@ def test_the_array_equals_the_network_s_output_and_is_not_computed_twice(frozen)
         Log(),
     ).array
     np.testing.assert_array_equal(again, features)
-    assert entry_for({"question": 2}).open() is None
+    assert entry_for({"question": 2}).open((20, 256)) is None
 
 
 def test_an_interrupted_pass_resumes_after_the_rows_on_disk(frozen, monkeypatch):
@@ -85,7 +86,7 @@ def test_an_interrupted_pass_resumes_after_the_rows_on_disk(frozen, monkeypatch)
 
     with pytest.raises(KeyboardInterrupt):
         load_or_compute_features(lambda: (keras_forward(frozen), 1), stops, (20, 256), entry, {}, nothing, Log())
-    assert entry.open() is None
+    assert entry.open((20, 256)) is None
     with pytest.raises(KeyboardInterrupt):
         load_or_compute_features(lambda: (keras_forward(frozen), 1), stops, (20, 256), entry, {}, nothing, Log())
     features = load_or_compute_features(

@@ -1,14 +1,17 @@
 """Two processes that compute the same features at the same time: one complete, correct array, whatever happens."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from keras_bench.cli.main import main
 from keras_bench.console import Log
+from keras_bench.errors import RunError, UserError
 from keras_bench.training import feature_store as store
-from keras_bench.training.feature_store import entries, entry_for, evict, load_or_compute_features
+from keras_bench.training.feature_eviction import evict
+from keras_bench.training.feature_store import entries, entry_for, load_or_compute_features
 from tests.at_once import children
 from tests.damage import DAMAGE
 
@@ -66,7 +69,7 @@ def test_two_processes_end_with_the_array_of_an_undisturbed_run(tmp_path, save_s
         np.testing.assert_array_equal(np.load(path), expected)
     output = "".join([line for lines in [*printed, outputs] for line in lines])
     assert output.count("computes from") == output.count("waiting for another process that is computing the same") == 1
-    stored = entry_for(ABOUT).open()
+    stored = entry_for(ABOUT).open((64, 4))
     np.testing.assert_array_equal(stored.array, expected)
     assert not list(entries()[0].folder.glob("*.part*"))
 
@@ -193,3 +196,52 @@ def test_an_unfinished_array_that_was_damaged_is_computed_from_the_start(monkeyp
     np.testing.assert_array_equal(array, 2 * IMAGES + 1)
     assert requested == [40 if damage == "none" else 0]
     assert not list(entry.folder.glob("*.part*"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"<f4", b">f4"),  # the same bytes, read as other numbers
+        (b"<f4", b"<i4"),
+        (b"(64, 4)", b"(32, 8)"),
+        (b"{'descr'", b"\x01'descr'"),  # no longer Python: NumPy raises more than ValueError
+        (b"'fortran_order': False", b"'fortran_order': 0x   "),
+    ],
+)
+def test_a_changed_header_is_damage_though_the_values_are_whole(old, new):
+    entry, log = entry_for(ABOUT), Lines()
+    undisturbed(entry, log=log)
+    content = entry.array.read_bytes()
+    assert content.count(old) == 1
+    entry.array.write_bytes(content.replace(old, new))
+    np.testing.assert_array_equal(undisturbed(entry, log=log).array, 2 * IMAGES + 1)
+    (warning,) = log.warned
+    assert "are damaged" in warning
+
+
+def test_features_of_another_account_are_used_and_unreadable_ones_are_an_error(monkeypatch):
+    entry, log = entry_for(ABOUT), Lines()
+    undisturbed(entry, log=log)
+
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(store.os, "utime", refuse)
+    assert entry.open((64, 4)) is not None
+    monkeypatch.setattr(np.lib.format, "open_memmap", refuse)
+    with pytest.raises(UserError, match=f"{entry.key}.npy cannot be read: Permission denied; check its permissions"):
+        undisturbed(entry, log=log)
+    assert log.warned == []
+
+
+def test_a_disk_that_changes_what_is_written_is_an_error(monkeypatch):
+    entry, real = entry_for(ABOUT), os.replace
+
+    def replace_and_change(source, target):
+        real(source, target)
+        if str(target).endswith(".npy"):
+            DAMAGE["last byte"](Path(target))
+
+    monkeypatch.setattr(os, "replace", replace_and_change)
+    with pytest.raises(RunError, match="cannot be read back as it was written"):
+        undisturbed(entry)

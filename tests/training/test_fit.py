@@ -18,7 +18,7 @@ from keras_bench.runs.folders import run_folder
 from keras_bench.runs.history import read_history
 from keras_bench.training.callbacks import AtomicCheckpoint, DivergedError, StopOnNonFinite
 from keras_bench.training.fit import Examples, FitPlan, fit_phase
-from keras_bench.training.resume import find_state
+from keras_bench.training.resume import find_states
 
 ROW = BACKBONES["MobileNet"]
 RNG = np.random.default_rng(0)
@@ -158,7 +158,7 @@ def test_an_interrupted_phase_resumes_as_if_nothing_had_happened(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_phase(tmp_path / "cut", phase, InterruptedLog(3))
     run = run_folder(tmp_path / "cut", "test", "MobileNet", 0)
-    state = find_state(run.state("tl"))
+    state = find_states(run.state("tl"))[0]
     assert state.epochs == 2
     assert set(state.counters) == {"AtomicCheckpoint", "EarlyStopping", "ReduceLROnPlateau"}
     with run.history("tl").open("a") as history:
@@ -194,7 +194,7 @@ def test_a_phase_that_had_stopped_early_does_not_train_again(tmp_path):
 
 def test_the_state_is_not_saved_after_every_short_epoch(tmp_path):
     run, _ = run_phase(tmp_path, make_phase("runtime.save_state_seconds=3600"))
-    assert find_state(run.state("tl")) is None
+    assert find_states(run.state("tl")) == []
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run_and_says_where(tmp_path):

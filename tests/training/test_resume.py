@@ -15,7 +15,7 @@ from keras_bench.runs.folders import run_folder
 from keras_bench.runs.history import drop_later_epochs, read_history
 from keras_bench.training import resume
 from keras_bench.training.fit import Examples, fit_phase
-from keras_bench.training.resume import find_state
+from keras_bench.training.resume import find_states
 from tests.training.test_fit import IMAGES, LABELS, VALIDATION, InterruptedLog, make_phase, stream
 
 
@@ -72,7 +72,7 @@ def interrupted(request, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         fit_phase(make_model(), phase, run, Examples(None, stream, VALIDATION), InterruptedLog(5))
     losses = read_history(run.history("tl"))["val_cross_entropy"].tolist()
-    assert find_state(run.state("tl")).epochs == 1
+    assert find_states(run.state("tl"))[0].epochs == 1
     assert losses.index(min(losses)) > 0
     return run, phase, checkpoint
 
@@ -110,7 +110,7 @@ def test_missing_or_damaged_best_weights_come_back_from_beside_the_state(interru
 
 def test_where_the_best_weights_are_lost_the_phase_starts_over_and_says_so(interrupted):
     run, phase, checkpoint = interrupted
-    cut_short(find_state(run.state("tl")).best)
+    cut_short(find_states(run.state("tl"))[0].best)
     checkpoint.unlink()
     log = Lines()
     outcome = fit_phase(make_model(), phase, run, Examples(None, stream, VALIDATION), log)

@@ -4,6 +4,7 @@ A network whose features hardly vary, or one without random layers, would end th
 """
 
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -171,6 +172,59 @@ def test_a_damaged_state_is_not_believed_and_the_phase_starts_over(tmp_path, und
     (warning,) = log.warned
     assert "scratch: starts over: " in warning
     assert str(paths[0]) in warning
+    assert figures == undisturbed[1]
+    for ours, theirs in zip(again, undisturbed[0], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_an_older_state_counts_where_the_newest_is_damaged(tmp_path, undisturbed, monkeypatch):
+    """Two states are there when a process is killed before it removes the older one."""
+    plan, folder = plan_of("scratch.epochs=3"), run_folder(tmp_path, "test", "MobileNet", 0).state("scratch")
+    monkeypatch.setattr(Path, "unlink", keep(folder, Path.unlink))
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, plan, log=InterruptedLog(3))
+    monkeypatch.undo()
+    assert sorted(path.name for path in folder.glob("*.json")) == ["epoch0001.json", "epoch0002.json"]
+    DAMAGE["one byte in the middle"](folder / "epoch0002.keras")
+    log = InterruptedLog()
+    again, figures = fit(tmp_path, plan, log=log)
+    assert log.warned == []
+    assert figures == undisturbed[1]
+    for ours, theirs in zip(again, undisturbed[0], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def keep(folder, unlink):
+    """Path.unlink that leaves a folder's states alone."""
+
+    def unlink_elsewhere(path, missing_ok=False):
+        if path.parent != folder or path.name.startswith(".writing-"):
+            unlink(path, missing_ok=missing_ok)
+
+    return unlink_elsewhere
+
+
+@pytest.mark.parametrize("damage", ["history is short", "history is empty", "the model is cut"])
+def test_a_damaged_state_of_an_earlier_version_starts_over_too(tmp_path, undisturbed, damage):
+    plan, run = plan_of("scratch.epochs=3"), run_folder(tmp_path, "test", "MobileNet", 0)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, plan, log=InterruptedLog(3))
+    (path,) = run.state("scratch").glob("epoch*.json")
+    tree = json.loads(path.read_text())
+    for key in ("seeds", "model_sha256", "history_sha256"):
+        del tree[key]
+    path.write_text(json.dumps(tree))
+    history = run.history("scratch")
+    if damage == "history is short":
+        history.write_text("".join(history.read_text().splitlines(keepends=True)[:2]))
+    else:
+        DAMAGE["empty" if "empty" in damage else "cut to half"](
+            history if "empty" in damage else path.with_suffix(".keras")
+        )
+    log = InterruptedLog()
+    again, figures = fit(tmp_path, plan, log=log)
+    (warning,) = log.warned
+    assert "starts over" in warning
     assert figures == undisturbed[1]
     for ours, theirs in zip(again, undisturbed[0], strict=True):
         np.testing.assert_array_equal(ours, theirs)
