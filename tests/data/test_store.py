@@ -13,6 +13,7 @@ from keras_bench.errors import RunError
 from keras_bench.images import UnreadableImageError, decode
 from tests.conftest import digit_image, encoded
 from tests.damage import DAMAGE
+from tests.logs import WarningsLog
 
 
 def open_folder(path):
@@ -67,24 +68,13 @@ def test_the_next_run_on_the_same_data_reuses_the_decoded_images(image_folder, m
         ImageStore(open_folder(image_folder), 1 << 30).load(Log())  # other data
 
 
-class Lines(Log):
-    """A log that remembers its warnings."""
-
-    def __init__(self):
-        super().__init__()
-        self.warned = []
-
-    def warn(self, text):
-        self.warned.append(text)
-
-
 @pytest.mark.parametrize(
     ("suffix", "damage"),
     # The last byte of the table belongs to the length of the archive's comment, which nothing depends on.
     [(".pixels", name) for name in DAMAGE] + [(".npz", name) for name in DAMAGE if name != "last byte"],
 )
 def test_damaged_decoded_images_are_decoded_again_and_the_run_says_so(image_folder, suffix, damage):
-    index, log = open_folder(image_folder), Lines()
+    index, log = open_folder(image_folder), WarningsLog()
     first = ImageStore(index, 1 << 30)
     first.load(log)
     assert log.warned == []
@@ -100,7 +90,7 @@ def test_damaged_decoded_images_are_decoded_again_and_the_run_says_so(image_fold
 
 
 def test_a_table_that_zipfile_cannot_read_is_damage_too(image_folder):
-    index, log = open_folder(image_folder), Lines()
+    index, log = open_folder(image_folder), WarningsLog()
     store = ImageStore(index, 1 << 30)
     store.load(log)
     table = store.path.with_suffix(".npz")

@@ -14,6 +14,7 @@ from keras_bench.training.feature_eviction import evict
 from keras_bench.training.feature_store import entries, entry_for, load_or_compute_features
 from tests.at_once import children
 from tests.damage import DAMAGE
+from tests.logs import WarningsLog
 
 IMAGES = np.arange(64 * 4, dtype=np.float32).reshape(64, 4)
 ABOUT = {"question": 1}
@@ -139,23 +140,12 @@ def test_files_that_are_being_written_are_not_entries():
     assert being_written.exists()
 
 
-class Lines(Log):
-    """A log that remembers its warnings."""
-
-    def __init__(self):
-        super().__init__()
-        self.warned = []
-
-    def warn(self, text):
-        self.warned.append(text)
-
-
 @pytest.mark.parametrize(
     ("file", "damage"),
     [("array", name) for name in DAMAGE] + [("facts", name) for name in ("empty", "zeros", "cut to half")],
 )
 def test_damaged_features_are_computed_again_and_the_run_says_so(capsys, file, damage):
-    entry, log = entry_for(ABOUT), Lines()
+    entry, log = entry_for(ABOUT), WarningsLog()
     undisturbed(entry, log=log)
     assert log.warned == []
     DAMAGE[damage](getattr(entry, file))
@@ -209,7 +199,7 @@ def test_an_unfinished_array_that_was_damaged_is_computed_from_the_start(monkeyp
     ],
 )
 def test_a_changed_header_is_damage_though_the_values_are_whole(old, new):
-    entry, log = entry_for(ABOUT), Lines()
+    entry, log = entry_for(ABOUT), WarningsLog()
     undisturbed(entry, log=log)
     content = entry.array.read_bytes()
     assert content.count(old) == 1
@@ -220,7 +210,7 @@ def test_a_changed_header_is_damage_though_the_values_are_whole(old, new):
 
 
 def test_features_of_another_account_are_used_and_unreadable_ones_are_an_error(monkeypatch):
-    entry, log = entry_for(ABOUT), Lines()
+    entry, log = entry_for(ABOUT), WarningsLog()
     undisturbed(entry, log=log)
 
     def refuse(*arguments, **options):

@@ -16,18 +16,8 @@ from keras_bench.runs.history import drop_later_epochs, read_history
 from keras_bench.training import resume
 from keras_bench.training.fit import Examples, fit_phase
 from keras_bench.training.resume import find_states
+from tests.logs import WarningsLog
 from tests.training.test_fit import IMAGES, LABELS, VALIDATION, InterruptedLog, make_phase, stream
-
-
-class Lines(Log):
-    """A log that remembers its warnings."""
-
-    def __init__(self):
-        super().__init__()
-        self.warned = []
-
-    def warn(self, text):
-        self.warned.append(text)
 
 
 class Clock:
@@ -112,7 +102,7 @@ def test_where_the_best_weights_are_lost_the_phase_starts_over_and_says_so(inter
     run, phase, checkpoint = interrupted
     cut_short(find_states(run.state("tl"))[0].best)
     checkpoint.unlink()
-    log = Lines()
+    log = WarningsLog()
     outcome = fit_phase(make_model(), phase, run, Examples(None, stream, VALIDATION), log)
     (warning,) = log.warned
     assert "tl: starts over: it was interrupted after epoch 1, but" in warning
@@ -126,7 +116,7 @@ def test_a_state_of_an_earlier_version_counts_unless_the_weights_are_of_a_later_
     tree = json.loads(path.read_text())
     del tree["best_sha256"]
     path.write_text(json.dumps(tree))
-    log = Lines()
+    log = WarningsLog()
     check_agreement(run, checkpoint, fit_phase(make_model(), phase, run, Examples(None, stream, VALIDATION), log))
     assert "starts over" in log.warned[0]
 
@@ -139,7 +129,7 @@ def test_what_an_earlier_version_kept_counts_where_history_says_that_it_is_of_th
     path.write_text(json.dumps(tree))
     os.replace(path.with_suffix(".best.weights.h5"), checkpoint)
     drop_later_epochs(run.history("tl"), 1)
-    log = Lines()
+    log = WarningsLog()
     outcome = fit_phase(make_model(), phase, run, Examples(None, misleading, VALIDATION), log)
     assert log.warned == []
     assert outcome.best_epoch == 1
