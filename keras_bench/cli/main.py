@@ -23,28 +23,31 @@ from keras_bench.cli import (
 )
 from keras_bench.cli.options import Parser
 from keras_bench.errors import RunError, UserError, one_line, unknown_name
+from keras_bench.processes import Interrupted, interruptible
 
 # In the order of --help. Each module has `add_to(verbs)`; a new verb is a module and its name here.
 VERBS = (run, suite, sweep, report, export, verify, predict, ensemble, audit, models, lr_find, cache, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 1 if work failed, 2 if the input is wrong, 130 if interrupted."""
+    """Run one command and return its exit code: 0, 1 if work failed, 2 if the input is wrong, 128 + n on signal n."""
     command = list(sys.argv[1:] if argv is None else argv)
     if command[:1] == ["predict"]:  # same command line as predict.py in a bundle
         return predict.main(command[1:])
+    effect = "continues where it stopped" if command[:1] in (["run"], ["suite"], ["sweep"]) else "starts over"
+    message = f"interrupted; the same command {effect}"
     try:
-        arguments = parse(command)
-        return int(arguments.handler(arguments))
+        with interruptible(message):
+            arguments = parse(command)
+            return int(arguments.handler(arguments))
     except (UserError, RunError) as error:
         if "--debug" in command:
             traceback.print_exc()
         print(f"error: {one_line(error, limit=None)}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        effect = "continues where it stopped" if command[:1] in (["run"], ["suite"], ["sweep"]) else "starts over"
-        print(f"interrupted; the same command {effect}", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        print(message, file=sys.stderr)
+        return error.exit_code if isinstance(error, Interrupted) else 130
 
 
 def parse(command: Sequence[str]) -> argparse.Namespace:

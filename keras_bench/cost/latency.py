@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from keras_bench.environment import describe_environment
 from keras_bench.errors import RunError
 from keras_bench.files import write_json
 from keras_bench.phases import Phase
+from keras_bench.processes import run_child
 from keras_bench.reading import read_json, read_record
 from keras_bench.runs.folders import RunDir
 from keras_bench.runs.weights import final_phase, require_final_phase
@@ -85,7 +85,7 @@ def start_worker(file: Path, setting: LatencySetting, settings: LatencyConfig) -
     command = [sys.executable, "-m", "keras_bench.cost.latency_worker", str(file)]
     command += ["--call", setting.call, "--device", setting.device, "--batch-size", str(setting.batch_size)]
     command += ["--calls", str(settings.calls), "--seconds", str(settings.seconds), "--warm-up", str(settings.warm_up)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    done = run_child(command, capture=True)
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
         raise RunError(f"the process was ended by {name}" + (", as when memory runs out" if name == "SIGKILL" else ""))

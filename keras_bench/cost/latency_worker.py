@@ -22,6 +22,7 @@ from keras_bench.bundle import IMAGE, PROBABILITIES, BundleError, open_session
 from keras_bench.cost.records import CALLS
 from keras_bench.environment import peak_memory_mb, set_tensorflow_defaults, usable_cores
 from keras_bench.errors import RunError
+from keras_bench.processes import Interrupted, interruptible
 
 MIN_CALLS = 5  # fewer are meaningless, however slow the model is
 MIN_WARM_UP = 2  # the first call traces, the second runs the traced function
@@ -212,7 +213,10 @@ def main(words: Sequence[str] | None = None) -> int:
     os.dup2(2, 1)
     set_tensorflow_defaults()
     try:
-        measurement = measure(arguments)
+        with interruptible("interrupted"):
+            measurement = measure(arguments)
+    except Interrupted as error:
+        return error.exit_code
     except RunError as error:
         print(error, file=sys.stderr)
         return error.exit_code

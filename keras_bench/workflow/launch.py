@@ -1,13 +1,13 @@
 """Runs jobs one after another, each in a fresh process, since TensorFlow keeps the memory of finished models."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
 from keras_bench.config.load import flatten
 from keras_bench.console import Log
 from keras_bench.errors import UserError
+from keras_bench.processes import SIGNALS, Interrupted, run_child
 from keras_bench.runs.job import Job
 from keras_bench.runs.weights import OPTIONS, find_weights, missing_weights, offer_of_other_sizes
 
@@ -50,9 +50,9 @@ def run_alone(job: Job, dry_run: bool = False) -> int:
     Raises:
         KeyboardInterrupt: the user stopped it.
     """
-    code = subprocess.run(run_command(job, dry_run)).returncode
-    if code == 130:
-        raise KeyboardInterrupt
+    code = run_child(run_command(job, dry_run)).returncode
+    if code - 128 in SIGNALS:
+        raise Interrupted(code - 128)
     return code
 
 
