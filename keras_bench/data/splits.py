@@ -45,8 +45,7 @@ def split_images(index: ImageIndex, config: DatasetConfig, usable: np.ndarray | 
     for k in range(len(index.class_names)):
         pool = np.flatnonzero((index.labels == k) & np.isin(official, ["", "train"]))
         order = np.random.default_rng([config.split_seed, k]).permutation(pool)
-        fixed_test = has_val or has_test
-        test_count = 0 if fixed_test else _share(len(pool), config.test_fraction)
+        test_count = 0 if has_val or has_test else _share(len(pool), config.test_fraction)
         val_count = 0 if keeps_val else _share(len(pool), config.validation_fraction)
         assigned[order[:test_count]] = "test"
         share = config.long_tail ** (-k / max(1, len(index.class_names) - 1))  # Cui et al., arXiv:1901.05555
@@ -56,12 +55,18 @@ def split_images(index: ImageIndex, config: DatasetConfig, usable: np.ndarray | 
         assigned[rest[:val_count]] = "val"
         assigned[rest[val_count:]] = "train"
         if keeps_val:
-            official_val = np.flatnonzero((index.labels == k) & (official == "val"))
-            order = np.random.default_rng([config.split_seed, k, 1]).permutation(official_val)
-            assigned[official_val] = "unused"
-            assigned[_reduce(order, config, share)] = "val"
+            _reduce_official_val(assigned, np.flatnonzero((index.labels == k) & (official == "val")), k, config, share)
     positions = {split: np.flatnonzero(assigned == split) for split in SPLITS}
     return SplitTable(positions, test_origin, _check_counts(index, positions))
+
+
+def _reduce_official_val(
+    assigned: np.ndarray, official_val: np.ndarray, label: int, config: DatasetConfig, share: float
+) -> None:
+    """Keep as many of a class's official val images as its train images are reduced to; the others are unused."""
+    order = np.random.default_rng([config.split_seed, label, 1]).permutation(official_val)
+    assigned[official_val] = "unused"
+    assigned[_reduce(order, config, share)] = "val"
 
 
 def _share(count: int, fraction: float) -> int:

@@ -82,23 +82,21 @@ def search_rate(
     """
     xla = compile_for_phase(model, plan)
     rates = rates_between(low, high, steps)
-    with log.progress(f"{plan.phase}: growing learning rate", steps, "steps") as advance:
+    precision = training_precision(trains_in_tf32(plan.config.training, xla))
+    with log.progress(f"{plan.phase}: growing learning rate", steps, "steps") as advance, precision:
         range_test = GrowingRate(rates, advance)
-        with training_precision(trains_in_tf32(plan.config.training, xla)):
-            model.fit(
-                batches,
-                steps_per_epoch=steps,
-                class_weight=class_weights(plan.config.training, plan.class_counts),
-                callbacks=[range_test],
-                shuffle=False,  # the stream is shuffled already
-                verbose=0,
-            )
-    if not range_test.losses:
-        raise RunError(
-            f"{range_test.stopped} at the first step, before any rate was tried; inspect the images and the weights"
+        model.fit(
+            batches,
+            steps_per_epoch=steps,
+            class_weight=class_weights(plan.config.training, plan.class_counts),
+            callbacks=[range_test],
+            shuffle=False,  # the stream is shuffled already
+            verbose=0,
         )
-    losses = np.array(range_test.losses)
-    tried = rates[: len(losses)]
+    if not range_test.losses:
+        when = "at the first step, before any rate was tried"
+        raise RunError(f"{range_test.stopped} {when}; inspect the images and the weights")
+    tried, losses = rates[: len(range_test.losses)], np.array(range_test.losses)
     return RateSearch(
         phase=plan.phase,
         low=low,

@@ -139,8 +139,7 @@ def fit_phase(model: keras.Model, plan: FitPlan, run: RunDir, examples: Examples
         total, trainable = count_parameters(model)
         log.line(f"{plan.phase}: training {trainable:,} of {total:,} parameters, XLA {'on' if xla else 'off'}")
     finished_epochs = state.epochs if state else 0
-    callbacks = _build_callbacks(plan, run, log, state)
-    tf32 = _uses_tf32(plan, xla, log)
+    callbacks, tf32 = _build_callbacks(plan, run, log, state), _uses_tf32(plan, xla, log)
     if finished_epochs < plan.settings.epochs and not (state and state.stopped):
         stream = examples.training(finished_epochs)
         with training_precision(tf32):
@@ -157,11 +156,9 @@ def fit_phase(model: keras.Model, plan: FitPlan, run: RunDir, examples: Examples
             )
     history = read_history(run.history(plan.phase))
     _spend_epochs(history.iloc[finished_epochs:], log)
-    first_step = next(each.first_step_seconds for each in callbacks if isinstance(each, HistoryWriter))
     resolved: dict[str, object] = {"xla": xla, "tf32": tf32, "mixed_precision": plan.config.training.mixed_precision}
-    resolved |= {"first_step_seconds": first_step}
-    if examples.seconds:
-        resolved["feature_seconds"] = round(examples.seconds, 1)
+    first_steps = (each.first_step_seconds for each in callbacks if isinstance(each, HistoryWriter))
+    resolved["first_step_seconds"] = next(first_steps)
     return _report_outcome(plan, history, resolved, examples.seconds, log)
 
 
@@ -235,6 +232,8 @@ def _report_outcome(
     plan: FitPlan, history: pd.DataFrame, resolved: dict[str, object], preparation_seconds: float, log: Log
 ) -> FitOutcome:
     """Print and return the outcome of a phase whose history is complete."""
+    if preparation_seconds:
+        resolved["feature_seconds"] = round(preparation_seconds, 1)
     monitor, decision = plan.config.training.watched_by_checkpoint, plan.config.training.decision
     best = best_row(history, monitor, mode_of(monitor))
     seconds = float(history["seconds"].sum())
