@@ -39,7 +39,8 @@ class Interrupted(KeyboardInterrupt):
 def interruptible(message: str) -> Iterator[None]:
     """Raise `Interrupted` in the block when a signal asks this process to end, and end it if that takes too long.
 
-    Outside the main thread, which alone may handle signals, it changes nothing.
+    A signal that is ignored stays ignored, as SIGHUP is under nohup. Outside the main thread, which alone may handle
+    signals, nothing changes.
 
     Args:
         message: line for standard error when the process is ended by force.
@@ -51,7 +52,8 @@ def interruptible(message: str) -> Iterator[None]:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     earlier_wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    earlier = {number: signal.signal(number, _raise_interrupted) for number in SIGNALS}
+    handled = [number for number in SIGNALS if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+    earlier = {number: signal.signal(number, _raise_interrupted) for number in handled}
     over = threading.Event()
     threading.Thread(target=_end_by_force, args=(reading, message, over), daemon=True).start()
     try:

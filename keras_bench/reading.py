@@ -112,3 +112,8 @@ def unreadable(path: Path, reason: Exception | str, writer: str | None) -> UserE
         f"{path} cannot be read ({one_line(reason, limit=None)}): it is damaged, or from another version of "
         f"keras-bench ({versions}); use the version that wrote it, or remove the file to have it rebuilt"
     )
+
+
+def refused(path: Path, error: OSError) -> UserError:
+    """Return the error of a file that the system does not let us read: it may be intact, so it is not rebuilt."""
+    return UserError(f"{path} cannot be read: {error.strerror or error}; check its permissions and the disk")

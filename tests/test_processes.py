@@ -49,6 +49,18 @@ def test_a_signal_raises_and_the_exit_code_names_it(number, code):
     assert (process.returncode, output, errors) == (code, "ended itself\n", "")
 
 
+def test_a_signal_that_is_ignored_stays_ignored():
+    """As SIGHUP is under nohup: a run must outlive the terminal that started it."""
+    ignoring = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + textwrap.dedent(ASLEEP)
+    process = start(ignoring)
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=1)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=SECONDS)
+    assert process.returncode == 143
+
+
 def test_a_process_that_is_busy_outside_python_is_ended_by_force():
     process = start(BUSY_IN_C)
     process.send_signal(signal.SIGTERM)

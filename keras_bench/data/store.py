@@ -19,10 +19,11 @@ from keras_bench.console import Log
 from keras_bench.data.index import ImageIndex
 from keras_bench.download import cache_folder
 from keras_bench.environment import usable_cores
-from keras_bench.errors import RunError, UserError
+from keras_bench.errors import RunError
 from keras_bench.files import replacing
 from keras_bench.images import UnreadableImageError, decode, decoder_name
 from keras_bench.locks import remove_if_unlocked, wait_for_lock
+from keras_bench.reading import refused
 
 SMALL_FILE = 50_000  # bytes
 UNFINISHED_AGE = 7 * 24 * 3600.0  # seconds without a write after which an unfinished file counts as abandoned
@@ -102,10 +103,7 @@ class ImageStore:
         except FileNotFoundError:
             return False
         except OSError as error:  # the file may be whole, so the images must not be decoded again
-            path = error.filename or table
-            raise UserError(
-                f"{path} cannot be read: {error.strerror or error}; check its permissions and the disk"
-            ) from error
+            raise refused(error.filename or table, error) from error
         except Exception:  # NumPy and zipfile report damage through nearly any exception
             return False
         if hashlib.sha256(kept.data).hexdigest() != digest:

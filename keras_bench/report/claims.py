@@ -4,14 +4,13 @@ import numpy as np
 
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.evaluation.decisions import compare_pairs
-from keras_bench.evaluation.predictions import Predictions
 from keras_bench.evaluation.statistics import draw_counts
 from keras_bench.explain.records import Explanations
 from keras_bench.report.claim_figures import differ, half_areas, mean_fall, words_for
 from keras_bench.report.comparison import RunView
+from keras_bench.report.phase_predictions import phase_predictions
 from keras_bench.report.study import Claim, ClaimCheck, Study
 from keras_bench.runs.folders import RunDir
-from keras_bench.runs.weights import require_final_phase
 
 OTHER_DATA = "other data, not comparable"
 
@@ -69,7 +68,7 @@ def _exceeds_chance(name: str, first: RunDir, second: RunDir) -> bool:
         return differ(np.array([first_areas[id_] for id_ in shared]), np.array([second_areas[id_] for id_ in shared]))
     if name not in ("val_top1", "test_top1"):
         return True
-    predictions, others = (_final_predictions(run, name.removesuffix("_top1")) for run in (first, second))
+    predictions, others = (phase_predictions(run, name.removesuffix("_top1")) for run in (first, second))
     if not np.array_equal(predictions.ids, others.ids):
         return True
     pair = (first.label, predictions, second.label, others)
@@ -83,7 +82,3 @@ def _gradcam_areas(run: RunDir) -> dict[str, float]:
         return {}
     explanations = Explanations.from_npz(run.explanations)
     return dict(zip(map(str, explanations.ids), half_areas(explanations.maps["gradcam"]).tolist(), strict=True))
-
-
-def _final_predictions(run: RunDir, split: str) -> Predictions:
-    return Predictions.from_npz(run.predictions(require_final_phase(run), split))

@@ -1,10 +1,9 @@
 """Chooses the explained test images that the report shows, with all models side by side. No TensorFlow."""
 
-from keras_bench.evaluation.predictions import Predictions
 from keras_bench.explain.records import Explanations
 from keras_bench.report.comparison import ExplainedImage, ModelExplanation
+from keras_bench.report.phase_predictions import phase_predictions
 from keras_bench.runs.folders import RunDir
-from keras_bench.runs.weights import require_final_phase
 
 # Number of images to show of each kind; if there are too few of one kind, more of the others are shown.
 IMAGES_PER_KIND = {"all wrong": 3, "they disagree": 2, "all correct": 3}
@@ -23,7 +22,7 @@ def explained_images(runs: list[RunDir], labels: list[str]) -> list[ExplainedIma
     explanations = [Explanations.from_npz(run.explanations) for run in runs if run.explanations.is_file()]
     if len(explanations) < len(runs) or not explanations:
         return []
-    tests = [Predictions.from_npz(run.predictions(require_final_phase(run), "test")) for run in runs]
+    tests = [phase_predictions(run, "test") for run in runs]
     rows = [{str(id_): row for row, id_ in enumerate(explained.ids)} for explained in explanations]
     positions = [{str(id_): position for position, id_ in enumerate(test.ids)} for test in tests]
     kinds = {

@@ -30,6 +30,7 @@ from keras_bench.reading import read_json, read_record
 from keras_bench.report.claims import check_claims
 from keras_bench.report.comparison import Comparison, Example, PhaseView, RunView, SeedSpread, marked
 from keras_bench.report.explained import explained_images
+from keras_bench.report.phase_predictions import phase_predictions
 from keras_bench.report.study_files import load_study
 from keras_bench.report.verdict import verdict_lines
 from keras_bench.runs.data import read_audit, shared_of_run
@@ -57,7 +58,7 @@ def read_comparison(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comp
         UserError: the runs were tested on different images.
     """
     refuse_different_tests(runs)
-    counts = {split: draw_counts(len(_phase_predictions(runs[0], split).ids)) for split in ("val", "test")}
+    counts = {split: draw_counts(len(phase_predictions(runs[0], split).ids)) for split in ("val", "test")}
     scratch, decision = _marked_scratch(runs), shared_decision(run.chosen_by() for run in runs)
     labels = {run.root: marked(run.label, run.root in scratch) for run in runs}
     with log.progress("statistics", sum(len(_phases(run)) for run in runs), "phases") as advance:
@@ -71,7 +72,7 @@ def read_comparison(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comp
     dataset = read_json(runs[0].dataset)
     study = load_study(folder.root.name.partition("@")[0], dataset)
     shared = most_shared(view.shared_with_val for view in ranked)
-    different_val = len({_phase_predictions(run, "val").ids.tobytes() for run in runs}) > 1
+    different_val = len({phase_predictions(run, "val").ids.tobytes() for run in runs}) > 1
     return Comparison(
         name=folder.root.name,
         title=str(read_yaml(runs[0].config).get("title") or ""),
@@ -94,12 +95,12 @@ def refuse_different_tests(runs: list[RunDir]) -> None:
     """Raise a UserError that names the runs if they were not tested on the same images with the same labels."""
     groups: dict[tuple[bytes, bytes, bytes], list[RunDir]] = defaultdict(list)
     for run in runs:
-        test = _phase_predictions(run, "test")
+        test = phase_predictions(run, "test")
         key = (test.ids.tobytes(), test.labels.tobytes(), test.class_names.tobytes())
         groups[key].append(run)
     if len(groups) < 2:
         return
-    tests = [_phase_predictions(group[0], "test") for group in groups.values()]
+    tests = [phase_predictions(group[0], "test") for group in groups.values()]
     group_texts = " | ".join(
         f"{', '.join(_run_name(run) for run in group)} ({len(test.ids):,} images)"
         for group, test in zip(groups.values(), tests, strict=True)
@@ -131,10 +132,6 @@ def _phases(run: RunDir) -> list[Phase]:
     return [phase for phase in PHASES if run.result(phase).is_file()]
 
 
-def _phase_predictions(run: RunDir, split: str, phase: Phase | None = None) -> Predictions:
-    return Predictions.from_npz(run.predictions(phase or require_final_phase(run), split))
-
-
 def _marked_scratch(runs: list[RunDir]) -> set[Path]:
     """Return the folders of the runs that trained from scratch; empty if all of them did."""
     scratch = {run.root for run in runs if require_final_phase(run) == "scratch"}
@@ -154,7 +151,7 @@ def _run_view(
         phases[phase] = _phase_view(run, phase, counts, decision)
         advance(1)
     final = require_final_phase(run)
-    test = _phase_predictions(run, "test")
+    test = phase_predictions(run, "test")
     checks = _explanation_checks(run, final)
     pairs = [(pair.true, pair.predicted) for pair in phases[final].confused]
     return RunView(
@@ -191,7 +188,7 @@ def read_verification(run: RunDir, phase: Phase) -> Verification | None:
 def _phase_view(run: RunDir, phase: Phase, counts: ResampleCounts, decision: DecisionMetric) -> PhaseView:
     result = run.read_result(phase)
     assert result is not None
-    val, test = _phase_predictions(run, "val", phase), _phase_predictions(run, "test", phase)
+    val, test = phase_predictions(run, "val", phase), phase_predictions(run, "test", phase)
     confusion = confusion_counts(test)
     val_counts = counts["val"] if len(val.ids) == counts["val"].shape[1] else draw_counts(len(val.ids))
     metrics = {split: complete_metrics(result.metrics[split], saved) for split, saved in (("val", val), ("test", test))}
@@ -257,7 +254,7 @@ def _choose_per_model(runs: list[RunDir]) -> list[RunDir]:
 
 
 def _labelled_pair(first: RunDir, second: RunDir, split: str, labels: dict[Path, str]) -> LabelledPair:
-    return labels[first.root], _phase_predictions(first, split), labels[second.root], _phase_predictions(second, split)
+    return labels[first.root], phase_predictions(first, split), labels[second.root], phase_predictions(second, split)
 
 
 def _tuning_tests(
@@ -269,14 +266,14 @@ def _tuning_tests(
 
 
 def _tuning_pair(run: RunDir, label: str) -> LabelledPair:
-    test = {phase: _phase_predictions(run, "test", phase) for phase in ("ft", "tl")}
+    test = {phase: phase_predictions(run, "test", phase) for phase in ("ft", "tl")}
     return f"{label} ft", test["ft"], f"{label} tl", test["tl"]
 
 
 def _val_pairs(chosen: list[RunDir], labels: dict[Path, str], decision: DecisionMetric) -> list[PairedTest]:
     """Compare the winner with every other model that has the same val images, on val."""
-    winner = _phase_predictions(chosen[0], "val")
-    others = [run for run in chosen[1:] if np.array_equal(_phase_predictions(run, "val").ids, winner.ids)]
+    winner = phase_predictions(chosen[0], "val")
+    others = [run for run in chosen[1:] if np.array_equal(phase_predictions(run, "val").ids, winner.ids)]
     pairs = [_labelled_pair(chosen[0], other, "val", labels) for other in others]
     return compare_pairs(pairs, draw_counts(len(winner.ids)), decision)
 

@@ -24,10 +24,11 @@ import numpy as np
 
 from keras_bench.console import Log
 from keras_bench.download import cache_folder
-from keras_bench.errors import RunError, UserError
+from keras_bench.errors import RunError
 from keras_bench.files import write_json
 from keras_bench.locks import wait_for_lock
 from keras_bench.parallel import map_in_order
+from keras_bench.reading import refused
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -119,6 +120,8 @@ class Entry:
             seconds, digest = float(facts["seconds"]), str(facts["digest"])
         except (ValueError, KeyError, TypeError, FileNotFoundError):
             return None
+        except OSError as error:
+            raise refused(self.facts, error) from error
         with suppress(OSError):  # the file may belong to another account, which may forbid it
             os.utime(self.facts)
         array = _open_array(self.array, "r", shape)
@@ -166,6 +169,8 @@ def _open_unfinished(part: Path, shape: tuple[int, ...]) -> Unfinished | None:
         rows, seconds, saved = int(progress["rows"]), float(progress["seconds"]), str(progress["digest"])
     except (ValueError, KeyError, TypeError, FileNotFoundError):  # cut off before its first save, or damaged
         return None
+    except OSError as error:
+        raise refused(progress_of(part), error) from error
     array = _open_array(part, "r+", shape)
     if array is None:
         return None
@@ -180,9 +185,7 @@ def _open_array(path: Path, mode: Literal["r", "r+"], shape: tuple[int, ...]) ->
     except FileNotFoundError:
         return None
     except OSError as error:  # the file may be whole, so it must not be computed again
-        raise UserError(
-            f"{path} cannot be read: {error.strerror or error}; check its permissions and the disk"
-        ) from error
+        raise refused(path, error) from error
     except Exception:  # NumPy reports a damaged header through ValueError, SyntaxError, TokenError and others
         return None
     return array if array.shape == shape and array.dtype == np.dtype(np.float32) else None

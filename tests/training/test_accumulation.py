@@ -15,20 +15,12 @@ from keras_bench.runs.history import read_history
 from keras_bench.training.fit import Examples, FitPlan, fit_phase
 from keras_bench.training.resume import find_states
 from keras_bench.workflow.plan import Probe, _print_phase
+from tests.logs import InterruptedLog
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(0, 1, (24, 8, 8, 3)).astype(np.float32)
 LABELS = np.eye(4, dtype=np.float32)[RNG.integers(0, 4, 24)]
 VALIDATION = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(8)
-
-
-class InterruptedLog(Log):
-    """Presses Ctrl-C when the third epoch begins."""
-
-    def progress(self, title, total, unit, done=0):
-        if "epoch 3/" in title:
-            raise KeyboardInterrupt
-        return super().progress(title, total, unit, done)
 
 
 def small_model():
@@ -79,7 +71,7 @@ def test_portions_left_over_wait_for_the_next_epoch_also_when_a_phase_is_resumed
     whole, whole_run = fit(tmp_path / "whole", 16, 4, *settings)
     assert int(whole.optimizer.iterations) == 6
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "cut", 16, 4, *settings, log=InterruptedLog())
+        fit(tmp_path / "cut", 16, 4, *settings, log=InterruptedLog(3))
     saved = find_states(run_folder(tmp_path / "cut", "test", "MobileNet", 0).state("scratch"))[0]
     state = keras.models.load_model(saved.model)
     assert state.optimizer.gradient_accumulation_steps == 4

@@ -221,6 +221,9 @@ def test_features_of_another_account_are_used_and_unreadable_ones_are_an_error(m
     monkeypatch.setattr(np.lib.format, "open_memmap", refuse)
     with pytest.raises(UserError, match=f"{entry.key}.npy cannot be read: Permission denied; check its permissions"):
         undisturbed(entry, log=log)
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(UserError, match=f"{entry.key}.json cannot be read: Permission denied; check its permissions"):
+        undisturbed(entry, log=log)
     assert log.warned == []
 
 

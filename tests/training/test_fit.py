@@ -19,25 +19,13 @@ from keras_bench.runs.history import read_history
 from keras_bench.training.callbacks import AtomicCheckpoint, DivergedError, StopOnNonFinite
 from keras_bench.training.fit import Examples, FitPlan, fit_phase
 from keras_bench.training.resume import find_states
+from tests.logs import InterruptedLog
 
 ROW = BACKBONES["MobileNet"]
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(0, 255, (24, 32, 32, 3)).astype(np.float32)
 LABELS = np.eye(3, dtype=np.float32)[np.arange(24) % 3]
 IMAGES[LABELS[:, 1] == 1] *= 0.3  # something to learn
-
-
-class InterruptedLog(Log):
-    """Presses Ctrl-C when a certain epoch begins."""
-
-    def __init__(self, epoch):
-        super().__init__()
-        self.epoch = epoch
-
-    def progress(self, title, total, unit, done=0):
-        if f"epoch {self.epoch}/" in title:
-            raise KeyboardInterrupt
-        return super().progress(title, total, unit, done)
 
 
 def make_phase(*settings):

@@ -16,8 +16,8 @@ from keras_bench.runs.history import drop_later_epochs, read_history
 from keras_bench.training import resume
 from keras_bench.training.fit import Examples, fit_phase
 from keras_bench.training.resume import find_states
-from tests.logs import WarningsLog
-from tests.training.test_fit import IMAGES, LABELS, VALIDATION, InterruptedLog, make_phase, stream
+from tests.logs import InterruptedLog, WarningsLog
+from tests.training.test_fit import IMAGES, LABELS, VALIDATION, make_phase, stream
 
 
 class Clock:

@@ -13,12 +13,12 @@ import tensorflow as tf
 
 from keras_bench.backbones.table import BACKBONES
 from keras_bench.config import load_experiment, parse_setting
-from keras_bench.console import Log
 from keras_bench.models.auxiliary import with_auxiliary
 from keras_bench.runs.folders import run_folder
 from keras_bench.training.fit import Examples, FitPlan, fit_phase
 from keras_bench.training.resume import seed_generators
 from tests.damage import DAMAGE
+from tests.logs import InterruptedLog
 
 RNG = np.random.default_rng(0)
 LABELS = np.eye(3, dtype=np.float32)[RNG.integers(0, 3, 48)]
@@ -26,22 +26,6 @@ IMAGES = RNG.uniform(0, 0.6, (48, 12, 12, 3)).astype(np.float32)
 IMAGES += 0.4 * LABELS[:, None, None, :]  # each class has a colour
 VALIDATION = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(16)
 EPOCHS = 5
-
-
-class InterruptedLog(Log):
-    """Presses Ctrl-C when a certain epoch begins, and remembers warnings."""
-
-    def __init__(self, epoch=None):
-        super().__init__()
-        self.epoch, self.warned = epoch, []
-
-    def progress(self, title, total, unit, done=0):
-        if self.epoch and f"epoch {self.epoch}/" in title:
-            raise KeyboardInterrupt
-        return super().progress(title, total, unit, done)
-
-    def warn(self, text):
-        self.warned.append(text)
 
 
 def network(auxiliary):

@@ -16,9 +16,13 @@ SETTINGS = [
 SECONDS = 60  # far above the three that are promised, since other tests share the machine; a hanging process fails
 
 
-def start(verb, out):
+def launch(verb, out):
     command = [sys.executable, "-m", "keras_bench", verb, "--model", "MobileNet", "--out", str(out), *SETTINGS]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def start(verb, out):
+    process = launch(verb, out)
     for line in process.stdout:
         if "scratch epoch  3/40" in line:
             return process
@@ -50,8 +54,7 @@ def test_a_command_ends_with_its_processes_and_the_same_command_continues(tmp_pa
 
 def start_again(verb, out):
     """Return what the same command prints until it trains."""
-    command = [sys.executable, "-m", "keras_bench", verb, "--model", "MobileNet", "--out", str(out), *SETTINGS]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = launch(verb, out)
     lines = []
     for line in process.stdout:
         lines.append(line)
