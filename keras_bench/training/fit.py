@@ -25,6 +25,7 @@ from keras_bench.training.precision import FullPrecisionValidation, training_pre
 from keras_bench.training.resume import (
     SavedState,
     StateSaver,
+    changes_since,
     damage_of,
     find_states,
     load_state,
@@ -186,6 +187,11 @@ def _resume(model: keras.Model, state: SavedState, plan: FitPlan, run: RunDir, l
         log.warn(
             f"{plan.phase}: the state was saved by an earlier version, without that of dropout and other random "
             "layers, so the rest is not exactly what it would have been without the interruption"
+        )
+    if changes := changes_since(state):
+        log.warn(
+            f"{plan.phase}: it began with {'; '.join(changes)}: the rest is trained alike, but is not to the bit what "
+            "it would have been without the interruption"
         )
 
 

@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
+from keras_bench.data.augmentation import AUGMENTATION_VERSION
 from keras_bench.download import digest_file
+from keras_bench.environment import describe_environment
 from keras_bench.errors import UserError
 from keras_bench.files import link_or_copy, replacing, write_json
 from keras_bench.reading import read_record
@@ -46,6 +49,7 @@ class SavedState:
             versions, which did not save it.
         model_sha256: digest of the .keras file; None in states of earlier versions.
         history_sha256: `history_digest` of history.csv when the state was saved; None in states of earlier versions.
+        computed_with: `computing_with()` of the process that saved it; empty in states of earlier versions.
     """
 
     epochs: int
@@ -58,6 +62,7 @@ class SavedState:
     seeds: list[list[int]] | None
     model_sha256: str | None
     history_sha256: str | None
+    computed_with: Mapping[str, object]
 
 
 def find_states(folder: Path) -> list[SavedState]:
@@ -84,7 +89,23 @@ def _parse_state(path: Path, tree: dict[str, Any]) -> SavedState:
         tree.get("seeds"),
         tree.get("model_sha256"),
         tree.get("history_sha256"),
+        dict(tree.get("computed_with", {})),
     )
+
+
+def computing_with() -> dict[str, object]:
+    """Return what else changes the bits of an epoch besides its inputs: versions, processor, accelerators, commit."""
+    environment = describe_environment([device.name for device in tf.config.list_physical_devices("GPU")])
+    packages = {name: environment["packages"][name] for name in ("keras-bench", "tensorflow", "keras", "numpy")}
+    machine = {"cpu": environment["cpu"], "cores": environment["cores"], "GPUs": len(environment["accelerators"])}
+    return {**packages, "commit": environment["commit"], "augmentation": AUGMENTATION_VERSION, **machine}
+
+
+def changes_since(state: SavedState) -> list[str]:
+    """Return what differs from the process that saved a state, e.g. "keras 3.15.1, now 3.16.0"."""
+    now = computing_with()
+    before = state.computed_with
+    return [f"{name} {before[name]}, now {now[name]}" for name in now if name in before and before[name] != now[name]]
 
 
 def damage_of(state: SavedState, history: Path) -> str | None:
@@ -210,6 +231,7 @@ class StateSaver(keras.callbacks.Callback):
         self.seconds, self.saved = seconds, time.monotonic()
         self.folder, self.checkpoint, self.history = folder, checkpoint, history
         self.deciding, self.inputs, self.restored = deciding, inputs, restored
+        self.computed_with = computing_with()
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Restore the counters after the other callbacks have reset theirs."""
@@ -245,6 +267,7 @@ class StateSaver(keras.callbacks.Callback):
                 "seeds": [variable.numpy().tolist() for variable in seed_generators(self.model)],
                 "model_sha256": digest_file(path.with_suffix(".keras")),
                 "history_sha256": history_digest(self.history, epoch + 1),
+                "computed_with": self.computed_with,
             },
         )
         for old in self.folder.glob("epoch*"):

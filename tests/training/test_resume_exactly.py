@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from keras_bench.backbones.table import BACKBONES
 from keras_bench.config import load_experiment, parse_setting
+from keras_bench.data.augmentation import AUGMENTATION_VERSION
 from keras_bench.models.auxiliary import with_auxiliary
 from keras_bench.runs.folders import run_folder
 from keras_bench.training.fit import Examples, FitPlan, fit_phase
@@ -120,6 +121,17 @@ def test_a_state_of_an_earlier_version_is_resumed_with_a_warning(tmp_path):
     fit(tmp_path, plan, log=log)
     (warning,) = log.warned
     assert "dropout" in warning
+
+
+def test_other_software_than_before_is_said(tmp_path, monkeypatch):
+    plan = plan_of()
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, plan, log=InterruptedLog(3))
+    monkeypatch.setattr("keras_bench.training.resume.AUGMENTATION_VERSION", 1000)
+    log = InterruptedLog()
+    fit(tmp_path, plan, log=log)
+    (warning,) = log.warned
+    assert f"augmentation {AUGMENTATION_VERSION}, now 1000:" in warning
 
 
 BEST = "best weights and their copy"
