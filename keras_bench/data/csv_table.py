@@ -6,8 +6,6 @@ must stay inside it. Labels are text, even if they look like numbers.
 
 import csv
 import io
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from keras_bench.console import Log
-from keras_bench.data.archive import extracted
+from keras_bench.data.archive import entry_names, extracted, first_line, is_zip
 from keras_bench.data.index import ImageIndex
 from keras_bench.errors import UserError, nearest, unknown_name
 from keras_bench.images import EXTENSIONS
@@ -83,7 +81,7 @@ def is_csv_table(path: Path) -> bool:
     """Return whether a path is a .csv file, or a folder or zip whose only .csv file has the columns path and label.
 
     Raises:
-        zipfile.BadZipFile: the file is a damaged zip.
+        UserError: the file is a damaged zip.
     """
     if path.is_dir():
         tables = _shallowest_tables(_shallow_names(path))
@@ -91,17 +89,15 @@ def is_csv_table(path: Path) -> bool:
             return False
         with (path / tables[0]).open("rb") as stream:
             return _has_columns(stream.readline(_HEADER_BYTES))
-    if not zipfile.is_zipfile(path):
+    if not is_zip(path):
         return path.suffix.lower() == ".csv"
-    with zipfile.ZipFile(path) as archive:
-        tables = _shallowest_tables(map(PurePosixPath, archive.namelist()))
-        if len(tables) != 1:
-            return False
-        try:
-            with archive.open(str(tables[0])) as stream:
-                return _has_columns(stream.readline(_HEADER_BYTES))
-        except (RuntimeError, zlib.error):  # encrypted or unknown compression: extracting it raises the error
-            return False
+    tables = _shallowest_tables(map(PurePosixPath, entry_names(path)))
+    if len(tables) != 1:
+        return False
+    try:
+        return _has_columns(first_line(path, str(tables[0]), _HEADER_BYTES))
+    except UserError:  # encrypted, damaged or of unknown compression: extracting it says so
+        return False
 
 
 def _has_columns(header: bytes) -> bool:
@@ -128,7 +124,7 @@ def _shallowest_tables(names: Iterable[PurePosixPath]) -> list[PurePosixPath]:
 
 
 def _find_table(path: Path, log: Log) -> Path:
-    if path.is_file() and not zipfile.is_zipfile(path):
+    if path.is_file() and not is_zip(path):
         return path
     folder = extracted(path, log) if path.is_file() else path
     tables = _shallowest_tables(_shallow_names(folder))

@@ -1,6 +1,5 @@
 """`SOURCES`: one entry per source of images; only this module knows which module reads which source."""
 
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from keras_bench.config import DatasetConfig
 from keras_bench.console import Log
 from keras_bench.data import csv_table, digits, folder, tfds, tiny_imagenet
+from keras_bench.data.archive import entry_names
 from keras_bench.data.index import ImageIndex
 from keras_bench.errors import UserError, unknown_name
 
@@ -25,7 +25,7 @@ class Source:
         needs_path: whether the user must provide the images; else they are bundled or downloaded.
         reads_environment: whether $KERAS_BENCH_DATA is used if --data is absent.
         bundled_with: the package that includes the images, so that the source takes no path; None for other sources.
-        recognises: whether an existing path has the layout of this source alone. May raise zipfile.BadZipFile. An
+        recognises: whether an existing path has the layout of this source alone. Raises UserError for a damaged zip. An
             unrecognised layout counts as `folder`.
     """
 
@@ -101,10 +101,10 @@ def guess_source(path: Path) -> str:
             if source.recognises(path):
                 return name
         if path.is_file():
-            zipfile.ZipFile(path).close()
-    except zipfile.BadZipFile as error:
+            entry_names(path)
+    except UserError as error:
         expected = "a folder or a zip of images, or a .csv table of them"
-        raise UserError(f"{path}: expected {expected}, received none of these ({error})") from error
+        raise UserError(f"expected {expected}, received none of these: {error}") from error
     return "folder"
 
 

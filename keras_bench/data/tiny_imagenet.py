@@ -5,13 +5,12 @@ Layout: `train/<wnid>/images/*.JPEG`, a flat `val/images` labelled by `val/val_a
 """
 
 import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from keras_bench.console import Log
-from keras_bench.data.archive import extracted
+from keras_bench.data.archive import entry_names, extracted, is_zip
 from keras_bench.data.index import ImageIndex
 from keras_bench.download import DownloadError, cache_folder, download
 from keras_bench.errors import UserError
@@ -64,15 +63,12 @@ def is_tiny_imagenet(path: Path) -> bool:
     """Return whether a folder or zip, or a folder in it, has val/val_annotations.txt, which only this layout has.
 
     Raises:
-        zipfile.BadZipFile: the file is a damaged zip.
+        UserError: the file is a damaged zip.
     """
     annotations = "val/val_annotations.txt"
     if path.is_dir():
         return any(path.glob(annotations)) or any(path.glob(f"*/{annotations}"))
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith(annotations) for name in archive.namelist())
+    return is_zip(path) and any(name.endswith(annotations) for name in entry_names(path))
 
 
 def archive_path() -> Path:

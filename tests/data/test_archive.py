@@ -1,11 +1,16 @@
 import shutil
 import stat
+import tarfile
+import warnings
 import zipfile
 
 import pytest
 
 from keras_bench.console import Log
+from keras_bench.data import zip_checks
 from keras_bench.data.archive import extract_archive, extracted
+from keras_bench.data.sources import guess_source
+from keras_bench.download import cache_folder
 from keras_bench.errors import UserError
 
 
@@ -63,3 +68,149 @@ def test_damaged_archives_and_other_files_give_one_clear_error(tmp_path):
     with pytest.raises(UserError, match="not a readable zip archive"):
         extracted(tmp_path / "b.zip", Log())
     assert not (tmp_path / "out").exists()
+
+
+def make_repeating_zip(path, *entries):
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as archive:
+        warnings.simplefilter("ignore", UserWarning)  # "Duplicate name"
+        for name, content in entries:
+            archive.writestr(name, content)
+    return path
+
+
+def assert_refused(archive, match):
+    """Assert that the archive is refused in one line by the verbs that read it, and nothing of it stays."""
+    with pytest.raises(UserError, match=match) as refusal:
+        extracted(archive, Log())
+    assert "\n" not in str(refusal.value)
+    assert [path.name for path in (cache_folder() / "extracted").iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [[("cat", "1"), ("cat/1.jpg", "2")], [("cat/1.jpg", "2"), ("cat", "1")], [("cat/", ""), ("./cat", "1")]],
+)
+def test_a_file_that_is_also_a_folder_is_refused(tmp_path, entries):
+    assert_refused(
+        make_repeating_zip(tmp_path / "a.zip", *entries), "refused, its entry 'cat' is both a file and a fol"
+    )
+
+
+def test_an_entry_may_be_repeated_but_not_with_other_content(tmp_path):
+    same = make_repeating_zip(tmp_path / "a.zip", ("cat/1.jpg", "1"), ("cat//1.jpg", "1"))
+    assert (extracted(same, Log()) / "cat/1.jpg").read_text() == "1"
+    shutil.rmtree(cache_folder())
+    other = make_repeating_zip(tmp_path / "b.zip", ("cat/1.jpg", "1"), ("cat/1.jpg", "2"))
+    assert_refused(other, "holds 'cat/1.jpg' twice with different contents")
+
+
+@pytest.mark.parametrize(
+    ("names", "clash"),
+    [
+        (("Cat/1.jpg", "cat/2.jpg"), "'Cat' and 'cat'"),
+        (("a/X.jpg", "a/x.jpg"), "'a/X.jpg' and 'a/x.jpg'"),
+        (("\u00e9.jpg", "e\u0301.jpg"), "would be one"),
+    ],
+)
+def test_names_that_the_file_system_takes_for_one_are_refused(tmp_path, monkeypatch, names, clash):
+    archive = make_repeating_zip(tmp_path / "a.zip", *((name, name) for name in names))
+    for name in names:
+        assert (extracted(archive, Log()) / name).read_text() == name  # this file system tells them apart
+    shutil.rmtree(cache_folder())
+    monkeypatch.setattr("keras_bench.data.archive._ignores_case", lambda folder: True)
+    assert_refused(archive, clash)
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".jpg", "cat/" * 1500 + "1.jpg"])
+def test_names_longer_than_the_file_system_takes_are_named(tmp_path, name):
+    archive = make_repeating_zip(tmp_path / "a.zip", ("good.txt", "1"), (name, "2"))
+    assert_refused(archive, r"its entry '.{80}…' cannot be written \(File name too long\)")
+
+
+def test_the_archives_own_name_may_be_as_long_as_the_file_system_takes(tmp_path):
+    archive = make_zip(tmp_path / f"{'é' * 125}.zip", {"one.txt": "1"})
+    assert (extracted(archive, Log()) / "one.txt").read_text() == "1"
+
+
+@pytest.mark.parametrize("names", [[], ["cat/", "dog/"]])
+def test_an_archive_without_files_is_refused(tmp_path, names):
+    assert_refused(make_repeating_zip(tmp_path / "a.zip", *((name, "") for name in names)), "holds no files")
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK])
+def test_devices_and_pipes_are_refused(tmp_path, kind):
+    device = zipfile.ZipInfo("null")
+    device.external_attr = (kind | 0o666) << 16
+    assert_refused(make_repeating_zip(tmp_path / "a.zip", (device, "")), "its entry 'null' is a device or a pipe")
+
+
+@pytest.mark.parametrize(("offset", "value", "match"), [(8, 1, "encrypted"), (10, 9, "compressed by method 9")])
+def test_what_python_cannot_unpack_says_so(tmp_path, offset, value, match):
+    archive = make_zip(tmp_path / "a.zip", {"table.csv": "path,label"})
+    content = bytearray(archive.read_bytes())
+    content[content.index(b"PK\x01\x02") + offset] = value
+    archive.write_bytes(content)
+    assert guess_source(archive) == "folder"
+    assert_refused(archive, f"its entry 'table.csv' is {match}.*; unpack it yourself and pass the folder")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_inside_any_compression_is_one_line(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        archive.writestr("table.csv", bytes(range(256)) * 400)
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    for position in range(60, 120):
+        content[position] ^= 0x55
+    (tmp_path / "a.zip").write_bytes(content)
+    assert guess_source(tmp_path / "a.zip") == "folder"
+    assert_refused(tmp_path / "a.zip", "not a readable zip archive")
+
+
+def test_other_archives_are_named(tmp_path):
+    (tmp_path / "one.txt").write_text("1")
+    for mode, kind in {"": "a tar archive", "gz": "a gzip file", "bz2": "a bzip2 file", "xz": "an xz file"}.items():
+        archive = tmp_path / f"a.tar.{mode}"
+        with tarfile.open(archive, f"w:{mode}") as content:
+            content.add(tmp_path / "one.txt", "../one.txt")
+        with pytest.raises(UserError, match=f"expected a folder or a zip.*but {kind}.*unpack it yourself"):
+            guess_source(archive)
+        assert_refused(archive, f"not a readable zip archive but {kind}")
+
+
+@pytest.fixture
+def bomb(tmp_path):
+    """A zip of 200 kB of zeros in about 300 bytes."""
+    return make_zip(tmp_path / "a.zip", {"zeros.bmp": bytes(200_000)})
+
+
+def test_an_archive_that_unpacks_to_suspiciously_much_is_refused(bomb, monkeypatch):
+    monkeypatch.setattr(zip_checks, "UNSUSPICIOUS_BYTES", 200_000)
+    extracted(bomb, Log())
+    shutil.rmtree(cache_folder())
+    monkeypatch.setattr(zip_checks, "UNSUSPICIOUS_BYTES", 199_999)
+    assert_refused(bomb, r"[456]\d\d times as much, expected at most 100 times; .* set KERAS_BENCH_MAX_ZIP_RATIO")
+    monkeypatch.setenv("KERAS_BENCH_MAX_ZIP_RATIO", "1000")
+    assert (extracted(bomb, Log()) / "zeros.bmp").stat().st_size == 200_000
+
+
+@pytest.mark.parametrize("value", ["lots", "0", "-1", "nan"])
+def test_a_ratio_that_is_no_number_is_refused(bomb, monkeypatch, value):
+    monkeypatch.setenv("KERAS_BENCH_MAX_ZIP_RATIO", value)
+    assert_refused(bomb, f"KERAS_BENCH_MAX_ZIP_RATIO: expected a positive number, received '{value}'")
+
+
+def test_entries_that_share_their_compressed_bytes_are_refused(tmp_path):
+    """The idea of 42.zip's successors (Fifield 2019): every entry points to the same bytes."""
+    archive = make_zip(tmp_path / "a.zip", {f"{name}.txt": bytes(100_000) for name in "abcdefgh"})
+    content = archive.read_bytes()
+    first = content.index(b"PK\x01\x02")
+    directory = bytearray(content[first:])
+    position = 0
+    for _ in range(8):
+        directory[position + 42 : position + 46] = bytes(4)  # the offset of the entry: the first entry's
+        position = directory.find(b"PK\x01\x02", position + 4)
+    end = directory.index(b"PK\x05\x06")
+    kept = content[: content.index(b"PK\x03\x04", 4)]
+    directory[end + 16 : end + 20] = len(kept).to_bytes(4, "little")
+    archive.write_bytes(kept + directory)
+    assert_refused(archive, "its entries overlap")
