@@ -141,7 +141,6 @@ def train_head(bench: Bench, draw: Draw, views: int) -> float:
     from keras_bench.models.split import split_frozen
     from keras_bench.training.feature_streams import feature_stream, ordered_stream
     from keras_bench.training.fit import Examples, fit_phase
-    from keras_bench.training.resume import remove_state_folder
 
     run, train, seed = draw.run, draw.features.train, draw.run.job.request.seed
     _, head = split_frozen(set_frozen(run, starting_model(run, None)))
@@ -164,7 +163,7 @@ def train_head(bench: Bench, draw: Draw, views: int) -> float:
     validation = ordered_stream(draw.features.val, one_hot(run.data, "val"), batch)
     fit_phase(head, plan, run.folder, Examples(head, stream, validation), run.log)
     head.load_weights(plan.checkpoint)
-    remove_state_folder(run.folder.state("tl"))  # the next head starts from scratch
+    run.folder.remove_state("tl")  # the next head starts from scratch
     predicted = head.predict(bench.test, batch_size=500, verbose=0).argmax(axis=1)
     return float((predicted == run.data.index.labels[positions_of(run.data, "test")]).mean())
 

@@ -1,18 +1,27 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, and what killed processes left of them.
+
+What is being written has a temporary name beside its final one, `.writing-<random>-<name>`; a folder that is being
+replaced is called `.before-<random>-<name>` for a moment. `sweep` removes those that a killed process left behind.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+WRITING, BEFORE = ".writing-", ".before-"
+# Earlier versions used the process id, or for the best weights nothing at all, instead of 16 random digits.
+_TEMPORARY = re.compile(r"\.(?:writing|before)-(?:[0-9a-f]{16}-|[0-9]+-)?(.+)")
 
 
 @contextmanager
@@ -23,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
     process id: two containers that share a folder may both be process 1.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".writing-{uuid.uuid4().hex[:16]}-{path.name}")
+    temporary = _temporary(path, WRITING)
     try:
         yield temporary
         with temporary.open("rb") as stream:
@@ -31,6 +40,68 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new temporary folder, which gets its final name, in place of an earlier folder, if the block succeeds.
+
+    The caller holds the lock under which this folder is written, so that `sweep` can restore the earlier folder if
+    the process is killed between the two renamings.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary, earlier = _temporary(folder, WRITING), _temporary(folder, BEFORE)
+    temporary.mkdir()
+    try:
+        yield temporary
+        with suppress(FileNotFoundError):  # there is no earlier one
+            os.replace(folder, earlier)
+        os.replace(temporary, folder)
+        shutil.rmtree(earlier, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path, prefix: str) -> Path:
+    return path.with_name(f"{prefix}{uuid.uuid4().hex[:16]}-{path.name}")
+
+
+def final_name(path: Path) -> str | None:
+    """Return the name that an unfinished file or folder would have got; None for any other path."""
+    match = _TEMPORARY.fullmatch(path.name)
+    if match is not None:
+        return match[1]
+    # Folders in the cache, by an earlier version; a file of this name is a download that resumes.
+    return path.stem if path.suffix == ".part" and path.is_dir() else None
+
+
+def sweep(folder: Path, is_covered: Callable[[str], bool], recursive: bool = False) -> None:
+    """Remove what killed processes left unfinished in a folder, and restore a folder that they had put aside.
+
+    The caller holds the lock under which the covered names are written, so whatever is unfinished among them belongs to
+    no living process.
+
+    Args:
+        folder: the folder, which need not exist.
+        is_covered: whether the lock covers a final name, e.g. "result.json".
+        recursive: whether it covers the folders below as well.
+    """
+    for parent, folders, files in os.walk(folder):
+        paths = [Path(parent, name) for name in [*files, *folders]]
+        folders[:] = [name for name in folders if recursive and final_name(Path(parent, name)) is None]
+        for path in paths:
+            name = final_name(path)
+            if name is not None and is_covered(name):
+                _remove_or_restore(path, path.with_name(name))
+
+
+def _remove_or_restore(path: Path, final: Path) -> None:
+    if path.name.startswith(BEFORE) and not final.exists():
+        os.replace(path, final)
+    elif path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -4,7 +4,7 @@ On a file system without flock, filelock warns and treats the file's existence a
 the file may stay and has to be removed by hand.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from keras_bench.console import Log
 from keras_bench.errors import UserError, one_line
+from keras_bench.files import final_name, sweep
 
 
 @contextmanager
@@ -104,3 +105,37 @@ def remove_if_unlocked(path: Path) -> Iterator[bool]:
         path.unlink(missing_ok=True)
     finally:
         lock.release()
+
+
+def sweep_unlocked(folder: Path, lock_of: Callable[[str], Path]) -> None:
+    """Remove what killed processes left unfinished in a folder in which each name has a lock of its own.
+
+    Args:
+        folder: the folder, which need not exist.
+        lock_of: function from a final name to the lock file under which it is written.
+
+    Raises:
+        UserError: a lock file cannot be created or locked.
+    """
+    if not folder.is_dir():
+        return
+    for name in sorted({name for path in folder.iterdir() if (name := final_name(path)) is not None}):
+        with remove_if_unlocked(lock_of(name)) as is_free:
+            if is_free:
+                sweep(folder, name.__eq__)
+
+
+@contextmanager
+def lock_file(path: Path, activity: str, log: Log) -> Iterator[None]:
+    """Lock one file, waiting for a process that is writing it, and remove what killed ones left of it."""
+    with wait_for_lock(path.with_name(f".{path.stem}.lock"), activity, log):
+        sweep(path.parent, path.name.__eq__)
+        yield
+
+
+@contextmanager
+def lock_folder(folder: Path, path: Path, activity: str, log: Log) -> Iterator[None]:
+    """Lock all results in a folder, waiting for a process that is writing them, and remove what killed ones left."""
+    with wait_for_lock(path, activity, log):
+        sweep(folder, lambda name: True, recursive=True)
+        yield

@@ -8,7 +8,7 @@ from filelock import FileLock
 
 from keras_bench.console import Log
 from keras_bench.errors import UserError
-from keras_bench.locks import refuse_if_locked, remove_if_unlocked, wait_for_lock
+from keras_bench.locks import refuse_if_locked, remove_if_unlocked, sweep_unlocked, wait_for_lock
 
 WAYS = {
     "wait": lambda path: wait_for_lock(path, "decoding", Log()),
@@ -68,3 +68,18 @@ def test_a_lock_that_is_held_is_distinguished_from_one_that_cannot_be_acquired(t
             pytest.fail("the lock was held")
         with remove_if_unlocked(path) as is_free:
             assert not is_free
+
+
+def test_what_a_living_process_writes_is_not_swept(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f".writing-0123456789abcdef-{name}").mkdir()
+
+    def lock_of(name):
+        return tmp_path / f"{name}.lock"
+
+    with wait_for_lock(lock_of("a"), "writing a", Log()):
+        sweep_unlocked(tmp_path, lock_of)
+        assert [path.name for path in tmp_path.glob(".writing-*")] == [".writing-0123456789abcdef-a"]
+    sweep_unlocked(tmp_path, lock_of)
+    assert not list(tmp_path.glob(".writing-*"))
+    sweep_unlocked(tmp_path / "missing", lock_of)

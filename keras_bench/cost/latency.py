@@ -67,10 +67,11 @@ class MeasuredRun:
     latencies: dict[LatencySetting, Latency]
     environment: dict[str, Any]
 
-    def write(self) -> None:
+    def write(self, log: Log) -> None:
         """Write latency.json."""
         content = latencies_to_json(self.settings, list(self.latencies.values()))
-        write_json(self.run.latency, {**content, "environment": self.environment})
+        with self.run.lock_latency(log):
+            write_json(self.run.latency, {**content, "environment": self.environment})
 
 
 Start = Callable[[Path, LatencySetting, LatencyConfig], dict[str, Any]]
@@ -234,7 +235,7 @@ def _measure_in_turn(
                     log.warn(f"latency of {failed[-1]} could not be measured: {error}")
                 advance(1)
             for subject in subjects:
-                subject.write()
+                subject.write(log)
     if failed:
         log.warn(f"latency is missing for {'; '.join(failed)}; the same command tries again")
 

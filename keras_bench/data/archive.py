@@ -14,6 +14,8 @@ from keras_bench.console import Log
 from keras_bench.data.zip_checks import checked_entries, indistinct_names, quoted
 from keras_bench.download import cache_folder, digest_file
 from keras_bench.errors import UserError, one_line
+from keras_bench.files import replacing_folder, sweep
+from keras_bench.locks import sweep_unlocked
 from keras_bench.reading import refused
 
 EXTRACT_CHUNK_BYTES = 1 << 20
@@ -48,15 +50,15 @@ def extracted(archive: Path, log: Log) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
-            unfinished = folder.with_name(folder.name + ".part")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            extract_archive(archive, unfinished, log)
-            os.replace(unfinished, folder)
+            sweep(folder.parent, folder.name.__eq__)
+            with replacing_folder(folder) as unfinished:
+                extract_archive(archive, unfinished, log)
+    sweep_unlocked(folder.parent, lambda name: folder.with_name(f"{name}.lock"))
     return folder
 
 
 def extract_archive(archive: Path, folder: Path, log: Log) -> None:
-    """Extract a zip archive into a new folder, which is removed again if that fails.
+    """Extract a zip archive into a new or empty folder, which is removed again if that fails.
 
     Every entry is checked before the first byte is written, and no entry may exceed its declared size.
 
@@ -66,7 +68,7 @@ def extract_archive(archive: Path, folder: Path, log: Log) -> None:
     with _reading(archive), zipfile.ZipFile(archive) as content:
         entries = checked_entries(archive, content.infolist(), folder)
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             _refuse_indistinct_names(archive, entries, folder)
             with log.progress(f"extracting {archive.name}", len(entries), "files") as advance:
                 for entry in entries:

@@ -6,7 +6,6 @@ another program changed would train without a sign of it.
 
 import hashlib
 import os
-import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,13 +19,12 @@ from keras_bench.data.index import ImageIndex
 from keras_bench.download import cache_folder
 from keras_bench.environment import usable_cores
 from keras_bench.errors import RunError
-from keras_bench.files import replacing
+from keras_bench.files import replacing, sweep
 from keras_bench.images import UnreadableImageError, decode, decoder_name
-from keras_bench.locks import remove_if_unlocked, wait_for_lock
+from keras_bench.locks import remove_if_unlocked, sweep_unlocked, wait_for_lock
 from keras_bench.reading import refused
 
 SMALL_FILE = 50_000  # bytes
-UNFINISHED_AGE = 7 * 24 * 3600.0  # seconds without a write after which an unfinished file counts as abandoned
 
 
 class ImageStore:
@@ -81,6 +79,7 @@ class ImageStore:
         table = pixels.with_suffix(".npz")
         if not self._open(pixels, table):
             with wait_for_lock(pixels.with_suffix(".lock"), "decoding the same images", log):
+                sweep(pixels.parent, lambda name: name in (pixels.name, table.name))
                 if not self._open(pixels, table):  # another process may have decoded them in the meantime
                     if pixels.exists() and table.exists():
                         log.warn(f"the decoded images in {pixels} are damaged; the images are decoded again")
@@ -194,10 +193,19 @@ def limit_decoded(limit: int) -> None:
                 if is_free:
                     table.unlink(missing_ok=True)
                     pixels.unlink(missing_ok=True)
-    for unfinished in decoded_folder().glob(".writing-*"):  # left by processes that were killed
-        with suppress(FileNotFoundError):
-            if time.time() - unfinished.stat().st_mtime > UNFINISHED_AGE:
-                unfinished.unlink()
+    _remove_unfinished()
+
+
+def _remove_unfinished() -> None:
+    """Remove what processes that were killed while they decoded images left behind."""
+    folder = decoded_folder()
+    sweep_unlocked(folder, lambda name: (folder / name).with_suffix(".lock"))
+    for pixels in folder.glob("[!.]*.pixels"):  # a killed process had written them, but not yet their table
+        table = pixels.with_suffix(".npz")
+        if not table.exists():
+            with remove_if_unlocked(pixels.with_suffix(".lock")) as is_free:
+                if is_free and not table.exists():
+                    pixels.unlink(missing_ok=True)
 
 
 def _tables_by_last_use() -> list[Path]:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +19,8 @@ from keras_bench.console import Log
 from keras_bench.data.index import ImageIndex
 from keras_bench.download import cache_folder
 from keras_bench.errors import UserError, one_line
+from keras_bench.files import replacing_folder, sweep
+from keras_bench.locks import sweep_unlocked
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -50,7 +50,11 @@ def open_tfds(name: str | None, data_dir: Path | None, log: Log) -> ImageIndex:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
-            _export_images(builder, folder, name, log)
+            sweep(folder.parent, folder.name.__eq__)
+            _prepare(builder, name)
+            with replacing_folder(folder) as unfinished:
+                _export_images(builder, unfinished, name, log)
+    sweep_unlocked(folder.parent, lambda unfinished: folder.with_name(f"{unfinished}.lock"))
     listing = json.loads((folder / "listing.json").read_text())
     files = [folder / entry[0] for entry in listing["images"]]
     return ImageIndex(
@@ -84,16 +88,20 @@ def _digest(builder: tfds.core.DatasetBuilder) -> str:
     return hashlib.sha256(str(builder.data_dir).encode()).hexdigest()[:8]
 
 
-def _export_images(builder: tfds.core.DatasetBuilder, folder: Path, name: str, log: Log) -> None:
-    from tensorflow_datasets.core.decode import SkipDecoding
+def _prepare(builder: tfds.core.DatasetBuilder, name: str) -> None:
+    """Download the builder's files and convert them to those of TFDS, unless that was done before."""
     from tensorflow_datasets.core.download import download_manager, util
 
     try:
         builder.download_and_prepare()
     except (OSError, util.DownloadError, download_manager.NonMatchingChecksumError) as error:
         raise UserError(f"{name}: tensorflow-datasets could not prepare it ({one_line(error, limit=160)})") from error
-    unfinished = folder.with_name(folder.name + ".part")
-    shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _export_images(builder: tfds.core.DatasetBuilder, folder: Path, name: str, log: Log) -> None:
+    """Write the encoded images and their listing into an empty folder."""
+    from tensorflow_datasets.core.decode import SkipDecoding
+
     names = builder.info.features["label"].names
     images = []
     for split, split_info in builder.info.splits.items():
@@ -105,14 +113,13 @@ def _export_images(builder: tfds.core.DatasetBuilder, folder: Path, name: str, l
                 label = int(example["label"])
                 data = example["image"]
                 path = f"{split}/{label:04d}/{i:07d}.{_extension(data)}"
-                (unfinished / path).parent.mkdir(parents=True, exist_ok=True)
-                (unfinished / path).write_bytes(data)
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).write_bytes(data)
                 images.append((path, label, _OFFICIAL[split]))
                 advance(1)
     if not any(split == "train" for _, _, split in images):
         raise UserError(f"dataset.tfds_name: {name} has no train split")
-    (unfinished / "listing.json").write_text(json.dumps({"class_names": names, "images": sorted(images)}))
-    os.replace(unfinished, folder)
+    (folder / "listing.json").write_text(json.dumps({"class_names": names, "images": sorted(images)}))
 
 
 def _extension(data: bytes) -> str:

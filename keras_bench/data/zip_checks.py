@@ -114,7 +114,7 @@ def _check_sizes(archive: Path, files: Sequence[zipfile.ZipInfo], folder: Path) 
             f"{archive}: refused, its {packed / 1e9:.3f} GB unpack to {needed / 1e9:,.1f} GB, {needed / packed:,.0f} "
             f"times as much, expected at most {limit:g} times; if you trust it, set {RATIO_VARIABLE} to a higher number"
         )
-    existing = next(parent for parent in [folder, *folder.resolve().parents] if parent.exists())
+    existing = next(parent for parent in folder.resolve().parents if parent.exists())
     free = shutil.disk_usage(existing).free - SPARE_DISK_BYTES
     if needed > free:
         raise UserError(

@@ -1,7 +1,5 @@
 """Makes one bundle: converts the model, checks it on test images, tries 8 bits, and only then names the bundle."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +18,8 @@ from keras_bench.evaluation.statistics import proportion_interval, share_interva
 from keras_bench.export.int8 import quantize_bundle
 from keras_bench.export.places import positions_by_id, run_bundle
 from keras_bench.export.records import Agreement, Int8, Verification
-from keras_bench.files import write_json
+from keras_bench.files import replacing_folder, sweep, write_json
+from keras_bench.locks import sweep_unlocked, wait_for_lock
 from keras_bench.runs.data import Data
 
 SAMPLE_IMAGES = 3
@@ -59,13 +58,32 @@ class BundlePlan:
     card: Callable[[Verification], str]
 
 
+@contextmanager
+def lock_bundle(folder: Path, log: Log) -> Iterator[None]:
+    """Lock a bundle's folder, waiting for a process that is making it, and remove what killed ones left of it.
+
+    A killed process may also have put the earlier bundle aside; that one is restored.
+    """
+    with wait_for_lock(_lock_file(folder), f"making {folder}", log):
+        sweep(folder.parent, folder.name.__eq__)
+        try:
+            yield
+        finally:
+            _lock_file(folder).unlink(missing_ok=True)  # while it is held, so that a waiting process notices
+    sweep_unlocked(folder.parent, lambda name: _lock_file(folder.with_name(name)))
+
+
+def _lock_file(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")
+
+
 def make_bundle(plan: BundlePlan, log: Log) -> Verification:
     """Write a checked bundle, which replaces an earlier one of the same name.
 
     Raises:
         ExportError: the model cannot be converted, or disagrees with Keras; nothing is left behind.
     """
-    with _building(plan.folder) as folder:
+    with lock_bundle(plan.folder, log), replacing_folder(plan.folder) as folder:
         log.line(f"{plan.title}: converting to ONNX")
         _write_float_model(plan, folder)
         test = _test_images_to_verify(plan)
@@ -81,23 +99,6 @@ def make_bundle(plan: BundlePlan, log: Log) -> Verification:
         verification = _write_verification(plan, folder, agreement, int8, log)
     log.line(f"bundle:  {plan.folder}")
     return verification
-
-
-@contextmanager
-def _building(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder, which becomes the bundle's, in place of an earlier one, if the block does not raise."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.with_name(f".writing-{os.getpid()}-{folder.name}")
-    unfinished.mkdir()
-    try:
-        yield unfinished
-        earlier = folder.with_name(f".before-{os.getpid()}-{folder.name}")
-        if folder.exists():
-            os.replace(folder, earlier)
-        os.replace(unfinished, folder)
-        shutil.rmtree(earlier, ignore_errors=True)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _write_float_model(plan: BundlePlan, folder: Path) -> None:

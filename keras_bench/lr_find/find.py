@@ -66,7 +66,7 @@ def find_rate(job: Job, span: RateRange, log: Log) -> None:
         "inputs": inputs[phase],
         "environment": {**describe_environment(devices), "tf32": describe_tf32(job.config.training)},
     }
-    _write_search(folder, job, search, provenance)
+    _write_search(folder, job, search, provenance, log)
     _report(job, search, folder, log)
 
 
@@ -110,14 +110,17 @@ def _train(run: Run, span: RateRange, tl_weights: Path | None) -> RateSearch:
     return search_rate(starting_model(run, tl_weights), plan, span.low, span.high, span.steps, batches, run.log)
 
 
-def _write_search(folder: RateSearchDir, job: Job, search: RateSearch, provenance: Mapping[str, object]) -> None:
+def _write_search(
+    folder: RateSearchDir, job: Job, search: RateSearch, provenance: Mapping[str, object], log: Log
+) -> None:
     """Write points and figure, replacing those of an earlier search, and search.json last."""
     from keras_bench.lr_find.figure import rate_curve
 
     title = f"{job.backbone.name} {search.phase}, {job.config.name}, seed {job.request.seed}"
-    write_frame(folder.points, search.points, float_format="%.9g")
-    save_figure(rate_curve(search, title), folder.curve)
-    write_json(folder.search, {**search.to_json(), **provenance})
+    with folder.lock(log):
+        write_frame(folder.points, search.points, float_format="%.9g")
+        save_figure(rate_curve(search, title), folder.curve)
+        write_json(folder.search, {**search.to_json(), **provenance})
 
 
 def _report(job: Job, search: RateSearch, folder: RateSearchDir, log: Log) -> None:

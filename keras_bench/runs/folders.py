@@ -1,8 +1,9 @@
-"""The paths of files in run, experiment and sweep folders; training/resume.py names the files of a saved state."""
+"""The paths of files in run and experiment folders; training/resume.py names the files of a saved state."""
 
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -11,11 +12,15 @@ from typing import Any
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.console import Log
 from keras_bench.errors import UserError
-from keras_bench.locks import refuse_if_locked, wait_for_lock
+from keras_bench.files import sweep
+from keras_bench.locks import lock_file, lock_folder, refuse_if_locked, wait_for_lock
 from keras_bench.phases import Phase
 from keras_bench.reading import read_json, read_record
 from keras_bench.runs.results import PhaseResult, run_label
 
+FIGURES = [f"{name}.{kind}" for name in ("learning_curves", "confusion_matrix") for kind in ("png", "svg")]
+REPORT_FILES = ("MODEL_CARD.md", "classes.csv", *FIGURES)  # in a run's folder, under the lock of the comparison
+NOT_UNDER_THE_RUNS_LOCK = (*REPORT_FILES, "latency.json")  # under locks of their own
 VARIANT_LENGTH = 120  # folder names are limited to 255 bytes, on some encrypted file systems to 143
 
 
@@ -136,7 +141,16 @@ class RunDir:
         """
         remedy = "wait for it or choose another --out"
         with refuse_if_locked(self.root / ".lock", f"{self.root} is in use by another process; {remedy}"):
+            sweep(self.root, lambda name: name not in NOT_UNDER_THE_RUNS_LOCK, recursive=True)
             yield
+
+    def lock_latency(self, log: Log) -> AbstractContextManager[None]:
+        """Lock latency.json, which a suite writes too, without the run's lock."""
+        return lock_file(self.latency, f"writing {self.latency}", log)
+
+    def remove_state(self, phase: Phase) -> None:
+        """Remove the state of a finished phase."""
+        shutil.rmtree(self.state(phase), ignore_errors=True)
 
 
 class RateSearchDir:
@@ -152,6 +166,10 @@ class RateSearchDir:
     points = property(lambda self: self.root / "points.csv")
     curve = property(lambda self: self.root / "curve")  # .png and .svg
     search = property(lambda self: self.root / "search.json")
+
+    def lock(self, log: Log) -> AbstractContextManager[None]:
+        """Lock all files of a search, which are written together, waiting for a process that is writing them."""
+        return lock_folder(self.root, self.root.with_name(f".{self.root.name}.lock"), f"writing {self.root}", log)
 
 
 def run_folder(out: Path, experiment: str, model: str, seed: int, variant: str | None = None) -> RunDir:
@@ -186,15 +204,21 @@ class ExperimentDir:
 
     def lock_audit(self, log: Log) -> AbstractContextManager[None]:
         """Lock audit.json, waiting for a process that is writing it; once held, check whether it now exists."""
-        return wait_for_lock(self.root / ".audit.lock", f"auditing the images of {self.root}", log)
+        return lock_file(self.audit, f"auditing the images of {self.root}", log)
 
     def lock_explained(self, log: Log) -> AbstractContextManager[None]:
         """Lock explained.json, waiting for a process that is choosing the images; its choice applies to all runs."""
-        return wait_for_lock(self.root / ".explained.lock", f"choosing the images to explain in {self.root}", log)
+        return lock_file(self.explained, f"choosing the images to explain in {self.root}", log)
 
-    def lock_comparison(self, log: Log) -> AbstractContextManager[None]:
+    @contextmanager
+    def lock_comparison(self, log: Log) -> Iterator[None]:
         """Lock all files of a comparison, which are written together, waiting for a process that is writing them."""
-        return wait_for_lock(self.root / ".comparison.lock", f"comparing the runs in {self.root}", log)
+        with wait_for_lock(self.root / ".comparison.lock", f"comparing the runs in {self.root}", log):
+            sweep(self.root, lambda name: name not in (self.audit.name, self.explained.name))
+            sweep(self.figures, lambda name: True)
+            for run in runs_of(self.root):
+                sweep(run.root, REPORT_FILES.__contains__, recursive=True)
+            yield
 
 
 def experiment_folder(out: Path, experiment: str, variant: str | None = None) -> ExperimentDir:
@@ -224,42 +248,6 @@ def _variant_value(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_variant_value, value))}]"
     return value if isinstance(value, str) else json.dumps(value)
-
-
-class SweepDir:
-    """The results of a sweep, in `runs/sweeps/<name>/`; its runs are in the folder of their experiment.
-
-    Args:
-        root: that folder.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    results = property(lambda self: self.root / "results.csv")
-    page = property(lambda self: self.root / "index.html")
-    figures = property(lambda self: self.root / "figures")
-    trials = property(lambda self: self.root / "trials.sqlite")
-
-    def lock_results(self, log: Log) -> AbstractContextManager[None]:
-        """Lock table, page and figures, which are written together, waiting for a process that is writing them."""
-        return wait_for_lock(self.root / ".results.lock", f"writing the table of {self.root}", log)
-
-    @contextmanager
-    def lock_search(self) -> Iterator[None]:
-        """Lock the trials of a search for this process.
-
-        Raises:
-            UserError: another process is running the same search.
-        """
-        remedy = "wait for it, or give this search another name or --out"
-        with refuse_if_locked(self.root / ".search.lock", f"{self.root} is in use by another process; {remedy}"):
-            yield
-
-
-def sweep_folder(out: Path, name: str) -> SweepDir:
-    """Return `runs/sweeps/<name>`."""
-    return SweepDir(out / "sweeps" / name)
 
 
 def runs_of(root: Path) -> list[RunDir]:

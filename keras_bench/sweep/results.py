@@ -11,10 +11,10 @@ from keras_bench.frames import write_frame
 from keras_bench.pages.provenance import Provenance
 from keras_bench.reading import read_json
 from keras_bench.runs.data import shared_of_run
-from keras_bench.runs.folders import SweepDir, sweep_folder
 from keras_bench.runs.job import Job
 from keras_bench.runs.results import best_phase
 from keras_bench.sweep.figures import factor_figure
+from keras_bench.sweep.folder import SweepDir, sweep_folder
 from keras_bench.sweep.page import captions, sweep_frame, sweep_page, sweep_table
 from keras_bench.sweep.plan import SweepPlan, Task, describe_points
 from keras_bench.sweep.points import Point

@@ -19,7 +19,7 @@ import numpy as np
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.console import Log
 from keras_bench.errors import UserError
-from keras_bench.runs.folders import sweep_folder
+from keras_bench.sweep.folder import sweep_folder
 from keras_bench.sweep.plan import SweepPlan, corner, describe_points, inputs_of
 from keras_bench.sweep.points import Dimension, Point, Search, SearchRange
 from keras_bench.sweep.results import point_run

@@ -154,11 +154,11 @@ class Entry:
         return Unfinished(part, array, 0, 0.0, hashlib.sha256())
 
     def finish(self, unfinished: Unfinished, dependencies: Mapping[str, object], seconds: float) -> None:
-        """Give the filled array its final name and write its facts."""
-        unfinished.array.flush()
-        os.replace(unfinished.path, self.array)
-        facts = {"about": dict(dependencies), "seconds": seconds, "bytes": self.array.stat().st_size}
+        """Write the filled array's facts and give it its final name; a process killed in between is resumed."""
+        unfinished.save(len(unfinished.array), seconds)
+        facts = {"about": dict(dependencies), "seconds": seconds, "bytes": unfinished.path.stat().st_size}
         write_json(self.facts, {**facts, "digest": unfinished.digest.hexdigest()})
+        os.replace(unfinished.path, self.array)
         progress_of(unfinished.path).unlink(missing_ok=True)
 
 
@@ -274,7 +274,8 @@ def entries() -> list[Entry]:
     """Return the entries of all finished arrays, most recently used first."""
     last_used = {}
     for path in features_folder().glob("[!.]*.json"):  # names with a leading dot are being written
-        if ".part" not in path.name:
+        entry = Entry(path.parent, path.stem)
+        if ".part" not in path.name and entry.is_finished:
             with suppress(FileNotFoundError):  # another process removed it just now
-                last_used[Entry(path.parent, path.stem)] = path.stat().st_mtime
+                last_used[entry] = path.stat().st_mtime
     return sorted(last_used, key=lambda entry: -last_used[entry])

@@ -25,7 +25,6 @@ from keras_bench.training.auxiliary import with_requested_auxiliary
 from keras_bench.training.cached_features import MAX_STEPS_PER_EXECUTION, features_for
 from keras_bench.training.fit import Examples, FitPlan, fit_phase, set_trainable
 from keras_bench.training.precision import describe_tf32
-from keras_bench.training.resume import remove_state_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +61,7 @@ def train_phase(run: Run, phase: Phase) -> None:
     with replacing(run.folder.model(phase)) as path:
         best.save(path)
     write_result(run, phase, outcome, best)
-    remove_state_folder(run.folder.state(phase))
+    run.folder.remove_state(phase)
 
 
 def fit_plan(run: Run, phase: Phase, steps: int | None = None) -> FitPlan:

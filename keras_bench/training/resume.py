@@ -7,7 +7,6 @@ state of the seed generators (Keras 3.15): Dropout would draw the masks of the f
 Every file of the state is checked by its digest before the phase resumes from it.
 """
 
-import shutil
 import time
 import zipfile
 from collections.abc import Mapping
@@ -274,8 +273,3 @@ class StateSaver(keras.callbacks.Callback):
             if not old.name.startswith(f"{path.stem}."):
                 old.unlink()
         self.saved = time.monotonic()
-
-
-def remove_state_folder(folder: Path) -> None:
-    """Remove the state of a finished phase."""
-    shutil.rmtree(folder, ignore_errors=True)

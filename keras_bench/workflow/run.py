@@ -71,6 +71,8 @@ def _complete_run(job: Job, weights: InitialWeights, log: Log) -> None:
         index, store, fingerprint = open_data(job, log)
     inputs = {phase: phase_inputs(job, phase, fingerprint, weights.fingerprint) for phase in job.phases}
     finished = finished_phases(job, inputs)
+    for phase in finished:
+        job.folder.remove_state(phase)  # by a process that was killed before it had removed it
     is_trained = set(finished) == set(job.phases) and job.folder.run.is_file()
     if is_trained and not missing_parts(job):
         log.line(f"{job.folder.root}: {' and '.join(finished)} finished before with the same settings: nothing to do.")

@@ -12,6 +12,7 @@ from keras_bench.data.archive import extract_archive, extracted
 from keras_bench.data.sources import guess_source
 from keras_bench.download import cache_folder
 from keras_bench.errors import UserError
+from keras_bench.locks import wait_for_lock
 
 
 def make_zip(path, entries):
@@ -29,6 +30,20 @@ def test_an_archive_is_extracted_once_and_again_after_it_changed(tmp_path):
     assert (extracted(archive, Log()) / "x/one.txt").read_text() == "kept"
     make_zip(archive, {"x/one.txt": "changed"})
     assert (extracted(archive, Log()) / "x/one.txt").read_text() == "changed"
+
+
+def test_what_killed_processes_left_of_extracted_folders_is_removed_unless_they_live(tmp_path):
+    archive = make_zip(tmp_path / "a.zip", {"x/one.txt": "1"})
+    folder = extracted(archive, Log())
+    shutil.rmtree(folder)
+    left = [f".writing-0123456789abcdef-{folder.name}", f"{folder.name}.part", "b.part", ".writing-0123456789abcdef-c"]
+    for name in left:
+        (folder.parent / name / "x").mkdir(parents=True)
+    with wait_for_lock(folder.with_name("c.lock"), "extracting c", Log()):
+        assert extracted(archive, Log()) == folder
+        assert {path.name for path in folder.parent.iterdir() if path.is_dir()} == {folder.name, left[-1]}
+    extracted(archive, Log())
+    assert {path.name for path in folder.parent.iterdir() if path.is_dir()} == {folder.name}
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/etc/evil.txt", "a/../../evil.txt", "..\\evil.txt", "C:\\evil.txt"])

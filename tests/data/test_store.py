@@ -1,5 +1,6 @@
 import os
 import shutil
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from keras_bench.data.sources import open_source
 from keras_bench.data.store import ImageStore, decoded_folder, limit_decoded
 from keras_bench.errors import RunError
 from keras_bench.images import UnreadableImageError, decode
+from keras_bench.locks import wait_for_lock
 from tests.conftest import digit_image, encoded
 from tests.damage import DAMAGE
 from tests.logs import WarningsLog
@@ -130,6 +132,33 @@ def test_decoded_images_of_other_data_are_removed_first(image_folder, tmp_path):
     in_use = [store.path.with_suffix(suffix) for suffix in (".lock", ".npz", ".pixels")]
     assert sorted(decoded_folder().iterdir()) == in_use
     assert store.image(3).shape == (16, 16, 3)
+
+
+def test_what_a_killed_process_left_of_decoded_images_is_removed_unless_its_lock_is_held(image_folder):
+    store = ImageStore(open_folder(image_folder), 1 << 30)
+    store.load(Log())
+    kept = set(decoded_folder().iterdir())
+    left = {decoded_folder() / name for name in ("a.pixels", ".writing-1-b.npz", ".writing-0123456789abcdef-c.pixels")}
+    for path in left:
+        path.write_bytes(b"")
+    with ExitStack() as locks:
+        for name in "abc":
+            locks.enter_context(wait_for_lock(decoded_folder() / f"{name}.lock", "decoding", Log()))
+        limit_decoded(1 << 30)
+        assert left <= set(decoded_folder().iterdir())
+    limit_decoded(1 << 30)
+    assert {path for path in decoded_folder().iterdir() if path.suffix != ".lock"} == {
+        path for path in kept if path.suffix != ".lock"
+    }
+    own = [
+        decoded_folder() / f".writing-0123456789abcdef-{store.path.with_suffix(end).name}"
+        for end in (".pixels", ".npz")
+    ]
+    for path in own:
+        path.write_bytes(b"")
+    store.path.unlink()
+    ImageStore(open_folder(image_folder), 1 << 30).load(Log())
+    assert not any(path.exists() for path in own)
 
 
 def test_unreadable_images_are_found_before_training(image_folder):

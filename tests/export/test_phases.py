@@ -18,7 +18,9 @@ from keras_bench.console import Log
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.export import agreement, quantize
 from keras_bench.export.int8 import quantize_bundle
+from keras_bench.export.make import lock_bundle
 from keras_bench.export.records import Int8
+from keras_bench.locks import wait_for_lock
 from keras_bench.runs.folders import run_folder
 from tests.conftest import digit_image, encoded
 from tests.models.test_onnx import build
@@ -87,11 +89,32 @@ def test_the_run_and_its_report_know_the_bundle(out, bundle):
     assert "all layers in 8 bits" in page
 
 
+def test_a_bundle_that_a_killed_process_put_aside_comes_back_and_what_it_left_is_removed(tmp_path):
+    bundle, other = tmp_path / "exports" / "a", tmp_path / "exports" / "b"
+    for name in (".before-0123456789abcdef-a", ".writing-0123456789abcdef-a", ".writing-17-b", ".before-17-b"):
+        (bundle.parent / name).mkdir(parents=True)
+        (bundle.parent / name / "labels.json").write_text(name)
+    (bundle.parent / ".writing-17-c").mkdir()
+    with wait_for_lock(bundle.with_name(".c.lock"), "making c", Log()), lock_bundle(bundle, Log()):
+        assert (bundle / "labels.json").read_text() == ".before-0123456789abcdef-a"
+    assert {path.name for path in bundle.parent.iterdir() if path.suffix != ".lock"} == {"a", "b", ".writing-17-c"}
+    assert (other / "labels.json").read_text() == ".before-17-b"
+
+
 def test_the_same_command_does_nothing_again(out, bundle, capsys):
     before = (bundle / "model.onnx").stat().st_mtime_ns
     assert main(["export", str(out / "digits" / "MobileNet" / "seed0"), "--exports", str(out / "exports")]) == 0
     assert "exported before with the same settings: nothing to do" in capsys.readouterr().out
     assert (bundle / "model.onnx").stat().st_mtime_ns == before
+
+
+def test_a_finished_phase_leaves_no_state_even_if_its_process_was_killed_before_removing_it(out, capsys):
+    state = run_folder(out, "digits", "MobileNet", 0).state("tl")
+    state.mkdir()
+    (state / "epoch0002.json").write_text("{}")
+    assert main(["run", *QUICK, "--out", str(out), "--in-suite"]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert not state.exists()
 
 
 def test_verify_measures_the_accuracy_that_was_recorded(bundle, capsys):

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from keras_bench.console import Log
 from keras_bench.errors import UserError
 from keras_bench.files import write_text
-from keras_bench.runs.folders import parse_run_reference, run_folder, runs_of, sweep_folder, variant_name
+from keras_bench.runs.folders import experiment_folder, parse_run_reference, run_folder, runs_of, variant_name
+from keras_bench.sweep.folder import sweep_folder
 
 
 def test_paths_follow_the_documented_layout():
@@ -79,3 +81,51 @@ def test_thumbnails_of_any_id_stay_inside_the_run_folder():
     names = {run.thumbnail(name) for name in ("a.jpg", "../../a.jpg", "class 🦔/<b>.jpg", "x" * 5000)}
     assert len(names) == 4
     assert {path.parent for path in names} == {run.root / "thumbnails"}
+
+
+def unfinished(*paths):
+    """Write what a killed process would have left of these files, and return it."""
+    left = [path.with_name(f".writing-0123456789abcdef-{path.name}") for path in paths]
+    for path in left:
+        write_text(path, "")
+    return left
+
+
+def test_a_lock_sweeps_what_is_written_under_it_and_nothing_else(tmp_path):
+    run, other = run_folder(tmp_path, "demo", "VGG16", 0), run_folder(tmp_path, "demo", "VGG16", 1)
+    experiment = experiment_folder(tmp_path, "demo")
+    write_text(run.config, "")
+    by_run = unfinished(
+        run.run, run.log, run.splits, run.history("tl"), run.model("ft"), run.state("tl") / "epoch0001.keras",
+        run.best_weights("tl"), run.explanations, run.thumbnail("1"), run.cost,
+    )  # fmt: skip
+    by_run += [run.phase("tl") / ".writing-best.weights.h5"]  # as earlier versions called it
+    write_text(by_run[-1], "")
+    by_report = unfinished(
+        run.model_card, run.class_report("tl"), run.figures / "learning_curves.svg",
+        run.figures / "confusion_matrix.png", experiment.results, experiment.page, experiment.summary,
+        experiment.figures / "coverage.png",
+    )  # fmt: skip
+    by_latency, by_audit = unfinished(run.latency), unfinished(experiment.audit)
+    by_explained, elsewhere = unfinished(experiment.explained), unfinished(other.run, tmp_path / "notes.txt")
+    locks = {
+        run.lock: by_run,
+        lambda: experiment.lock_comparison(Log()): by_report,
+        lambda: run.lock_latency(Log()): by_latency,
+        lambda: experiment.lock_audit(Log()): by_audit,
+        lambda: experiment.lock_explained(Log()): by_explained,
+    }
+    remaining = {path for left in locks.values() for path in left} | set(elsewhere)
+    for lock, left in locks.items():
+        with lock():
+            pass
+        remaining -= set(left)
+        assert set(tmp_path.rglob(".writing-*")) == remaining
+    assert remaining == set(elsewhere)
+
+
+def test_the_locks_of_a_sweep_and_of_a_search_sweep_their_folders(tmp_path):
+    sweep, search = sweep_folder(tmp_path, "dropout"), run_folder(tmp_path, "demo", "VGG16", 0).rate_search("tl")
+    unfinished(sweep.results, sweep.figures / "a.png", search.points, search.search)
+    with sweep.lock_results(Log()), search.lock(Log()):
+        assert not list(tmp_path.rglob(".writing-*"))

@@ -10,7 +10,8 @@ import pytest
 from keras_bench.cli.main import main
 from keras_bench.errors import UserError
 from keras_bench.files import write_json, write_text
-from keras_bench.runs.folders import run_folder, sweep_folder
+from keras_bench.runs.folders import run_folder
+from keras_bench.sweep.folder import sweep_folder
 from keras_bench.sweep.plan import SweepRequest, corner, plan_sweep
 from keras_bench.sweep.results import point_run
 from keras_bench.sweep.tasks import expected_seconds

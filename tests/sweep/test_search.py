@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from keras_bench.errors import UserError
-from keras_bench.runs.folders import sweep_folder
+from keras_bench.sweep.folder import sweep_folder
 from keras_bench.sweep.plan import plan_sweep
 from keras_bench.sweep.points import SearchRange
 from tests.made_sweep import FakeRunner, request, sweep

@@ -170,6 +170,7 @@ def test_the_least_recently_used_goes_first(frozen, monkeypatch):
     fresh, abandoned = entry.folder / "a.part.npy", entry.folder / "b.part.npy"
     for part in (fresh, abandoned):
         part.write_bytes(b"")
+        part.with_suffix(".json").write_text("{}")
     os.utime(abandoned, (1, 1))
     assert evict(0) == 2
     assert fresh.exists()

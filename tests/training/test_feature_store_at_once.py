@@ -1,6 +1,7 @@
 """Two processes that compute the same features at the same time: one complete, correct array, whatever happens."""
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from keras_bench.cli.main import main
 from keras_bench.console import Log
 from keras_bench.errors import RunError, UserError
+from keras_bench.locks import wait_for_lock
 from keras_bench.training import feature_store as store
 from keras_bench.training.feature_eviction import evict
 from keras_bench.training.feature_store import entries, entry_for, load_or_compute_features
@@ -135,9 +137,53 @@ def test_files_that_are_being_written_are_not_entries():
     undisturbed(entry_for(ABOUT))
     being_written = entry_for(ABOUT).folder / ".writing-1-abc.json"
     being_written.write_text("{")
+    os.utime(being_written, (1, 1))  # as if nobody had touched it for years
     assert [entry.key for entry in entries()] == [entry_for(ABOUT).key]
-    assert evict(0) == 1
-    assert being_written.exists()
+    with wait_for_lock(being_written.with_name("abc.lock"), "writing it", Log()):
+        assert evict(0) == 1
+        assert being_written.exists()
+    assert evict(0) == 0
+    assert not being_written.exists()
+
+
+def test_a_process_killed_before_it_named_its_array_left_nothing_to_compute(monkeypatch):
+    entry, real = entry_for(ABOUT), os.replace
+
+    def killed(source, target):
+        if str(target) == str(entry.array):
+            raise KeyboardInterrupt
+        real(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store.os, "replace", killed)
+        undisturbed(entry)
+    assert entries() == []
+    evict(0)
+
+    def never(images):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(np, "ascontiguousarray", never)
+    np.testing.assert_array_equal(undisturbed(entry).array, 2 * IMAGES + 1)
+    assert {path for path in entry.folder.iterdir() if path != entry.lock_file} == {entry.array, entry.facts}
+
+
+def test_what_can_neither_be_used_nor_resumed_is_removed_unless_its_lock_is_held():
+    undisturbed(entry_for(ABOUT))
+    folder = entry_for(ABOUT).folder
+    finished = {path for path in folder.iterdir() if path.suffix != ".lock"}
+    orphans = {
+        folder / name for name in ("b.npy", "c.1f.part.npy", "d.1f.part.json", ".writing-0123456789abcdef-e.json")
+    }
+    for path in orphans:
+        path.write_bytes(b"")
+    with ExitStack() as locks:
+        for name in "bcde":
+            locks.enter_context(wait_for_lock(folder / f"{name}.lock", "writing it", Log()))
+        evict(1 << 30)
+        assert orphans <= set(folder.iterdir())
+    evict(1 << 30)
+    assert {path for path in folder.iterdir() if path.suffix != ".lock"} == finished
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from keras_bench.explain.run import choose_images
 from keras_bench.files import replacing, write_json
 from keras_bench.report.write import finished_runs, report, write_report
 from keras_bench.runs import data as prepare
-from keras_bench.runs.folders import experiment_folder, sweep_folder
+from keras_bench.runs.folders import experiment_folder
 from keras_bench.runs.job import Request, resolve
+from keras_bench.sweep.folder import sweep_folder
 from keras_bench.sweep.plan import plan_sweep
 from keras_bench.sweep.results import write_results
 from keras_bench.workflow.compare import compare_runs

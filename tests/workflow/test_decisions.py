@@ -14,9 +14,10 @@ from keras_bench.ensemble.run import run_ensemble
 from keras_bench.evaluation.metrics import compute_metrics
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.files import write_bytes, write_json
-from keras_bench.runs.folders import run_folder, sweep_folder
+from keras_bench.runs.folders import run_folder
 from keras_bench.runs.job import Request, resolve
 from keras_bench.runs.run import Run
+from keras_bench.sweep.folder import sweep_folder
 from keras_bench.sweep.plan import plan_sweep
 from keras_bench.workflow.final import choose_final_phase
 from tests.made import make_run, make_training
