@@ -10,12 +10,15 @@ import csv
 import glob
 import hashlib
 import json
+import mmap
+import re
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NoReturn, TextIO, TypedDict
 
 import numpy as np
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 IMAGE, PROBABILITIES = "image", "probabilities"  # the model's input and output
 SUMS = "SHA256SUMS"
+SIGNATURE = "SHA256SUMS.sig"  # of the bytes of SHA256SUMS, if the bundle is signed
 LABELS = "labels.json"
 FLOAT_MODEL = "model.onnx"
 INT8_MODEL = "model.int8.onnx"
@@ -45,6 +49,10 @@ class BundleError(Exception):
     """The bundle is incomplete, changed, or not made by keras-bench; the message is one line for the user."""
 
 
+class ChangedBundleError(BundleError):
+    """A bundle is no longer as it was made: a file is missing or changed, or the model predicts something else."""
+
+
 class Bundle:
     """An exported model and its class names, verified before the first prediction.
 
@@ -59,22 +67,38 @@ class Bundle:
         metadata: the model file's metadata.
 
     Raises:
-        BundleError: a file is missing or changed, the labels are not the model's, or the model's inputs or outputs
-            are not a bundle's.
+        ChangedBundleError: a file is missing or changed.
+        BundleError: a file is malformed, the labels are not the model's, or the model's inputs or outputs are not a
+            bundle's.
     """
 
     def __init__(self, folder: Path, file: str = FLOAT_MODEL, threads: int = 0) -> None:
         check_sums(folder, (file, LABELS))
-        labels = _read_labels(folder / LABELS)
-        self.class_names: list[str] = labels["class_names"]
-        self.class_titles: list[str] = labels["class_titles"]
-        self.session = open_session(folder / file, threads)
+        self.path = folder / file
+        self.class_names, self.class_titles = _read_labels(folder / LABELS)
+        _require_one_file(self.path)
+        self.session = open_session(self.path, threads)
         self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
-        self._check_signature(folder / file)
+        self._check_interface()
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Return float32 (N, K) for uint8 images (N, height, width, 3), RGB in [0, 255], of any size."""
-        return np.asarray(self.session.run([PROBABILITIES], {IMAGE: images})[0])
+        """Return float32 (N, K) for uint8 images (N, height, width, 3), RGB in [0, 255], of any size.
+
+        Raises:
+            BundleError: the model cannot be run, or its output is not N rows of K finite numbers.
+        """
+        try:
+            probabilities = np.asarray(self.session.run([PROBABILITIES], {IMAGE: images})[0])
+        except Exception as error:  # onnxruntime's exception classes have no common base
+            raise BundleError(f"{self.path}: the model cannot be run ({_one_line(error)}); export it again") from error
+        expected = (len(images), len(self.class_names))
+        if probabilities.shape != expected or not np.isfinite(probabilities).all():
+            raise BundleError(
+                f"{self.path}: expected finite probabilities of shape {expected}, received shape "
+                f"{probabilities.shape} with {np.count_nonzero(~np.isfinite(probabilities)):,} values that are not "
+                "finite; export it again"
+            )
+        return probabilities
 
     def predict(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Return float32 (N, K) for images of any sizes, each uint8 (height, width, 3); equal sizes run together."""
@@ -86,20 +110,95 @@ class Bundle:
             probabilities[indices] = self.probabilities(np.stack([images[i] for i in indices]))
         return probabilities
 
-    def _check_signature(self, path: Path) -> None:
-        inputs = [(node.name, node.type, len(node.shape), node.shape[-1]) for node in self.session.get_inputs()]
-        outputs = [(node.name, node.type, node.shape[-1]) for node in self.session.get_outputs()]
+    def _check_interface(self) -> None:
+        """Check the model's inputs and outputs, and that its classes are those of the labels."""
+        inputs = [(node.name, node.type, len(node.shape), *node.shape[-1:]) for node in self.session.get_inputs()]
+        outputs = [(node.name, node.type, *node.shape[-1:]) for node in self.session.get_outputs()]
         expected_outputs = [(PROBABILITIES, "tensor(float)")]
         if inputs != [(IMAGE, "tensor(uint8)", 4, 3)] or [output[:2] for output in outputs] != expected_outputs:
             raise BundleError(
-                f"{path}: expected image uint8 (N, H, W, 3) to probabilities float32, received {inputs} to {outputs}"
+                f"{self.path}: expected image uint8 (N, H, W, 3) to probabilities float32, received {inputs} to "
+                f"{outputs}"
             )
-        model_classes = json.loads(self.metadata.get("class_names", "null"))
-        if model_classes != self.class_names or outputs[0][2] != len(self.class_names):
+        try:
+            model_classes = json.loads(self.metadata.get("class_names", "null"))
+        except ValueError:
+            model_classes = None
+        count = outputs[0][-1]
+        if model_classes != self.class_names or count != len(self.class_names):
             raise BundleError(
-                f"{path.parent / LABELS}: its {len(self.class_names)} class names are not the model's, which gives "
-                f"{outputs[0][2]} probabilities; take both from the same bundle"
+                f"{self.path.parent / LABELS}: its {len(self.class_names)} class names are not the model's, which "
+                f"gives {count} probabilities; take both from the same bundle"
             )
+
+
+def _require_one_file(path: Path) -> None:
+    """Refuse an ONNX file that keeps tensors in other files: the checksums cover them only by chance, if at all."""
+    try:
+        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            is_external = _has_external_data(content, 0, len(content), _MODEL)
+    except (ValueError, IndexError, RecursionError) as error:  # mmap cannot map an empty file: ValueError
+        raise BundleError(f"{path}: not an ONNX model, or a damaged one; export it again") from error
+    if is_external:
+        raise BundleError(f"{path}: expected one file, received a model that reads tensors from other files")
+
+
+# The messages of onnx.proto in which tensors can be: the number of each field that leads to one, and what it holds.
+_TENSOR: dict[int, object] = {}
+_SPARSE = {1: _TENSOR, 2: _TENSOR}
+_GRAPH: dict[int, object] = {5: _TENSOR, 15: _SPARSE}
+_ATTRIBUTE = {5: _TENSOR, 6: _GRAPH, 10: _TENSOR, 11: _GRAPH, 22: _SPARSE, 23: _SPARSE}
+_NODE = {5: _ATTRIBUTE}
+_GRAPH[1] = _NODE
+_MODEL = {7: _GRAPH, 20: {1: _GRAPH, 2: _GRAPH}, 25: {7: _NODE, 11: _ATTRIBUTE}}
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # fields of a tensor
+
+
+def _has_external_data(content: mmap.mmap, start: int, end: int, message: Mapping[int, object]) -> bool:
+    """Return whether a protobuf message at content[start:end] holds a tensor whose values are in another file.
+
+    Only the headers of fields are read, so a model's size hardly matters. Older versions of onnxruntime follow such a
+    reference to any file.
+
+    Raises:
+        ValueError: this is no such message.
+    """
+    while start < end:
+        key, start = _varint(content, start)
+        field, wire_type = key >> 3, key & 7
+        if wire_type == 0:
+            value, start = _varint(content, start)
+            if message is _TENSOR and field == _DATA_LOCATION and value:
+                return True
+        elif wire_type == 2:
+            length, start = _varint(content, start)
+            if message is _TENSOR and field == _EXTERNAL_DATA:
+                return True
+            inner = message.get(field)
+            if start + length > end:
+                raise ValueError("a field is longer than its message")
+            if isinstance(inner, dict) and _has_external_data(content, start, start + length, inner):
+                return True
+            start += length
+        elif wire_type in (1, 5):
+            start += 8 if wire_type == 1 else 4
+        else:
+            raise ValueError("no field has this type")
+    if start != end:
+        raise ValueError("a field is longer than its message")
+    return False
+
+
+def _varint(content: mmap.mmap, start: int) -> tuple[int, int]:
+    """Return the number in protobuf's variable-length format at `start`, and the position after it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = content[start]
+        start += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, start
+    raise ValueError("a number is longer than ten bytes")
 
 
 def open_session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
@@ -118,8 +217,13 @@ def open_session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exception classes have no common base
-        reason = " ".join(str(error).split())[:200]
-        raise BundleError(f"{path}: onnxruntime {onnxruntime.__version__} cannot load it ({reason})") from error
+        raise BundleError(
+            f"{path}: onnxruntime {onnxruntime.__version__} cannot load it ({_one_line(error)})"
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return _printable(" ".join(str(error).split())[:200])
 
 
 def check_sums(folder: Path, names: Iterable[str] | None = None) -> list[str]:
@@ -130,42 +234,135 @@ def check_sums(folder: Path, names: Iterable[str] | None = None) -> list[str]:
         names: files to compare; None: every listed file.
 
     Raises:
-        BundleError: a file is missing, not listed, or changed.
+        ChangedBundleError: a file is missing, not listed, or changed.
+        BundleError: a file is a symbolic link, or SHA256SUMS is malformed.
     """
-    path = folder / SUMS
-    if not path.is_file():
-        raise BundleError(f"{folder} is not a bundle: expected {SUMS} in it; make one with `keras-bench export`")
-    digests = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        digest, _, name = line.partition("  ")
-        digests[name] = digest
+    digests = read_sums(folder)
     checked = list(digests if names is None else names)
     for name in checked:
         file = folder / name
-        if name not in digests or not file.is_file() or ".." in Path(name).parts:
-            raise BundleError(f"{file} is missing from the bundle; copy the whole folder again")
-        with file.open("rb") as stream:
+        if name not in digests or not file.is_file():
+            raise ChangedBundleError(f"{file} is missing from the bundle; copy the whole folder again")
+        if any((folder / part).is_symlink() for part in (name, *map(str, PurePosixPath(name).parents[:-1]))):
+            raise BundleError(f"{file}: expected a file, received a symbolic link; copy the bundle with `cp -rL`")
+        with _readable(file), file.open("rb") as stream:
             received = hashlib.file_digest(stream, "sha256").hexdigest()
         if received != digests[name]:
-            raise BundleError(f"{file} was changed or damaged (its sha256 is not the one in {SUMS}); copy it again")
+            raise ChangedBundleError(
+                f"{file} was changed or damaged (its sha256 is not the one in {SUMS}); copy it again"
+            )
     return checked
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """Return the sha256 of each file that SHA256SUMS lists, lower-case hexadecimal, by the file's name.
+
+    Names are relative to the bundle, with "/" between folders, and stay inside it.
+
+    Raises:
+        ChangedBundleError: the bundle has no SHA256SUMS.
+        BundleError: SHA256SUMS is not in the format that `sha256sum` writes, lists a file twice, or names files outside
+            the bundle.
+    """
+    path = folder / SUMS
+    if not path.is_file():
+        raise ChangedBundleError(f"{folder} is not a bundle: expected {SUMS} in it; make one with `keras-bench export`")
+    with _readable(path):
+        lines = path.read_text(encoding="utf-8").split("\n")
+    digests: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line and number == len(lines):
+            continue
+        where = f"{path}, line {number}"
+        match = _SUM.fullmatch(line.removesuffix("\r"))
+        if match is None:
+            raise BundleError(f"{where}: expected a sha256, two spaces and a file name; copy the bundle again")
+        digest, name = match.groups()
+        if not is_inside(name):
+            raise BundleError(
+                f"{where}: expected a file of the bundle, received {_printable(name)[:100]}; do not use it"
+            )
+        if name in digests:
+            raise BundleError(f"{where}: {name} is listed twice; copy the bundle again")
+        digests[name] = digest.lower()
+    if not digests:
+        raise BundleError(f"{path} lists no files; copy the bundle again")
+    return digests
+
+
+_SUM = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
+
+
+def is_inside(name: str) -> bool:
+    """Return whether a name is that of a file in the bundle, written in one way: relative, printable, without ".."."""
+    is_plain = name.isprintable() and "\\" not in name and ":" not in name
+    return is_plain and all(part not in ("", ".", "..") for part in name.split("/"))
+
+
+def unlisted_files(folder: Path) -> list[str]:
+    """Return the names of the files in a bundle that SHA256SUMS does not list, apart from itself and its signature."""
+    listed = {*read_sums(folder), SUMS, SIGNATURE}
+    names = (
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
+    )
+    return sorted(name for name in names if name not in listed)
+
+
+def unlisted_words(names: Sequence[str]) -> str:
+    """Return a line about files that the checksums do not cover; "" if there are none."""
+    shown = ", ".join(map(_printable, names[:5])) + (", …" if len(names) > 5 else "")
+    files = "1 file is" if len(names) == 1 else f"{len(names):,} files are"
+    return f"{files} not listed in {SUMS}, so not checked: {shown}" if names else ""
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn the errors of reading a file into a BundleError."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path}: expected UTF-8 text; copy the bundle again") from error
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror or error}; check its permissions") from error
 
 
 def verify_samples(folder: Path, file: str = FLOAT_MODEL, threads: int = 0) -> float:
     """Classify the sample images and return the largest difference from their probabilities at export.
 
     Raises:
-        BundleError: as for `Bundle`, or a probability differs by more than 1e-4 (int8: 0.05).
+        ChangedBundleError: as for `Bundle`, or a probability differs by more than 1e-4 (int8: 0.05).
+        BundleError: as for `Bundle`, or the recorded probabilities are malformed.
     """
     check_sums(folder)
     bundle = Bundle(folder, file, threads)
-    expected = json.loads((folder / EXPECTED).read_text(encoding="utf-8"))[file]
-    probabilities = bundle.predict([decode((folder / name).read_bytes()) for name in expected])
-    difference = float(np.abs(probabilities - np.array(list(expected.values()))).max())
+    expected = _read_expected(folder, file, len(bundle.class_names))
+    try:
+        images = [decode((folder / name).read_bytes()) for name in expected]
+    except (UnreadableImageError, OSError) as error:
+        raise BundleError(f"{folder / EXPECTED}: a sample image cannot be read ({_one_line(error)})") from error
+    difference = float(np.abs(bundle.predict(images) - np.array(list(expected.values()))).max())
     tolerance = SAMPLE_TOLERANCE if file == FLOAT_MODEL else INT8_TOLERANCE
     if not difference <= tolerance:
-        raise BundleError(f"{folder / file}: sample images are off by {difference:.2g}, more than {tolerance:g}")
+        raise ChangedBundleError(f"{folder / file}: sample images are off by {difference:.2g}, more than {tolerance:g}")
     return difference
+
+
+def _read_expected(folder: Path, file: str, count: int) -> dict[str, list[float]]:
+    """Return the recorded probabilities of a model file, `count` finite numbers for each sample image's name."""
+    path = folder / EXPECTED
+    try:
+        with _readable(path):
+            expected = json.loads(path.read_text(encoding="utf-8"))[file]
+        rows = np.array(list(expected.values()), dtype=np.float64)
+        if rows.ndim != 2 or rows.shape[1] != count or not np.isfinite(rows).all():
+            raise ValueError(f"received shape {rows.shape}")
+        if not set(expected) <= set(read_sums(folder)):
+            raise ValueError("it names images that the sums do not list")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BundleError(
+            f"{path}: expected {count} probabilities of {file} for each sample image; copy the bundle again"
+        ) from error
+    return expected
 
 
 def find_images(arguments: Iterable[str]) -> list[str]:
@@ -233,13 +430,21 @@ def _decode_file(path: str) -> np.ndarray | UnreadableImageError:
         return UnreadableImageError(getattr(error, "strerror", None) or str(error))
 
 
-def _read_labels(path: Path) -> dict[str, list[str]]:
+def _read_labels(path: Path) -> tuple[list[str], list[str]]:
+    """Return the class names and as many titles."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        labels = {key: [str(name) for name in content[key]] for key in ("class_names", "class_titles")}
-    except (ValueError, KeyError, TypeError) as error:
+        with _readable(path):
+            content = json.loads(path.read_text(encoding="utf-8"))
+        names, titles = content["class_names"], content["class_titles"]
+        if not all(
+            isinstance(labels, list) and all(isinstance(label, str) for label in labels) for labels in (names, titles)
+        ):
+            raise ValueError("not text")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(f"{path}: expected JSON with class_names and class_titles; copy the bundle again") from error
-    return labels
+    if len(names) != len(titles):
+        raise BundleError(f"{path}: expected {len(names)} class titles, received {len(titles)}; copy the bundle again")
+    return names, titles
 
 
 def top_answers(bundle: Bundle, row: np.ndarray, count: int) -> list[Answer]:
@@ -297,6 +502,8 @@ def main(words: Sequence[str] | None = None, bundle: Path | None = None, prog: s
         if arguments.verify:
             difference = verify_samples(folder, file, arguments.threads)
             print(f"{folder}: all checksums match; sample images agree within {difference:.2g}")
+            if unlisted := unlisted_words(unlisted_files(folder)):
+                print(f"note: {unlisted}", file=sys.stderr)
             return 0
         return _classify_all(arguments, Bundle(folder, file, arguments.threads))
     except BundleError as error:

@@ -12,59 +12,18 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from keras_bench.bundle import Bundle, BundleError, check_sums, classify, find_images, main, verify_samples
-from keras_bench.export.files import write_labels, write_runner, write_samples, write_sums
+from keras_bench.export.files import write_labels, write_sums
 from keras_bench.images import decode
 from tests.conftest import encoded
-
-NAMES = ["red", "green", "<b>blue</b>, \x1b[31mcielo"]
-MATRIX = np.array([[3.0, -1.0, 0.0], [0.0, 2.0, -1.0], [-2.0, 0.0, 4.0]], dtype=np.float32)
-
-
-def expected(pixels):
-    logits = pixels.reshape(-1, 3).mean(axis=0) / 255 @ MATRIX
-    return np.exp(logits) / np.exp(logits).sum()
-
-
-def tiny_model(names, opset=18, output="probabilities"):
-    nodes = [
-        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["pixels", "axes"], ["mean"], keepdims=0),
-        helper.make_node("Div", ["mean", "full"], ["share"]),
-        helper.make_node("MatMul", ["share", "matrix"], ["scores"]),
-        helper.make_node("Softmax", ["scores"], [output], axis=1),
-    ]
-    constants = {"axes": np.array([1, 2]), "full": np.float32(255), "matrix": MATRIX}
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", "height", "width", 3])],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", 3])],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-    model.metadata_props.add(key="class_names", value=json.dumps(names))
-    return model
-
-
-def picture(seed, width=20, height=12):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+from tests.made_bundle import NAMES, expected, make_bundle, picture, tiny_model
 
 
 @pytest.fixture
 def bundle(tmp_path):
-    folder = tmp_path / "bundle"
-    folder.mkdir()
-    onnx.save(tiny_model(NAMES), folder / "model.onnx")
-    write_labels(folder, NAMES, NAMES)
-    images = [picture(0), picture(1, 9, 30)]
-    write_samples(folder, images, {"model.onnx": np.stack([expected(image) for image in images])}, NAMES[:2])
-    write_runner(folder)
-    write_sums(folder)
-    return folder
+    return make_bundle(tmp_path / "bundle")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_bench.bundle import EXPECTED, LABELS, SUMS
+from keras_bench.bundle import EXPECTED, LABELS, SIGNATURE, SUMS
 from keras_bench.images import encode_png
 
 PREDICT = "predict.py"
@@ -54,9 +54,10 @@ def write_runner(folder: Path) -> None:
 
 
 def write_sums(folder: Path) -> None:
-    """Write SHA256SUMS, the checksums of every file in the bundle, in the format of `sha256sum -c`."""
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names if name != SUMS]
+    """Write SHA256SUMS, the checksums of every other file in the bundle, in the format of `sha256sum -c`."""
+    paths = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    names = sorted(name for name in paths if name not in (SUMS, SIGNATURE))
+    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 

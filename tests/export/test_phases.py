@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from PIL import Image
 from statsmodels.stats.proportion import proportion_confint
 
@@ -126,6 +128,26 @@ def test_verify_measures_the_accuracy_that_was_recorded(bundle, capsys):
     images = json.loads((bundle / "verification.json").read_text())["agreement"]["images"]
     low, high = proportion_confint(round(top1 * images), images, method="wilson")
     assert f"model.onnx: top-1 {100 * top1:.1f} % ({100 * low:.1f} to {100 * high:.1f}) on {images} test" in output
+
+
+def test_signing_a_finished_run_rebuilds_nothing_and_covers_every_file(out, bundle, tmp_path, capsys):
+    key = Ed25519PrivateKey.generate()
+    private, public = tmp_path / "private.pem", tmp_path / "public.pem"
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    private.chmod(0o600)
+    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    before = {path: path.stat().st_mtime_ns for path in bundle.parent.rglob("*") if path.is_file()}
+    words = ["export", str(out / "digits" / "MobileNet" / "seed0"), "--exports", str(out / "exports")]
+    assert main([*words, "--sign", str(private)]) == 0
+    output = capsys.readouterr().out
+    assert "exported before with the same settings: nothing to do" in output
+    assert output.count("signed:") == 2  # tl and ft
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert main(["verify", str(bundle), "--key", str(public)]) == 0
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    (copy / "model.int8.onnx").write_bytes(b"another")
+    assert main(["verify", str(copy), "--key", str(public)]) == 1
+    assert "model.int8.onnx was changed or damaged" in capsys.readouterr().err
 
 
 def test_verify_refuses_a_changed_byte_and_says_which_file(bundle, tmp_path, capsys):
