@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 MAX_LISTED_NAMES = 25
+MAX_QUOTED = 100  # characters of a value that a message quotes
 
 
 class UserError(Exception):
@@ -36,6 +37,21 @@ def one_line(error: Exception | str, limit: int | None = 200) -> str:
     return text[:limit] if text or isinstance(error, str) else type(error).__name__
 
 
+def quoted(value: object, limit: int = MAX_QUOTED) -> str:
+    """Return how Python writes a value, on one line and cut to `limit` characters, for a message that quotes it."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integers of more than 4,300 digits
+        return f"a {type(value).__name__} with too many digits to show"
+    return shortened(text, limit)
+
+
+def shortened(text: str, limit: int = MAX_QUOTED) -> str:
+    """Return a text on one line, cut to `limit` characters, ending in "…" where something was cut off."""
+    kept = text if len(text) <= limit else f"{text[: limit - 1]}…"
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in kept)
+
+
 def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
     """Return up to `limit` names of `known` that resemble `name`, most similar first, ignoring case."""
     by_lower = {candidate.lower(): candidate for candidate in known}
@@ -49,8 +65,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     Where there is a suggestion, a list of more than 25 known names is left out.
     """
     names = list(known)
-    suggestions = nearest(name, names)
+    suggestions = nearest(shortened(name), names)
     if suggestions and len(names) > MAX_LISTED_NAMES:
-        return f"unknown {kind} {name!r}; did you mean {' or '.join(map(repr, suggestions))}?"
+        return f"unknown {kind} {quoted(name)}; did you mean {' or '.join(map(repr, suggestions))}?"
     hint = f"; did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else "."
-    return f"unknown {kind} {name!r}{hint} Known: {', '.join(names)}"
+    return f"unknown {kind} {quoted(name)}{hint} Known: {', '.join(names)}"

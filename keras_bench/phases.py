@@ -2,6 +2,8 @@
 
 from typing import Literal, get_args
 
+from keras_bench.errors import quoted
+
 # From random weights; the new head alone; then the head with the unfrozen blocks. In the order they are shown and, of
 # one run, trained.
 Phase = Literal["scratch", "tl", "ft"]
@@ -22,4 +24,4 @@ def as_phase(value: object) -> Phase:
     for phase in PHASES:
         if value == phase:
             return phase
-    raise ValueError(f"expected one of {', '.join(PHASES)}, received {value!r}")
+    raise ValueError(f"expected one of {', '.join(PHASES)}, received {quoted(value)}")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from keras_bench.errors import UserError
+from keras_bench.errors import UserError, quoted
 from keras_bench.phases import PHASES
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def request_of(arguments: argparse.Namespace, model: str | None) -> Request:
 
     if arguments.variant is not None:
         folder_name("--variant", arguments.variant)
-    at_least("--seed", arguments.seed, 0)
+    check_seeds(arguments.seed)
     return Request(
         experiment=arguments.experiment,
         model=model,
@@ -142,6 +142,19 @@ def folder_name(option: str, name: str) -> str:
     if "/" in name or name in ("", ".", ".."):
         raise UserError(f"{option}: expected a folder name without '/', received {name!r}")
     return name
+
+
+def check_seeds(*seeds: int) -> None:
+    """Refuse a seed that the random number generators do not take.
+
+    Raises:
+        UserError: a value of --seed is negative or too large.
+    """
+    from keras_bench.config.recipe import MAX_SEED
+
+    for seed in seeds:
+        if not 0 <= seed <= MAX_SEED:
+            raise UserError(f"--seed: expected a whole number from 0 to {MAX_SEED}, received {quoted(seed)}")
 
 
 def at_least(option: str, value: int, least: int) -> int:

@@ -2,8 +2,7 @@
 
 import argparse
 
-from keras_bench.cli.options import Verbs, add_data, add_out, add_some_models, add_verb
-from keras_bench.errors import UserError
+from keras_bench.cli.options import Verbs, add_data, add_out, add_some_models, add_verb, check_seeds
 from keras_bench.phases import PHASES
 
 
@@ -39,9 +38,7 @@ def handle(arguments: argparse.Namespace) -> int:
     from keras_bench.sweep.plan import SweepRequest
     from keras_bench.sweep.run import checked_plan, run_sweep
 
-    for seed in arguments.seeds or ():
-        if seed < 0:
-            raise UserError(f"--seed: expected whole numbers of at least 0, received {seed}")
+    check_seeds(*arguments.seeds or ())
     requests = [
         SweepRequest(
             sweep=sweep,

@@ -6,23 +6,20 @@ Precedence: default < experiment file < its `models.<name>` block < command line
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML, YAMLError
 
 from keras_bench.backbones.table import BACKBONES
+from keras_bench.config.expectation import describe_expected, key_schemas
 from keras_bench.config.former import current_names
 from keras_bench.config.schema import Config
-from keras_bench.errors import UserError, one_line, unknown_name
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
-Tree = dict[str, Any]
+from keras_bench.config.yaml_text import Tree, YAMLTextError, parse_yaml, read_yaml
+from keras_bench.errors import UserError, quoted, shortened, unknown_name
 
 
 @dataclass(frozen=True)
@@ -85,13 +82,14 @@ def find_file(name: str, kind: str, folders: list[Path], origin: str) -> Path:
     Raises:
         UserError: there is no such file.
     """
-    if name.endswith((".yaml", ".yml")):
-        if Path(name).is_file():
-            return Path(name)
-        raise UserError(f"{origin}: no file {name!r}. Give an existing YAML file or a name.")
-    for folder in folders:
-        if (folder / f"{name}.yaml").is_file():
-            return folder / f"{name}.yaml"
+    is_path = name.endswith((".yaml", ".yml"))
+    candidates = [Path(name)] if is_path else [folder / f"{name}.yaml" for folder in folders]
+    with suppress(OSError):  # a name that is too long for the file system is no file's
+        for path in candidates:
+            if path.is_file():
+                return path
+    if is_path:
+        raise UserError(f"{origin}: no file {quoted(name)}. Give an existing YAML file or a name.")
     names = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
     raise UserError(f"{origin}: {unknown_name(kind, name, names)}, or a path ending in .yaml")
 
@@ -114,7 +112,8 @@ def load_experiment(name: str, origin: str = "--experiment") -> Experiment:
         raise UserError(f"{path}: models: expected a mapping of model names to overriding keys, e.g. {{VGG16: {{}}}}")
     for model in models:
         if model not in BACKBONES:
-            raise UserError(f"{path}: models.{model}: {unknown_name('model', model, BACKBONES)}")
+            name = shortened(str(model))
+            raise UserError(f"{path}: models.{name}: {unknown_name('model', name, BACKBONES)}")
     if not models:
         raise UserError(f"{path}: models: expected at least one model, e.g. models: {{EfficientNetB0: {{}}}}")
     blocks = {name: Layer(f"{path}: models.{name}", dict(block or {})) for name, block in models.items()}
@@ -128,15 +127,18 @@ def parse_setting(text: str) -> Layer:
         UserError: there is no `=`, or the value is not YAML.
     """
     path, separator, value = text.partition("=")
+    origin = f"--set {shortened(text)}"
     if not separator or not path.strip():
-        raise UserError(f"--set {text}: expected KEY=VALUE, e.g. --set tl.epochs=3")
+        raise UserError(f"{origin}: expected KEY=VALUE, e.g. --set tl.epochs=3")
+    if path.count(".") > 1:
+        raise UserError(f"{origin}: {unknown_name('key', path.strip(), key_schemas())}")
     try:
-        tree: Any = YAML(typ="safe", pure=True).load(value) if value.strip() else None
-    except YAMLError as error:
-        raise UserError(f"--set {text}: the value is not valid YAML ({one_line(error)})") from error
+        tree: Any = parse_yaml(value)
+    except YAMLTextError as error:
+        raise UserError(f"{origin}: the value is {error}") from error
     for key in reversed(path.strip().split(".")):
         tree = {key: tree}
-    return Layer(f"--set {text}", tree)
+    return Layer(origin, tree)
 
 
 def check_keys(layer: Layer, tree: Mapping[Any, object], section: type[BaseModel], prefix: str) -> None:
@@ -145,11 +147,12 @@ def check_keys(layer: Layer, tree: Mapping[Any, object], section: type[BaseModel
         if key not in section.model_fields:
             if prefix == "" and key == "models":
                 raise UserError(f"{layer.origin}: models can only be set in an experiment file")
-            raise UserError(f"{layer.origin}: {prefix}{key}: {unknown_name('key', str(key), section.model_fields)}")
+            name = shortened(str(key))
+            raise UserError(f"{layer.origin}: {prefix}{name}: {unknown_name('key', name, section.model_fields)}")
         subsection = section.model_fields[key].annotation
         if isinstance(subsection, type) and issubclass(subsection, BaseModel):
             if not isinstance(value, Mapping):
-                raise UserError(f"{layer.origin}: {prefix}{key}: expected keys of {key}, received {value!r}")
+                raise UserError(f"{layer.origin}: {prefix}{key}: expected keys of {key}, received {quoted(value)}")
             check_keys(layer, value, subsection, f"{prefix}{key}.")
 
 
@@ -191,23 +194,6 @@ def _with_current_names(tree: Tree) -> Tree:
     return renamed
 
 
-def read_yaml(path: Path) -> Tree:
-    """Return the keys and values of a YAML file, {} for an empty one.
-
-    Raises:
-        UserError: the file is not YAML, or does not consist of keys and values.
-    """
-    try:
-        tree = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({one_line(error)})") from error
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: expected keys and values, received {type(tree).__name__}")
-    return tree
-
-
 def _overlay(below: Tree, above: Mapping[str, object]) -> Tree:
     """Return `below` with the values of `above` put over it, section by section."""
     merged = dict(below)
@@ -233,11 +219,11 @@ def _validate(tree: Tree, layers: list[Layer]) -> Config:
         first = error.errors()[0]
         keys = [str(part) for part in first["loc"] if str(part) in _all_keys()]
         path = ".".join(keys)
-        expected = _expected(first, keys)
+        expected = describe_expected(path)
         if not _has(tree, keys):  # a run's file that lacks a required key
             raise UserError(f"{layers[0].origin}: {path}: expected {expected}, received nothing") from error
         origin = next(layer.origin for layer in reversed(layers) if _has(layer.tree, keys))
-        raise UserError(f"{origin}: {path}: expected {expected}, received {_value_at(tree, keys)!r}") from error
+        raise UserError(f"{origin}: {path}: expected {expected}, received {quoted(_value_at(tree, keys))}") from error
 
 
 def _all_keys() -> set[str]:
@@ -260,36 +246,6 @@ def _value_at(tree: Any, keys: list[str]) -> object:
     for key in keys:
         tree = tree[key]
     return tree
-
-
-_TYPES = {
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "string_type": "text",
-    "tuple_type": "a list, e.g. [-0.1, 0.1]",
-    "too_short": "a list of two numbers, e.g. [-0.1, 0.1]",
-    "too_long": "a list of two numbers, e.g. [-0.1, 0.1]",
-    "missing": "a value",
-}
-
-
-def _expected(error: ErrorDetails, keys: list[str]) -> str:
-    """Return in words what pydantic expected, with the range and the description of the key."""
-    context = error.get("ctx", {})
-    field = Config.model_fields[keys[0]]
-    if len(keys) > 1:
-        field = type(field.default).model_fields[keys[1]]
-    if keys[-1:] == ["unfreeze"]:
-        return "'all' or a whole number of at least 1"
-    if error["type"] == "literal_error":
-        return f"{context['expected']} ({field.description})"
-    bounds = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
-    for key, words in bounds.items():
-        if key in context:
-            return f"a value of {words} {context[key]} ({field.description})"
-    return f"{_TYPES.get(error['type'], error['msg'])} ({field.description})"
 
 
 def flatten(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:

@@ -7,23 +7,54 @@ pydantic v2 is used rather than plain dataclasses because one library then gives
 key sets, a JSON round trip and an error location for each key; we only translate its errors into our own words.
 """
 
+import unicodedata
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
+from pydantic_core import PydanticCustomError
 
 from keras_bench.config.decision import DecisionMetric, decision_of
 
+# The upper bounds of most keys are far above anything useful. They are there so that a slip such as 1e26 is refused by
+# its key, instead of ending in an error of some library hours later.
+MAX_SEED = 2**32 - 1  # the largest that NumPy takes
+MAX_EPOCHS = 1_000_000
+MAX_BATCH_SIZE = 65_536
+MAX_IMAGES = 1_000_000_000
+MAX_CLASSES = 10_000  # that can be named one by one
+
+
+def _require_plain(text: str) -> str:
+    for character in text:
+        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or ord(character) & 0xFFFE == 0xFFFE:
+            raise PydanticCustomError("control_character", "no control characters")
+    return text
+
+
+def _require_order(values: tuple[float, float]) -> tuple[float, float]:
+    if values[0] > values[1]:
+        raise PydanticCustomError("reversed_range", "the lower number first")
+    return values
+
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+# Control characters would act on the terminal, and half of a surrogate pair cannot be written to a file.
+Text = Annotated[str, Field(max_length=4096), AfterValidator(_require_plain)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Zoom = Annotated[float, Field(gt=-1, le=10)]
+Share = Annotated[float, Field(ge=-1, le=1)]
+Factor = Annotated[float, Field(gt=0, le=100)]
 # YAML has no tuples: a two-element list is accepted for a range, everything else is strict.
-FloatRange = Annotated[tuple[float, float], Strict(False)]
+ZoomRange = Annotated[tuple[Zoom, Zoom], Strict(False), AfterValidator(_require_order)]
+ShareRange = Annotated[tuple[Share, Share], Strict(False), AfterValidator(_require_order)]
+FactorRange = Annotated[tuple[Factor, Factor], Strict(False), AfterValidator(_require_order)]
 Monitor = Literal["auto", "val_cross_entropy", "val_top1", "val_balanced_cross_entropy", "val_balanced_accuracy"]
-Factors = Annotated[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], Strict(False)]
 
 
 class Section(BaseModel):
-    """A frozen group of keys; unknown keys and loose types are refused."""
+    """A frozen group of keys; unknown keys, loose types, NaN and infinity are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class DatasetConfig(Section):
@@ -32,8 +63,8 @@ class DatasetConfig(Section):
     source: Literal["tiny-imagenet", "folder", "csv", "tfds", "digits"] = Field(
         "tiny-imagenet", description="where the images come from"
     )
-    tfds_name: str | None = Field(None, description="tensorflow-datasets builder, e.g. cifar10 (source: tfds)")
-    classes: Annotated[tuple[str, ...], Strict(False)] | None = Field(
+    tfds_name: Text | None = Field(None, description="tensorflow-datasets builder, e.g. cifar10 (source: tfds)")
+    classes: Annotated[tuple[Text, ...], Field(min_length=1, max_length=MAX_CLASSES), Strict(False)] | None = Field(
         None, description="use only these classes; null: all"
     )
     image_size: int | None = Field(
@@ -55,15 +86,16 @@ class DatasetConfig(Section):
         "copies and near-duplicates, but copies only where near-duplicates are over 1 % of a class; near_always: both; "
         "exact: copies; none",
     )
-    split_seed: int = Field(0, ge=0, description="seed of the stratified split; independent of the run's seed")
+    split_seed: Seed = Field(0, description="seed of the stratified split; independent of the run's seed")
     fraction: float = Field(1.0, gt=0, le=1, description="stratified share of the train and val images to use")
     long_tail: float = Field(
         1.0,
         ge=1,
+        le=1_000_000,
         description="make train and val imbalanced: class sizes fall geometrically to 1/this in the last class; 1: off",
     )
     limit_per_class: int | None = Field(
-        None, ge=2, description="at most this many train and val images per class together; null: all"
+        None, ge=2, le=MAX_IMAGES, description="at most this many train and val images per class together; null: all"
     )
 
 
@@ -73,11 +105,13 @@ class AugmentationConfig(Section):
     horizontal_flip: bool = Field(True, description="mirror left and right with probability 0.5")
     vertical_flip: bool = Field(False, description="mirror top and bottom with probability 0.5")
     rotation_degrees: float = Field(10.0, ge=0, le=180, description="rotate by up to ± this angle")
-    zoom: FloatRange = Field((-0.1, 0.1), description="range of the relative zoom; negative zooms in (ours)")
+    zoom: ZoomRange = Field((-0.1, 0.1), description="range of the relative zoom; negative zooms in (ours)")
     translation: Fraction = Field(0.1, description="shift by up to ± this share of height and width (ours)")
     contrast: Fraction = Field(0.0, description="scale contrast by a factor within 1 ± this")
-    brightness: FloatRange = Field((0.0, 0.0), description="add a share of the value range drawn from this range")
-    brightness_factor: Factors = Field((1.0, 1.0), description="multiply all values by a factor drawn from this range")
+    brightness: ShareRange = Field((0.0, 0.0), description="add a share of the value range drawn from this range")
+    brightness_factor: FactorRange = Field(
+        (1.0, 1.0), description="multiply all values by a factor drawn from this range"
+    )
     crop: float = Field(1.0, gt=0, le=1, description="crop a random window of this share of the side; 1: off")
 
     @property
@@ -90,19 +124,22 @@ class ModelConfig(Section):
     """The backbone's variant and weights, and the classification head on top of it."""
 
     alpha: float | None = Field(None, gt=0, le=2, description="width multiplier of the MobileNet family; null: 1.0")
-    weights: str = Field(
+    weights: Text = Field(
         "imagenet", min_length=1, description="imagenet | none | PATH | run:<experiment>/<model>/seed<k>"
     )
-    weights_size: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+    weights_size: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto",
         description="input size in pixels whose ImageNet weights are used (MobileNet, MobileNetV2); auto: the size of "
         "the input if there are weights for it, else 224",
     )
     hidden_units: int = Field(
-        256, ge=0, description="width of the head's ReLU layer; 0: none (ours; gives the published parameter counts)"
+        256,
+        ge=0,
+        le=65_536,
+        description="width of the head's ReLU layer; 0: none (ours; gives the published parameter counts)",
     )
     dropout: Fraction = Field(0.3, description="dropout rate after global average pooling")
-    l2: float = Field(1e-4, ge=0, description="L2 penalty on the kernels of the head")
+    l2: float = Field(1e-4, ge=0, le=1000, description="L2 penalty on the kernels of the head")
     batch_norm: Literal["frozen", "train"] = Field(
         "frozen", description="whether BatchNorm layers of the backbone train in ft (in scratch they always do)"
     )
@@ -113,17 +150,18 @@ class ModelConfig(Section):
         description="momentum of BatchNorm layers that train (ours); null: the backbone's own, 0.99 to 0.9997",
     )
     auxiliary_weight: float = Field(
-        0.0, ge=0, description="weight of InceptionV3's auxiliary classifier in the training loss; 0: none"
+        0.0, ge=0, le=1000, description="weight of InceptionV3's auxiliary classifier in the training loss; 0: none"
     )
 
 
 class TrainingConfig(Section):
     """Settings that the phases share."""
 
-    batch_size: int = Field(32, ge=1, description="images per step")
+    batch_size: int = Field(32, ge=1, le=MAX_BATCH_SIZE, description="images per step")
     accumulation_steps: int = Field(
         1,
         ge=1,
+        le=MAX_BATCH_SIZE,
         description="compute each batch in this many portions and average their gradients: less memory, the same step",
     )
     label_smoothing: Fraction = Field(0.0, description="share of the target spread evenly over the classes")
@@ -142,7 +180,9 @@ class TrainingConfig(Section):
         description="allow 10-bit mantissas (TF32) in training steps compiled by XLA on NVIDIA GPUs from Ampere on, "
         "TensorFlow's own default; reported results are always computed in full float32",
     )
-    early_stopping_patience: int = Field(5, ge=1, description="epochs without improvement before training stops (ours)")
+    early_stopping_patience: int = Field(
+        5, ge=1, le=MAX_EPOCHS, description="epochs without improvement before training stops (ours)"
+    )
     early_stopping_monitor: Monitor = Field(
         "auto",
         description="metric for early stopping and plateau; auto: val_cross_entropy, or val_balanced_cross_entropy "
@@ -180,7 +220,7 @@ class TrainingConfig(Section):
 class PhaseConfig(Section):
     """One compile/fit: how long, with which optimizer and learning rate."""
 
-    epochs: int = Field(15, ge=1, description="maximum number of epochs")
+    epochs: int = Field(15, ge=1, le=MAX_EPOCHS, description="maximum number of epochs")
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop", "lion"] = Field(
         "adam", description="sgd runs with `momentum`; adam with β 0.9, 0.999; lion with β 0.9, 0.99"
     )
@@ -194,9 +234,9 @@ class PhaseConfig(Section):
     )
     plateau_factor: float = Field(0.2, gt=0, lt=1, description="plateau: multiply the learning rate by this (ours)")
     plateau_patience: int = Field(
-        2, ge=1, description="plateau: epochs without improvement before each reduction (ours)"
+        2, ge=1, le=MAX_EPOCHS, description="plateau: epochs without improvement before each reduction (ours)"
     )
-    step_epochs: int = Field(10, ge=1, description="step: epochs between reductions")
+    step_epochs: int = Field(10, ge=1, le=MAX_EPOCHS, description="step: epochs between reductions")
     step_factor: float = Field(0.1, gt=0, lt=1, description="step: multiply the learning rate by this")
 
     @property
@@ -224,8 +264,8 @@ class TransferConfig(PhaseConfig):
 class FineTuneConfig(TransferConfig):
     """Phase ft: TransferConfig, and how much of the backbone trains."""
 
-    epochs: int = Field(5, ge=1, description="maximum number of epochs")
-    unfreeze: Literal["all"] | Annotated[int, Field(ge=1)] = Field(
+    epochs: int = Field(5, ge=1, le=MAX_EPOCHS, description="maximum number of epochs")
+    unfreeze: Literal["all"] | Annotated[int, Field(ge=1, le=1000)] = Field(
         "all", description="all, or how many of the backbone's last blocks train"
     )
     features: Literal["cached", "streamed"] = Field(

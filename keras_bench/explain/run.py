@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_bench.config.recipe import MAX_SEED
 from keras_bench.config.schema import ExplainConfig
 from keras_bench.console import Log
 from keras_bench.evaluation.predictions import Predictions
@@ -228,7 +229,7 @@ def _similarities(
     job, log, settings = run.job, run.log, run.config.explain
     count = min(settings.randomized_images, subject.drawn)
     # Not the run's own seed, which would give a randomly initialised backbone the same weights again.
-    keras.utils.set_random_seed(job.request.seed + settings.seed + 1)
+    keras.utils.set_random_seed((job.request.seed + settings.seed + 1) % (MAX_SEED + 1))
     fresh = build_model(run.model_spec)
     similarities: dict[str, list[np.ndarray]] = {method: [] for method in EXPLANATION_METHODS}
     with log.progress("randomised weights", 2 * len(EXPLANATION_METHODS) * count, "maps") as advance:

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_bench.audit.selection import most_shared
 from keras_bench.config.decision import DecisionMetric, shared_decision
-from keras_bench.config.load import read_yaml
+from keras_bench.config.yaml_text import read_yaml
 from keras_bench.console import Log
 from keras_bench.cost.cost_file import read_cost
 from keras_bench.cost.records import latencies_from_json

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from keras_bench.config.load import experiment_folders, read_yaml
+from keras_bench.config.load import experiment_folders
+from keras_bench.config.yaml_text import read_yaml
 from keras_bench.errors import UserError, unknown_name
 from keras_bench.report.study import CLAIMED, FIGURES, Claim, Published, Study
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_bench.backbones.table import BACKBONES
-from keras_bench.config.load import Layer, experiment_folders, find_file, read_yaml
-from keras_bench.errors import UserError, unknown_name
+from keras_bench.config.load import Layer, experiment_folders, find_file
+from keras_bench.config.recipe import MAX_SEED
+from keras_bench.config.yaml_text import read_yaml
+from keras_bench.errors import UserError, quoted, unknown_name
 from keras_bench.phases import Phase, as_phase
 from keras_bench.sweep.points import (
     Point,
@@ -120,13 +122,13 @@ def _read_kind(path: Path, tree: Mapping[str, object]) -> str:
 
 def _read_text(path: Path, key: str, value: object) -> str:
     if not isinstance(value, str) or (key == "experiment" and not value):
-        raise UserError(f"{path}: {key}: expected text, received {value!r}")
+        raise UserError(f"{path}: {key}: expected text, received {quoted(value)}")
     return value
 
 
 def _read_models(path: Path, value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise UserError(f"{path}: models: expected a list of backbones, e.g. [MobileNet], received {value!r}")
+        raise UserError(f"{path}: models: expected a list of backbones, e.g. [MobileNet], received {quoted(value)}")
     for name in value:
         if name not in BACKBONES:
             raise UserError(f"{path}: models: {unknown_name('model', name, BACKBONES)}")
@@ -141,6 +143,12 @@ def _read_phase(path: Path, value: object) -> Phase | None:
 
 
 def _read_seeds(path: Path, value: object) -> tuple[int, ...]:
-    if not isinstance(value, list) or not value or not all(type(seed) is int and seed >= 0 for seed in value):
-        raise UserError(f"{path}: seeds: expected a list of whole numbers of at least 0, received {value!r}")
+    if (
+        not isinstance(value, list)
+        or not value
+        or not all(type(seed) is int and 0 <= seed <= MAX_SEED for seed in value)
+    ):
+        raise UserError(
+            f"{path}: seeds: expected a list of whole numbers from 0 to {MAX_SEED}, received {quoted(value)}"
+        )
     return tuple(dict.fromkeys(value))

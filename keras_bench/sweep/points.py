@@ -1,18 +1,22 @@
 """The points of a sweep: a grid of values, a list of points, or a space that a search draws from."""
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import TypeGuard
 
 from pydantic import BaseModel
 
-from keras_bench.config.load import Tree
+from keras_bench.config.recipe import MAX_SEED
 from keras_bench.config.schema import Config
-from keras_bench.errors import UserError, unknown_name
+from keras_bench.config.yaml_text import Tree
+from keras_bench.errors import UserError, quoted, shortened, unknown_name
 
 SEARCH_METHODS = ("random", "bayesian")
 SEARCH_KEYS = ("method", "trials", "seed", "space")
+MAX_POINTS = 10_000  # each is at least one run
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def refuse_unknown(origin: str, tree: Iterable[object], known: tuple[str, ...]) 
     """Raise a UserError that names the first unknown key and similar known ones."""
     for key in tree:
         if key not in known:
-            raise UserError(f"{origin}: {key}: {unknown_name('key', str(key), known)}")
+            raise UserError(f"{origin}: {shortened(str(key))}: {unknown_name('key', str(key), known)}")
 
 
 def read_settings(origin: str, value: object) -> dict[str, object]:
@@ -98,7 +102,7 @@ def read_settings(origin: str, value: object) -> dict[str, object]:
         UserError: `value` is not a mapping, or a key is unknown.
     """
     if not isinstance(value, dict):
-        raise UserError(f"{origin}: expected keys and values, e.g. {{model.dropout: 0.2}}, received {value!r}")
+        raise UserError(f"{origin}: expected keys and values, e.g. {{model.dropout: 0.2}}, received {quoted(value)}")
     known = known_keys()
     for key, setting in value.items():
         if key == "name":
@@ -106,7 +110,7 @@ def read_settings(origin: str, value: object) -> dict[str, object]:
         if key in Config.model_fields and isinstance(setting, dict):
             raise UserError(f"{origin}: {key}: expected full dotted keys, e.g. {{model.dropout: 0.2}}")
         if key not in known:
-            raise UserError(f"{origin}: {key}: {unknown_name('key', str(key), known)}")
+            raise UserError(f"{origin}: {shortened(str(key))}: {unknown_name('key', str(key), known)}")
     return value
 
 
@@ -115,22 +119,25 @@ def read_grid(origin: str, tree: object) -> tuple[Point, ...]:
     lists = {key: _read_values(f"{origin}: {key}", values) for key, values in read_settings(origin, tree).items()}
     if not lists:
         raise UserError(f"{origin}: expected at least one key with its values, e.g. {{model.dropout: [0.2, 0.4]}}")
+    count = prod(map(len, lists.values()))
+    if count > MAX_POINTS:
+        raise UserError(f"{origin}: expected at most {MAX_POINTS:,} points, received {count:,} combinations")
     return tuple(Point(dict(zip(lists, values, strict=True))) for values in product(*lists.values()))
 
 
 def read_points(origin: str, items: object) -> tuple[Point, ...]:
     """Return the points of a list, each with its own keys and an optional name."""
     if not isinstance(items, list) or not items:
-        raise UserError(f"{origin}: expected a list, e.g. [{{model.dropout: 0.2}}], received {items!r}")
+        raise UserError(f"{origin}: expected a list, e.g. [{{model.dropout: 0.2}}], received {quoted(items)}")
     points: list[Point] = []
     for number, item in enumerate(items, start=1):
         item_origin = f"{origin}: {number}"
         settings = dict(item) if isinstance(item, dict) else item
         name = settings.pop("name", "") if isinstance(settings, dict) else ""
         if not isinstance(name, str):
-            raise UserError(f"{item_origin}: name: expected text, received {name!r}; put it in quotes")
+            raise UserError(f"{item_origin}: name: expected text, received {quoted(name)}; put it in quotes")
         if name and name in [point.name for point in points]:
-            raise UserError(f"{item_origin}: name: {name!r} is already the name of another point")
+            raise UserError(f"{item_origin}: name: {quoted(name)} is already the name of another point")
         points.append(Point(read_settings(item_origin, settings), name))
     return tuple(points)
 
@@ -138,17 +145,18 @@ def read_points(origin: str, items: object) -> tuple[Point, ...]:
 def read_search(origin: str, tree: object) -> Search:
     """Return a search with its space and the method of drawing from it."""
     if not isinstance(tree, dict):
-        raise UserError(f"{origin}: expected the keys {', '.join(SEARCH_KEYS)}, received {tree!r}")
+        raise UserError(f"{origin}: expected the keys {', '.join(SEARCH_KEYS)}, received {quoted(tree)}")
     refuse_unknown(origin, tree, SEARCH_KEYS)
     if tree.get("method") not in SEARCH_METHODS:
-        raise UserError(f"{origin}: method: expected random or bayesian, received {tree.get('method')!r}")
-    for key, least, default in (("trials", 1, None), ("seed", 0, 0)):
+        raise UserError(f"{origin}: method: expected random or bayesian, received {quoted(tree.get('method'))}")
+    for key, least, most, default in (("trials", 1, MAX_POINTS, None), ("seed", 0, MAX_SEED, 0)):
         number = tree.get(key, default)
-        if type(number) is not int or number < least:
-            raise UserError(f"{origin}: {key}: expected a whole number of at least {least}, received {number!r}")
+        if type(number) is not int or not least <= number <= most:
+            expected = f"a whole number of at least {least} and at most {most:,}"
+            raise UserError(f"{origin}: {key}: expected {expected}, received {quoted(number)}")
     space = tree.get("space")
     if not isinstance(space, dict) or not space:
-        raise UserError(f"{origin}: space: expected keys with their ranges or values, received {space!r}")
+        raise UserError(f"{origin}: space: expected keys with their ranges or values, received {quoted(space)}")
     read_settings(f"{origin}: space", dict.fromkeys(space))
     dimensions = {key: _read_dimension(f"{origin}: space: {key}", value) for key, value in space.items()}
     return Search(tree["method"], tree["trials"], tree.get("seed", 0), dimensions)
@@ -167,7 +175,9 @@ def read_baseline(origin: str, value: object, points: tuple[Point, ...]) -> Poin
     for point in points:
         if all(key in point.settings and point.settings[key] == setting for key, setting in wanted.items()):
             return point
-    raise UserError(f"{origin}: expected the name or values of a point, received {value!r}, which matches none of them")
+    raise UserError(
+        f"{origin}: expected the name or values of a point, received {quoted(value)}, which matches none of them"
+    )
 
 
 def read_first_trial(origin: str, value: object, search: Search) -> Point | None:
@@ -176,10 +186,10 @@ def read_first_trial(origin: str, value: object, search: Search) -> Point | None
         return None
     settings = read_settings(origin, value)
     if set(settings) != set(search.space):
-        raise UserError(f"{origin}: expected a value for each key of search.space, received {value!r}")
+        raise UserError(f"{origin}: expected a value for each key of search.space, received {quoted(value)}")
     for key, value in settings.items():
         if not _contains(search.space[key], value):
-            raise UserError(f"{origin}: {key}: expected a value within search.space, received {value!r}")
+            raise UserError(f"{origin}: {key}: expected a value within search.space, received {quoted(value)}")
     return Point({key: settings[key] for key in search.space})
 
 
@@ -191,7 +201,7 @@ def _contains(dimension: Dimension, value: object) -> bool:
 
 def _read_values(origin: str, value: object) -> tuple[object, ...]:
     if not isinstance(value, list) or not value:
-        raise UserError(f"{origin}: expected a list of values, e.g. [0.2, 0.4], received {value!r}")
+        raise UserError(f"{origin}: expected a list of values, e.g. [0.2, 0.4], received {quoted(value)}")
     return tuple(value)
 
 
@@ -201,13 +211,15 @@ def _read_dimension(origin: str, value: object) -> Dimension:
     refuse_unknown(origin, value, ("low", "high", "log"))
     low, high, log = value.get("low"), value.get("high"), value.get("log", False)
     if not _is_number(low) or not _is_number(high) or low >= high:
-        raise UserError(f"{origin}: expected numbers low < high, e.g. {{low: 0.1, high: 0.5}}, received {value!r}")
+        raise UserError(
+            f"{origin}: expected finite numbers low < high, e.g. {{low: 0.1, high: 0.5}}, received {quoted(value)}"
+        )
     if not isinstance(log, bool):
-        raise UserError(f"{origin}: log: expected true or false, received {log!r}")
+        raise UserError(f"{origin}: log: expected true or false, received {quoted(log)}")
     if log and low <= 0:
-        raise UserError(f"{origin}: low: expected more than 0 where log is true, received {low!r}")
+        raise UserError(f"{origin}: low: expected more than 0 where log is true, received {quoted(low)}")
     return SearchRange(low, high, log)
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -74,7 +74,7 @@ def test_bad_words_are_one_line_that_helps(capsys, tmp_path):
         capsys, "run", *SMALL[:2], "--set", "dataset.source=folder", "--data", "nowhere"
     )
     assert "--variant: expected a folder name" in fails(capsys, "run", "--variant", "a/b")
-    assert "--seed: expected a whole number of at least 0, received -1" in fails(capsys, "run", "--seed", "-1")
+    assert "--seed: expected a whole number from 0 to 4294967295, received -1" in fails(capsys, "run", "--seed", "-1")
 
 
 def test_settings_that_cannot_work_together_are_refused(capsys, tmp_path):
@@ -88,7 +88,9 @@ def test_settings_that_cannot_work_together_are_refused(capsys, tmp_path):
     auxiliary = ["--model", "EfficientNetB0", "--set", "model.auxiliary_weight=0.4"]
     line = fails(capsys, *run, *auxiliary)
     assert "EfficientNetB0 has no auxiliary classifier, received 0.4; did you mean --model InceptionV3?" in line
-    assert "expected a value of at least 0" in fails(capsys, *run, "--set", "model.auxiliary_weight=-1")
+    assert "expected a number of at least 0 and at most 1,000" in fails(
+        capsys, *run, "--set", "model.auxiliary_weight=-1"
+    )
     line = fails(capsys, *run, "--set", "training.accumulation_steps=5")
     assert "training.accumulation_steps: a batch of 32 images is computed in equal portions" in line
     assert "expected a number that divides 32, received 5" in line

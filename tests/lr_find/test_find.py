@@ -29,7 +29,7 @@ SMALL = [
         (["--steps", "5"], "--steps: expected a whole number of at least 20, received 5"),
         (["--setps", "50"], "unknown option '--setps'; did you mean '--steps'"),
         (["--phase", "fit"], "invalid choice: 'fit'"),
-        (["--seed", "-1"], "--seed: expected a whole number of at least 0"),
+        (["--seed", "-1"], "--seed: expected a whole number from 0 to 4294967295"),
         (["--dry-run"], "unknown option '--dry-run'"),
         (["--weights", "nowhere.h5"], "expected imagenet, none, run:… or an .h5 or .keras file"),
         (["--set", "tl.rate=1"], "unknown key 'rate'"),

@@ -96,8 +96,11 @@ SPACE = "search: {method: random, trials: 2, space: {model.dropout: {low: 0.1, h
         (GRID + "models: MobileNet", r"models: expected a list of backbones, e.g. \[MobileNet\], received 'MobileNet'"),
         (GRID + "models: [MobilNet]", r"study.yaml: models: unknown model 'MobilNet'; did you mean 'MobileNet"),
         (GRID + "phase: fit", r"study.yaml: phase: expected one of scratch, tl, ft, received 'fit'"),
-        (GRID + "seeds: 3", r"study.yaml: seeds: expected a list of whole numbers of at least 0, received 3"),
-        (GRID + "seeds: [0, true]", r"seeds: expected a list of whole numbers of at least 0, received \[0, True\]"),
+        (GRID + "seeds: 3", r"study.yaml: seeds: expected a list of whole numbers from 0 to 4294967295, received 3"),
+        (
+            GRID + "seeds: [0, true]",
+            r"seeds: expected a list of whole numbers from 0 to 4294967295, received \[0, True\]",
+        ),
         (GRID + "set: [1]", r"study.yaml: set: expected keys and values, e.g. \{model.dropout: 0.2\}, received \[1\]"),
         (
             GRID + "set: {model.dropot: 1}",
@@ -128,10 +131,10 @@ SPACE = "search: {method: random, trials: 2, space: {model.dropout: {low: 0.1, h
         ("search: 3", r"study.yaml: search: expected the keys method, trials, seed, space, received 3"),
         ("search: {methd: random}", r"search: methd: unknown key 'methd'; did you mean 'method'"),
         ("search: {method: grid}", r"search: method: expected random or bayesian, received 'grid'"),
-        ("search: {method: random}", r"search: trials: expected a whole number of at least 1, received None"),
+        ("search: {method: random}", r"search: trials: expected a whole number of at least 1 and at most 10,000, received None"),
         ("search: {method: random, trials: 2, seed: -1}", r"search: seed: expected a whole number of at least 0"),
         ("search: {method: random, trials: 2}", r"search: space: expected keys with their ranges or values"),
-        (SPACE.replace("low: 0.1", "low: 0.6"), r"space: model.dropout: expected numbers low < high"),
+        (SPACE.replace("low: 0.1", "low: 0.6"), r"space: model.dropout: expected finite numbers low < high"),
         (SPACE.replace("low: 0.1", "lo: 0.1"), r"space: model.dropout: lo: unknown key 'lo'; did you mean 'low'"),
         (
             SPACE.replace("low: 0.1", "log: 3, low: 0.1"),

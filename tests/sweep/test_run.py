@@ -307,7 +307,7 @@ def test_the_command_line_is_parsed_and_mistakes_are_refused(tmp_path, capsys, m
     assert "unknown sweep 'dropuot'; did you mean 'dropout'" in capsys.readouterr().err
     assert len(requests) == 3  # a mistake in the second sweep is reported before the first one runs
     assert main(["sweep", "dropout", "--seed", "-1"]) == 2
-    assert "--seed: expected whole numbers of at least 0, received -1" in capsys.readouterr().err
+    assert "--seed: expected a whole number from 0 to 4294967295, received -1" in capsys.readouterr().err
     assert main(["sweep", "dropout", "--sed", "1"]) == 2
     assert "unknown option '--sed'; did you mean '--seed'" in capsys.readouterr().err
 
