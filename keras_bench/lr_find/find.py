@@ -17,7 +17,7 @@ from keras_bench.runs.fingerprint import finished_phases, phase_inputs
 from keras_bench.runs.folders import RateSearchDir
 from keras_bench.runs.job import Job
 from keras_bench.runs.run import Run
-from keras_bench.runs.weights import InitialWeights, find_weights
+from keras_bench.runs.weights import InitialWeights, find_whole_weights
 
 MIN_STEPS = 20  # with fewer, a slope over single batches is meaningless
 HIGHEST_RATE = 10.0  # the highest that a configuration accepts
@@ -46,7 +46,7 @@ def find_rate(job: Job, span: RateRange, log: Log) -> None:
     """
     _refuse_bad_range(span)
     phase = job.phases[-1]
-    weights = find_weights(job, log)
+    weights = find_whole_weights(job, log)
     index, store, fingerprint = open_data(job, log)
     inputs = {name: phase_inputs(job, name, fingerprint, weights.fingerprint) for name in job.phases}
     tl_weights = _finished_tl(job, inputs) if phase == "ft" else None

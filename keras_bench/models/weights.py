@@ -33,9 +33,10 @@ def initial_model(spec: ModelSpec, weights: Path | None) -> keras.Model:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")  # Keras only warns of layers for which it found no weights
                 backbone.load_weights(weights)
-        except (ValueError, OSError, KeyError, UserWarning) as error:
+        except Exception as error:  # Keras and h5py raise exceptions of many kinds, without a common base class
             raise UserError(
-                f"weights: {weights} does not fit {spec.backbone.name} without its top ({one_line(error, limit=160)})"
+                f"weights: {weights} does not fit {spec.backbone.name} without its top ({one_line(error, limit=160)}); "
+                "give weights that keras.applications publishes for it, or check model.alpha"
             ) from error
         _copy_backbone(backbone, model, weights)
     if spec.backbone.family.name == "EfficientNet":
@@ -51,7 +52,7 @@ def load_model(path: Path) -> keras.Model:
     """
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+    except Exception as error:  # Keras and h5py raise exceptions of many kinds, without a common base class
         raise UserError(f"{path}: not a model that can be loaded ({one_line(error, limit=160)})") from error
 
 

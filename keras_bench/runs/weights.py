@@ -12,6 +12,7 @@ from keras_bench.phases import Phase, as_phase
 from keras_bench.reading import read_record
 from keras_bench.runs.folders import RunDir, parse_run_reference
 from keras_bench.runs.job import Job
+from keras_bench.runs.weights_file import check_weights_file
 
 OPTIONS = (
     "--weights none (random), --weights PATH (.h5 without top, or .keras) or --weights run:<experiment>/<model>/seed<k>"
@@ -26,11 +27,13 @@ class InitialWeights:
         path: the file; None for random weights.
         fingerprint: "none" or the file's sha256.
         origin: a description for display.
+        is_published: whether the file's checksum is the published one.
     """
 
     path: Path | None
     fingerprint: str
     origin: str
+    is_published: bool = False
 
 
 def find_weights(job: Job, log: Log) -> InitialWeights:
@@ -42,8 +45,10 @@ def find_weights(job: Job, log: Log) -> InitialWeights:
     weights = job.config.model.weights
     if weights == "none":
         return InitialWeights(None, "none", "random weights")
+    is_published = False
     if weights == "imagenet":
         path = _imagenet_file(job, log)
+        is_published = bool(_imagenet_source(job)[2])
         origin = f"ImageNet weights {path.name}{_trained_at(job)}"
     elif weights.startswith("run:"):
         path = _model_of_run(weights, job.request.out)
@@ -53,7 +58,32 @@ def find_weights(job: Job, log: Log) -> InitialWeights:
         if not path.is_file() or path.suffix not in (".h5", ".keras"):
             raise UserError(f"weights: expected imagenet, none, run:… or an .h5 or .keras file, received {weights!r}")
         origin = str(path)
-    return InitialWeights(path, digest_file(path), origin)
+        _compare_with_published(job, path, log)
+    return InitialWeights(path, digest_file(path), origin, is_published)
+
+
+def find_whole_weights(job: Job, log: Log) -> InitialWeights:
+    """Return a job's initial weights as `find_weights` does, after reading the file to its end.
+
+    A file whose checksum is the published one is not read again.
+
+    Raises:
+        UserError: as for `find_weights`, or the file is damaged.
+    """
+    weights = find_weights(job, log)
+    if weights.path is not None and not weights.is_published:
+        check_weights_file(weights.path)
+    return weights
+
+
+def _compare_with_published(job: Job, path: Path, log: Log) -> None:
+    """Warn of a file given by --weights that has the name of the backbone's published file, but not its content."""
+    source = job.backbone.weights_source(job.config.model.alpha, weights_size(job))
+    if source is None or path.name != source[1] or not source[2]:
+        return
+    algorithm = checksum_algorithm(source[2])
+    if digest_file(path, algorithm) != source[2]:
+        log.warn(f"weights: {path} has the name of the published file, but is not that file ({algorithm} differs)")
 
 
 def missing_weights(jobs: list[Job]) -> list[str]:

@@ -21,7 +21,7 @@ from keras_bench.runs.data import (
 from keras_bench.runs.fingerprint import finished_phases, phase_inputs
 from keras_bench.runs.job import Job
 from keras_bench.runs.run import Run
-from keras_bench.runs.weights import InitialWeights, find_weights
+from keras_bench.runs.weights import InitialWeights, find_whole_weights
 from keras_bench.workflow.compare import compare_runs
 from keras_bench.workflow.parts import make_parts, measure_latencies, missing_parts
 
@@ -43,7 +43,7 @@ def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
     """
     started = time.monotonic()
     require_data(job)
-    weights = find_weights(job, log)
+    weights = find_whole_weights(job, log)
     export_error = None
     with job.folder.lock():
         log.path = job.folder.log
