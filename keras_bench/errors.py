@@ -1,7 +1,8 @@
 """Errors whose messages are written for the user, and helpers to word them."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 MAX_LISTED_NAMES = 25
 MAX_QUOTED = 100  # characters of a value that a message quotes
@@ -24,6 +25,50 @@ class RunError(Exception):
 
 class ExportError(RunError):
     """A bundle could not be made or disagrees with Keras; its run is finished all the same."""
+
+
+class OutOfMemoryError(RunError):
+    """Memory ran out.
+
+    Attributes:
+        where: what was being done, e.g. "evaluation of phase tl".
+        remedy: what to do, without the end of a sentence; "" if that is not known yet.
+    """
+
+    def __init__(self, where: str, remedy: str = "") -> None:
+        super().__init__(f"out of memory in {where}{f'; {remedy}' if remedy else ''}")
+        self.where, self.remedy = where, remedy
+
+
+# In the text of errors of TensorFlow, XLA, ONNX Runtime and C++, and of Python's where TensorFlow has called Python.
+_OUT_OF_MEMORY = (
+    *("OOM when allocating", "RESOURCE_EXHAUSTED", "Out of memory", "bad_alloc", "MemoryError"),
+    "ailed to allocate memory",
+)
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Return whether an error of any library, or its cause, means that memory ran out."""
+    while error is not None:
+        text = str(error)
+        is_named = isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+        if is_named or any(words in text for words in _OUT_OF_MEMORY):
+            return "No space left" not in text  # TensorFlow has one name for a full disk and a full memory
+        error = error.__cause__
+    return False
+
+
+@contextmanager
+def memory_named(where: str, remedy: str = "") -> Iterator[None]:
+    """Raise OutOfMemoryError, which says where and what to do, if memory runs out in the block."""
+    try:
+        yield
+    except (OutOfMemoryError, UserError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise OutOfMemoryError(where, remedy) from error
+        raise
 
 
 def one_line(error: Exception | str, limit: int | None = 200) -> str:

@@ -22,7 +22,7 @@ from keras_bench.cli import (
     verify,
 )
 from keras_bench.cli.options import Parser
-from keras_bench.errors import RunError, UserError, one_line, unknown_name
+from keras_bench.errors import RunError, UserError, memory_named, one_line, unknown_name
 from keras_bench.processes import Interrupted, interruptible
 
 # In the order of --help. Each module has `add_to(verbs)`; a new verb is a module and its name here.
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     effect = "continues where it stopped" if command[:1] in (["run"], ["suite"], ["sweep"]) else "starts over"
     message = f"interrupted; the same command {effect}"
     try:
-        with interruptible(message):
+        with interruptible(message), memory_named(" ".join(["keras-bench", *command[:1]])):
             arguments = parse(command)
             return int(arguments.handler(arguments))
     except (UserError, RunError) as error:

@@ -15,7 +15,7 @@ from keras_bench.cost.cost_file import model_identity
 from keras_bench.cost.latency_worker import WARM_UP_SHARE
 from keras_bench.cost.records import CALLS, Latency, latencies_from_json, latencies_to_json
 from keras_bench.environment import describe_environment
-from keras_bench.errors import RunError
+from keras_bench.errors import RunError, is_out_of_memory, one_line
 from keras_bench.files import write_json
 from keras_bench.phases import Phase
 from keras_bench.processes import run_child
@@ -89,12 +89,22 @@ def start_worker(file: Path, setting: LatencySetting, settings: LatencyConfig) -
     done = run_child(command, capture=True)
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
-        raise RunError(f"the process was ended by {name}" + (", as when memory runs out" if name == "SIGKILL" else ""))
+        memory = f", as when memory runs out; {_smaller_batches(setting, settings)}" if name == "SIGKILL" else ""
+        raise RunError(f"the process was ended by {name}{memory}")
     if done.returncode > 0:
         lines = done.stderr.strip().splitlines()
-        raise RunError(lines[-1].strip() if lines else f"the process ended with exit code {done.returncode}")
+        error = RunError(lines[-1].strip() if lines else f"the process ended with exit code {done.returncode}")
+        if is_out_of_memory(error):
+            raise RunError(f"memory ran out ({one_line(error)}); {_smaller_batches(setting, settings)}")
+        raise error
     measurement: dict[str, Any] = json.loads(done.stdout)
     return measurement
+
+
+def _smaller_batches(setting: LatencySetting, settings: LatencyConfig) -> str:
+    """Return a clause with the option that leaves out this batch size and larger ones."""
+    sizes = [size for size in settings.batch_sizes if size < setting.batch_size] or [max(1, setting.batch_size // 2)]
+    return f"--set latency.batch_sizes={str(sizes).replace(' ', '')} needs less"
 
 
 def measure_latency(

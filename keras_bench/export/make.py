@@ -12,7 +12,7 @@ from keras_bench.config import Config
 from keras_bench.console import Log
 from keras_bench.cost.latency import LATENCY, LatencySetting, start_worker
 from keras_bench.environment import describe_environment
-from keras_bench.errors import ExportError, one_line
+from keras_bench.errors import ExportError, is_out_of_memory, one_line
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.evaluation.statistics import proportion_interval, share_interval
 from keras_bench.export.int8 import quantize_bundle
@@ -120,6 +120,8 @@ def _write_float_model(plan: BundlePlan, folder: Path) -> None:
     try:
         graph = to_onnx(members, metadata)
     except Exception as error:  # tf2onnx and onnx raise exceptions of many kinds, without a common base class
+        if is_out_of_memory(error):
+            raise
         raise ExportError(f"{plan.title}: the model could not be converted ({one_line(error)})") from error
     save(graph, folder / FLOAT_MODEL)
     write_labels(folder, names, [titles[name] for name in names])

@@ -24,7 +24,7 @@ from keras_bench.sweep.plan import SweepPlan, corner, describe_points, inputs_of
 from keras_bench.sweep.points import Dimension, Point, Search, SearchRange
 from keras_bench.sweep.results import point_run
 from keras_bench.sweep.tasks import PointRunner, is_finished, log_remaining_time
-from keras_bench.workflow.launch import JobRunner
+from keras_bench.workflow.launch import JobRunner, describe_exit, warn_of_kill
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -139,7 +139,9 @@ def run_search(plan: SweepPlan, run: JobRunner, log: Log) -> tuple[list[Point], 
             if codes[0] == UserError.exit_code and len(trials.tried) == 1:
                 return [], None
             if any(codes):
-                failed.append(f"trial {len(trials.tried)}: {label} (exit code {next(filter(None, codes))})")
+                failed.append(f"trial {len(trials.tried)}: {label} ({describe_exit(next(filter(None, codes)))})")
+                for job, code in zip(jobs, codes, strict=True):
+                    warn_of_kill(job, label, code, log)
             else:
                 trials.tell(number, float(np.mean([point_run(0, job, decision).val_score for job in jobs])))
             if not finished_before:

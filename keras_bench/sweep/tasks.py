@@ -12,7 +12,7 @@ from keras_bench.runs.fingerprint import finished_phases, phase_inputs
 from keras_bench.runs.job import Job
 from keras_bench.runs.weights import find_weights
 from keras_bench.sweep.plan import Task
-from keras_bench.workflow.launch import JobRunner, run_each
+from keras_bench.workflow.launch import JobRunner, describe_exit, run_each
 from keras_bench.workflow.parts import missing_parts
 
 
@@ -103,7 +103,7 @@ def run_tasks(tasks: Sequence[Task], run: JobRunner, log: Log) -> list[str] | No
     )
     if codes == [UserError.exit_code]:
         return None
-    return [f"{task.name} (exit code {code})" for task, code in zip(tasks, codes, strict=True) if code != 0]
+    return [f"{task.name} ({describe_exit(code)})" for task, code in zip(tasks, codes, strict=True) if code != 0]
 
 
 def log_remaining_time(finished: Sequence[Job], left: Sequence[str], log: Log) -> None:

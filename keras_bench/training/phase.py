@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import keras
 
 from keras_bench.environment import describe_environment, peak_memory_mb
+from keras_bench.errors import memory_named
 from keras_bench.evaluation.classes import class_scores
 from keras_bench.evaluation.metrics import compute_metrics
 from keras_bench.evaluation.predict import predict_split
@@ -49,14 +50,15 @@ def train_phase(run: Run, phase: Phase) -> None:
     model = starting_model(run, run.folder.best_weights("tl") if phase == "ft" else None)
 
     cached = run.config.is_cached(phase)
-    examples = features_for(run, plan, model) if cached else images_for(run, plan, model)
+    with memory_named(f"the features of phase {phase}"):
+        examples = features_for(run, plan, model) if cached else images_for(run, plan, model)
     model_to_fit = with_requested_auxiliary(run, plan, model, examples.model)  # shares its layers with the whole model
     outcome = fit_phase(model_to_fit, with_checkpoint(run, plan, model_to_fit is model), run.folder, examples, run.log)
     if model_to_fit is not model:
         save_whole_model(run, phase, model, model_to_fit)
 
     best = best_model(run, plan)
-    with run.log.timed("evaluation"):
+    with memory_named(f"the evaluation of phase {phase}"), run.log.timed("evaluation"):
         evaluate(run, phase, best)
     with replacing(run.folder.model(phase)) as path:
         best.save(path)

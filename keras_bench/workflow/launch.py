@@ -1,6 +1,7 @@
 """Runs jobs one after another, each in a fresh process, since TensorFlow keeps the memory of finished models."""
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -9,9 +10,12 @@ from keras_bench.console import Log
 from keras_bench.errors import UserError
 from keras_bench.processes import SIGNALS, Interrupted, run_child
 from keras_bench.runs.job import Job
+from keras_bench.runs.memory import smaller_batch
 from keras_bench.runs.weights import OPTIONS, find_weights, missing_weights, offer_of_other_sizes
 
 JobRunner = Callable[[Job], int]
+
+KILLED = (-9, 137)  # SIGKILL, as Python and as shells report it
 
 
 def run_each(
@@ -37,11 +41,27 @@ def run_each(
     for number, (job, name) in enumerate(zip(jobs, names, strict=True), start=1):
         log.line(f"── {number}/{len(jobs)} {name} " + "─" * 40)
         codes.append(run(job))
+        warn_of_kill(job, name, codes[-1], log)
         if codes == [UserError.exit_code]:
             break
         if after is not None:
             after(number)
     return codes
+
+
+def warn_of_kill(job: Job, name: str, code: int, log: Log) -> None:
+    """Say what to do if the system killed a job's process, which it does when memory runs out."""
+    if code in KILLED:
+        log.warn(f"{name} was {describe_exit(code)}; {smaller_batch(job, others=True)}")
+
+
+def describe_exit(code: int) -> str:
+    """Return in words how a process ended that did not succeed."""
+    if code in KILLED:
+        return "killed by the system, most likely because memory ran out"
+    if code < 0:
+        return f"ended by {signal.Signals(-code).name}"
+    return f"exit code {code}"
 
 
 def run_alone(job: Job, dry_run: bool = False) -> int:

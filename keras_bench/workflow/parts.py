@@ -7,6 +7,7 @@ from keras_bench.config import Config
 from keras_bench.console import Log
 from keras_bench.cost.cost_file import cost_finished, write_cost
 from keras_bench.cost.latency import LATENCY, has_accelerator, latency_finished, measure_latency
+from keras_bench.errors import memory_named
 from keras_bench.explain.run import explain_finished, explain_run
 from keras_bench.export.phases import export_phases
 from keras_bench.export.places import export_finished
@@ -25,6 +26,7 @@ class Part:
         make: makes it.
         plan: its line in a dry run; "" for a part that costs next to nothing.
         in_turn: whether it is measured on all models of a suite in turn, once all are trained.
+        without: options that leave it out, for a machine that has too little memory for it.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Part:
     make: Callable[[Run], None]
     plan: Callable[[Job], str]
     in_turn: bool = False
+    without: str = ""
 
 
 def _make_bundles(run: Run) -> None:
@@ -70,6 +73,7 @@ PARTS = (
         is_missing=lambda job: not explain_finished(job),
         make=lambda run: explain_run(run),
         plan=lambda job: f"explanations of {job.config.explain.images} test images",
+        without="--set explain.enabled=false",
     ),
     Part(
         name="export",
@@ -77,6 +81,7 @@ PARTS = (
         is_missing=lambda job: not all(export_finished(job, phase) for phase in job.phases),
         make=_make_bundles,
         plan=_plan_export,
+        without="--no-export",
     ),
     Part(
         name=LATENCY,
@@ -106,7 +111,10 @@ def make_parts(run: Run) -> None:
         ExportError: a bundle could not be made; the parts before it are done.
     """
     for part in missing_parts(run.job):
-        with run.log.timed(part.name):
+        remedy = (
+            f"add {part.without} to the same command to do without; the trained phases stay" if part.without else ""
+        )
+        with memory_named(part.name, remedy), run.log.timed(part.name):
             part.make(run)
 
 

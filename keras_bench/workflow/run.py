@@ -7,7 +7,7 @@ from keras_bench.config import to_yaml
 from keras_bench.console import Log, duration
 from keras_bench.cost.latency import LATENCY
 from keras_bench.environment import describe_environment
-from keras_bench.errors import ExportError
+from keras_bench.errors import ExportError, memory_named
 from keras_bench.files import write_json, write_text
 from keras_bench.phases import Phase
 from keras_bench.runs.data import (
@@ -20,12 +20,14 @@ from keras_bench.runs.data import (
 )
 from keras_bench.runs.fingerprint import finished_phases, phase_inputs
 from keras_bench.runs.job import Job
+from keras_bench.runs.memory import memory_advice
 from keras_bench.runs.run import Run
 from keras_bench.runs.weights import InitialWeights, find_whole_weights
 from keras_bench.workflow.compare import compare_runs
 from keras_bench.workflow.parts import make_parts, measure_latencies, missing_parts
 
 INPUT, COMPARISON = "reading and checking images", "tables and figures"
+FEWER_DECODED = "add --set runtime.cache_memory_mb=0 to the same command, which then keeps no decoded images"
 
 
 def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
@@ -40,6 +42,7 @@ def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
         UserError: the input is wrong; found before training.
         RunError: training failed.
         ExportError: training succeeded, but a bundle could not be made.
+        OutOfMemoryError: the message says in which part, and which options need less.
     """
     started = time.monotonic()
     require_data(job)
@@ -48,7 +51,8 @@ def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
     with job.folder.lock():
         log.path = job.folder.log
         try:
-            _complete_run(job, weights, log)
+            with memory_advice(job, others=in_suite), memory_named(INPUT, FEWER_DECODED):
+                _complete_run(job, weights, log)
         except ExportError as error:  # training is finished, so its results are shown before the error
             export_error = error
         if not in_suite:
@@ -97,7 +101,8 @@ def _complete_run(job: Job, weights: InitialWeights, log: Log) -> None:
             if phase in finished:
                 log.line(f"{phase}: finished before with the same settings, reused")
             else:
-                train_phase(run, phase)
+                with memory_named(f"phase {phase}"):
+                    train_phase(run, phase)
         choose_final_phase(run)
     keep_thumbnails(run)
     make_parts(run)

@@ -8,7 +8,7 @@ from keras_bench.errors import UserError
 from keras_bench.runs.data import require_data
 from keras_bench.runs.job import Request, resolve
 from keras_bench.workflow.compare import compare_runs
-from keras_bench.workflow.launch import find_all_weights, run_alone, run_each
+from keras_bench.workflow.launch import describe_exit, find_all_weights, run_alone, run_each
 from keras_bench.workflow.parts import measure_latencies
 
 
@@ -38,7 +38,7 @@ def run_suite(request: Request, models: list[str] | None, dry_run: bool, log: Lo
     codes = run_each(jobs, names, lambda job: run_alone(job, dry_run), log)
     if codes[0] == UserError.exit_code:
         return UserError.exit_code
-    failed = [f"{name} (exit code {code})" for name, code in zip(names, codes, strict=True) if code != 0]
+    failed = [f"{name} ({describe_exit(code)})" for name, code in zip(names, codes, strict=True) if code != 0]
     if dry_run:
         return 1 if failed else 0
     measure_latencies(jobs, log)

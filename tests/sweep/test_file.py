@@ -131,7 +131,10 @@ SPACE = "search: {method: random, trials: 2, space: {model.dropout: {low: 0.1, h
         ("search: 3", r"study.yaml: search: expected the keys method, trials, seed, space, received 3"),
         ("search: {methd: random}", r"search: methd: unknown key 'methd'; did you mean 'method'"),
         ("search: {method: grid}", r"search: method: expected random or bayesian, received 'grid'"),
-        ("search: {method: random}", r"search: trials: expected a whole number of at least 1 and at most 10,000, received None"),
+        (
+            "search: {method: random}",
+            r"search: trials: expected a whole number of at least 1 and at most 10,000, received None",
+        ),
         ("search: {method: random, trials: 2, seed: -1}", r"search: seed: expected a whole number of at least 0"),
         ("search: {method: random, trials: 2}", r"search: space: expected keys with their ranges or values"),
         (SPACE.replace("low: 0.1", "low: 0.6"), r"space: model.dropout: expected finite numbers low < high"),
