@@ -7,7 +7,7 @@ IN_PARALLEL = -n 2 --dist loadscope
 SUITE = $(KERAS_BENCH) suite $(if $(DATA),--data "$(DATA)")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint bench report
+.PHONY: help setup demo test test-all torture lint bench report
 .PHONY: tiny-imagenet-all intel-all imagenet100-all cifar10-all folder-all
 
 help: ## list the targets
@@ -32,6 +32,9 @@ test: .venv/.installed ## the tests that CI runs
 
 test-all: .venv/.installed ## all tests, including slow ones
 	$(BIN)/python -m pytest $(IN_PARALLEL) $(ARGS)
+
+torture: .venv/.installed ## kill runs 200 times at every stage, run them 100 times in pairs: must lose nothing (1 to 2 hours)
+	$(BIN)/python -m tests.torture $(ARGS)
 
 lint: .venv/.installed ## check format, lint rules, types and layering
 	$(BIN)/ruff format --check .

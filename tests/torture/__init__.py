@@ -1,0 +1,1 @@
+"""Kills real commands at every stage and at random moments, and compares what the same command makes of it."""
