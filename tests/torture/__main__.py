@@ -79,7 +79,7 @@ def _judge(world: World, chains: list[Chain], rounds: list[Round]) -> int:
         print(f"    {count} × {name}")
     for chain in failed:
         print(f"repeat: {chain.command}")
-    if failed or failed_rounds:
+    if failed or failed_rounds or left:
         print(f"the folders of what failed are in {world.folder}")
         return 1
     shutil.rmtree(world.folder)

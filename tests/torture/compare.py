@@ -18,8 +18,8 @@ import pandas as pd
 Facts = dict[str, object]
 
 # Keys and columns that hold times, memory, latencies, digests of files that hold the time they were saved, addresses of
-# objects, the sizes of ONNX files, in which the names of nodes carry numbers that differ between processes, or the commit,
-# which changes while somebody works.
+# objects, the sizes of ONNX files, in which the names of nodes carry numbers that differ between processes, or the
+# commit, which changes while somebody works.
 TIMES = re.compile(
     r"second|time|memory|_ms$|^ms|session|sha256|date_saved|^command$|^commit$|^trained$|shared_object_id|megabytes"
 )

@@ -26,7 +26,8 @@ ONLY_RESUMED = (
     ("bundle", "earlier bundle aside"),
     ("bundle", "removal of earlier bundle"),
 )
-OF_LATENCY = ("latency worker", "latency")
+# The stages of the subject that goes on from another's finished run; all others have been passed before.
+FOLLOWING = ("explained images", "explanations", "explanation checks", "latency worker", "latency")
 
 
 @dataclass
@@ -98,7 +99,7 @@ def _at_stages(world: World, generator: random.Random, count: int) -> list[tuple
     points: dict[str, dict[str, list[Point]]] = {}
     for subject in SUBJECTS:
         for point in world.references[subject.name].points:
-            if not subject.follows or point.stage in OF_LATENCY:
+            if not subject.follows or point.stage in FOLLOWING:
                 points.setdefault(point.stage, {}).setdefault(subject.name, []).append(point)
     stages = sorted(points)
     generator.shuffle(stages)
@@ -141,7 +142,7 @@ def run_chain(world: World, chain: Chain, name: str) -> Waiting:
     chain.mismatches = differences(reference.facts, facts_of(site.folder))
     chain.faults, chain.left = site.faults, leftovers(site.folder)
     chain.seconds = time.monotonic() - started
-    if not (chain.mismatches or chain.faults):
+    if not (chain.mismatches or chain.faults or chain.left):
         shutil.rmtree(site.folder)
 
 
@@ -180,12 +181,12 @@ def _earlier(kill: Kill) -> Kill:
 
 def _tell(chain: Chain, number: int, finished: list[Chain], count: int, seconds: float) -> None:
     kills = sum(len(each.done) for each in finished)
-    verdict = "equal" if not (chain.mismatches or chain.faults) else "NOT EQUAL"
+    verdict = "NOT EQUAL" if chain.mismatches or chain.faults else "LEFTOVERS" if chain.left else "equal"
     left = seconds / max(1, kills) * max(0, count - kills) / 60
     stages = ", ".join(kill.stage for kill in chain.done)
     progress = f"{kills}/{count} kills, about {left:.0f} min left"
     print(f"{progress}; chain {number}, {chain.subject.name}: {verdict} after {stages}")
-    for line in [*chain.faults, *chain.mismatches]:
+    for line in [*chain.faults, *chain.mismatches, *chain.left]:
         print(f"    {line}")
-    if chain.faults or chain.mismatches:
+    if chain.faults or chain.mismatches or chain.left:
         print(f"    repeat: {chain.command}", flush=True)

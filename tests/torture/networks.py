@@ -75,7 +75,8 @@ class Subject:
 _STREAMED = ("tl.features=streamed", "tl.epochs=1", "tl.learning_rate=0.03", "ft.epochs=3", "ft.learning_rate=0.003")
 _CACHED = ("tl.features=cached", "tl.views=3", "tl.epochs=4", "tl.learning_rate=0.01", "tl.plateau_patience=1")
 _SCRATCH = ("scratch.epochs=3", "scratch.learning_rate=0.05", "model.auxiliary_weight=0.4")
-_BARE = ("explain.enabled=false", "latency.enabled=false")  # each is made for one subject, since it takes long
+_MOMENTUM = ("scratch.optimizer=sgd", "training.accumulation_steps=2")
+_BARE = ("explain.enabled=false", "latency.enabled=false")  # they take long, and are made for one subject
 
 SUBJECTS = (
     Subject(
@@ -84,18 +85,9 @@ SUBJECTS = (
         (*_STREAMED, "ft.optimizer=adamw", "ft.weight_decay=0.01", "model.batch_norm=train", *_BARE),
         downloads=True,
     ),
-    Subject("cached tl", "tl", (*_CACHED, "model.dropout=0.4", "latency.enabled=false"), downloads=True),
-    Subject(
-        "scratch, auxiliary",
-        "scratch",
-        (*_SCRATCH, "scratch.optimizer=sgd", "training.accumulation_steps=2", *_BARE),
-    ),
-    Subject(
-        "latency",
-        "scratch",
-        (*_SCRATCH, "scratch.optimizer=sgd", "training.accumulation_steps=2", "explain.enabled=false"),
-        follows="scratch, auxiliary",
-    ),
+    Subject("cached tl", "tl", (*_CACHED, "model.dropout=0.4", *_BARE), downloads=True),
+    Subject("scratch, auxiliary", "scratch", (*_SCRATCH, *_MOMENTUM, *_BARE)),
+    Subject("what follows", "scratch", (*_SCRATCH, *_MOMENTUM), follows="scratch, auxiliary"),
 )
 
 

@@ -80,8 +80,7 @@ class Point:
 def point_of(path: str | os.PathLike[str], suffix: str = "") -> Point:
     """Return the commit point of a path, which may be relative to the current folder."""
     name = os.path.relpath(os.fspath(path)).replace(os.sep, "/")
-    name = re.sub(r"\.writing-(?:[0-9a-f]{16}-|\d+-)?", ".writing-", name)
-    name = re.sub(r"\.before-\d+-", ".before-", re.sub(r"\.[0-9a-f]{32}\.part", ".part", name)) + suffix
+    name = re.sub(r"\.(writing|before)-[0-9a-f]{16}-", r".\1-", re.sub(r"\.[0-9a-f]{32}\.part", ".part", name)) + suffix
     return Point(next((stage for pattern, stage in STAGES if re.search(pattern, name)), "other"), name)
 
 
@@ -126,6 +125,8 @@ class Trap:
         move = os.replace
 
         def replace(source, target, **options):
+            if not os.path.lexists(source):  # an earlier bundle that may not be there: nothing happens
+                return move(source, target, **options)
             return self.commit(point_of(target), lambda: move(source, target, **options), lambda: halve(Path(source)))
 
         os.replace = replace

@@ -69,7 +69,7 @@ def run_round(world: World, each: Round) -> Waiting:
     for site in {site.folder: site for site in (first, second)}.values():
         each.faults += [*site.faults, *differences(reference.facts, facts_of(site.folder))]
         each.left += leftovers(site.folder)
-    if not each.faults:
+    if not (each.faults or each.left):
         for site in (first, second):
             shutil.rmtree(site.folder, ignore_errors=True)
 
@@ -97,15 +97,16 @@ def run_rounds(world: World, rounds: list[Round], seed: int) -> None:
         yield from run_round(world, each)
         done = each.number + 1
         left = (time.monotonic() - started) / done * (len(rounds) - done) / 60
-        verdict = "NOT EQUAL" if each.faults else "one waited its turn elsewhere, equal" if each.refused else "equal"
+        verdict = "NOT EQUAL" if each.faults else "LEFTOVERS" if each.left else "equal"
+        verdict += ", one was refused" if each.refused else ""
         print(
             f"round {done}/{len(rounds)}, about {left:.0f} min left; {each.kind}, {each.subject.name}, "
             f"{each.offset:.1f} s apart: {verdict}",
             flush=True,
         )
-        for line in each.faults:
+        for line in [*each.faults, *each.left]:
             print(f"    {line}")
-        if each.faults:
+        if each.faults or each.left:
             print(f"    repeat: python -m tests.torture --kills 0 --rounds {done} --seed {seed}", flush=True)
 
     run_all((told(each) for each in rounds), 1)
