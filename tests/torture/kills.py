@@ -118,7 +118,7 @@ def _at_stages(world: World, generator: random.Random, count: int) -> list[tuple
 def _resumed_chains(world: World, generator: random.Random, count: int) -> list[Chain]:
     """Return chains that kill in a stage which only a command passes that goes on."""
     chains = []
-    moments = MOMENTS if count >= 100 else MOMENTS[:1]
+    moments = MOMENTS if count >= 100 else MOMENTS[:1] if count else ()
     for number, (first, second) in enumerate(ONLY_RESUMED):
         for moment in moments:
             subject = SUBJECTS[number]
