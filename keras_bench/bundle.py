@@ -9,6 +9,7 @@ import argparse
 import csv
 import glob
 import hashlib
+import io
 import json
 import mmap
 import re
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO, TypedDict
 import numpy as np
 
 from keras_bench.images import UnreadableImageError, decode, is_image_name
+from keras_bench.printable import accept_all_characters, cell_text, printable, printable_json
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -223,7 +225,7 @@ def open_session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
 
 
 def _one_line(error: Exception) -> str:
-    return _printable(" ".join(str(error).split())[:200])
+    return printable(" ".join(str(error).split())[:200])
 
 
 def check_sums(folder: Path, names: Iterable[str] | None = None) -> list[str]:
@@ -280,7 +282,7 @@ def read_sums(folder: Path) -> dict[str, str]:
         digest, name = match.groups()
         if not is_inside(name):
             raise BundleError(
-                f"{where}: expected a file of the bundle, received {_printable(name)[:100]}; do not use it"
+                f"{where}: expected a file of the bundle, received {printable(name)[:100]}; do not use it"
             )
         if name in digests:
             raise BundleError(f"{where}: {name} is listed twice; copy the bundle again")
@@ -310,7 +312,7 @@ def unlisted_files(folder: Path) -> list[str]:
 
 def unlisted_words(names: Sequence[str]) -> str:
     """Return a line about files that the checksums do not cover; "" if there are none."""
-    shown = ", ".join(map(_printable, names[:5])) + (", …" if len(names) > 5 else "")
+    shown = ", ".join(map(printable, names[:5])) + (", …" if len(names) > 5 else "")
     files = "1 file is" if len(names) == 1 else f"{len(names):,} files are"
     return f"{files} not listed in {SUMS}, so not checked: {shown}" if names else ""
 
@@ -373,7 +375,7 @@ def find_images(arguments: Iterable[str]) -> list[str]:
     paths: list[str] = []
     for argument in arguments:
         if argument == "-":
-            paths += [line for line in sys.stdin.read().splitlines() if line.strip()]
+            paths += _paths_on_stdin()
         elif Path(argument).is_dir():
             images = (path for path in Path(argument).rglob("*") if is_image_name(path.name) and path.is_file())
             paths += [str(path) for path in sorted(images)]
@@ -382,6 +384,12 @@ def find_images(arguments: Iterable[str]) -> list[str]:
         else:
             paths.append(argument)
     return paths
+
+
+def _paths_on_stdin() -> list[str]:
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # as Python reads file names that are not UTF-8
+    return [line for line in sys.stdin.read().split("\n") if line.strip()]
 
 
 def classify(
@@ -455,13 +463,8 @@ def top_answers(bundle: Bundle, row: np.ndarray, count: int) -> list[Answer]:
     ]
 
 
-def _printable(text: str) -> str:
-    """Return text with control characters escaped: names in files must not control the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 class _Writer:
-    """Writes the predictions of one image at a time, as a table, CSV or JSON lines."""
+    """Writes the predictions of one image at a time: as a table or CSV for people, or as JSON lines with true names."""
 
     def __init__(self, output_format: str, stream: TextIO, count: int) -> None:
         self.format, self.stream = output_format, stream
@@ -472,14 +475,24 @@ class _Writer:
 
     def write(self, path: str, predictions: list[Answer]) -> None:
         if self.format == "csv":
-            self.rows.writerow([path, *(value for prediction in predictions for value in prediction.values())])
+            values = [path, *(value for prediction in predictions for value in prediction.values())]
+            self.rows.writerow([cell_text(value) if isinstance(value, str) else value for value in values])
         elif self.format == "jsonl":
-            self.stream.write(json.dumps({"path": path, "answers": predictions}, ensure_ascii=False) + "\n")
+            self.stream.write(self._json_line({"path": path, "answers": predictions}) + "\n")
         else:
             texts = (
-                f"{prediction['probability']:7.2%}  {_printable(prediction['title'])}" for prediction in predictions
+                f"{prediction['probability']:7.2%}  {printable(prediction['title'])}" for prediction in predictions
             )
-            self.stream.write(f"{_printable(path)}\n" + "".join(f"  {text}\n" for text in texts))
+            self.stream.write(f"{printable(path)}\n" + "".join(f"  {text}\n" for text in texts))
+
+    def _json_line(self, content: dict[str, object]) -> str:
+        """Return JSON that the stream can write without a substitute for any character."""
+        line = printable_json(json.dumps(content, ensure_ascii=False))
+        try:
+            line.encode(self.stream.encoding or "utf-8")
+        except UnicodeEncodeError:
+            return json.dumps(content)
+        return line
 
 
 class _Parser(argparse.ArgumentParser):
@@ -495,19 +508,20 @@ def main(words: Sequence[str] | None = None, bundle: Path | None = None, prog: s
         bundle: the bundle; None: the first word names it.
         prog: the command's name in its help.
     """
+    accept_all_characters()
     try:
         arguments = _parse_arguments(words, bundle, prog)
         folder = bundle or arguments.bundle
         file = INT8_MODEL if arguments.int8 else FLOAT_MODEL
         if arguments.verify:
             difference = verify_samples(folder, file, arguments.threads)
-            print(f"{folder}: all checksums match; sample images agree within {difference:.2g}")
+            print(printable(f"{folder}: all checksums match; sample images agree within {difference:.2g}"))
             if unlisted := unlisted_words(unlisted_files(folder)):
-                print(f"note: {unlisted}", file=sys.stderr)
+                print(printable(f"note: {unlisted}"), file=sys.stderr)
             return 0
         return _classify_all(arguments, Bundle(folder, file, arguments.threads))
     except BundleError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader, e.g. `head`, has closed the pipe
         sys.stderr.close()
@@ -534,7 +548,7 @@ def _classify_all(arguments: argparse.Namespace, bundle: Bundle) -> int:
             print(f"{done:,}/{len(paths):,} images, {done / (last_report - started):,.0f}/s", file=sys.stderr)
     sys.stdout.flush()
     for path, reason in unreadable:
-        print(f"unreadable: {_printable(path)}: {_printable(reason)}", file=sys.stderr)
+        print(printable(f"unreadable: {path}: {reason}"), file=sys.stderr)
     if unreadable:
         print(f"{len(unreadable):,} of {len(paths):,} files could not be read", file=sys.stderr)
     return 1 if unreadable else 0

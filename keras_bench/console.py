@@ -10,6 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
+
+from keras_bench.printable import printable
 
 PLAIN_SECONDS = 10  # between two progress lines where the output is not a terminal
 
@@ -27,9 +30,15 @@ class Log:
         self.spent: dict[str, float] = {}  # seconds by activity
 
     def line(self, text: str = "", style: str | None = None) -> None:
-        """Print one line verbatim: names from data are never interpreted as markup."""
+        """Print one line: names from data are never interpreted as markup, and control nothing."""
+        text = printable(text)
         self.console.print(text, style=style, markup=False, emoji=False)
         self._append_to_file(text)
+
+    def lines(self, text: str) -> None:
+        """Print a text of several lines; names in it cannot hold newlines, since they were escaped before."""
+        for line in text.split("\n"):
+            self.line(line)
 
     def warn(self, text: str) -> None:
         """Print one line that starts with "warning:"."""
@@ -37,7 +46,7 @@ class Log:
 
     def table(self, table: Table) -> None:
         """Print a rich table at its full width: a piped table is not cut to 80 columns."""
-        plain = table_text(table)
+        plain = table_text(table)  # makes the table printable too
         fits = self.console.is_terminal and max(map(len, plain.splitlines())) <= self.console.width
         if fits:
             self.console.print(table)
@@ -52,6 +61,7 @@ class Log:
     @contextmanager
     def progress(self, title: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[int], None]]:
         """Show the progress of a long operation; yields a function that takes the number of units just finished."""
+        title = printable(title)
         if self.console.is_terminal:
             columns = (
                 TextColumn("{task.description}", markup=False),
@@ -98,15 +108,31 @@ class Log:
     def _append_to_file(self, text: str) -> None:
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as stream:
-                for line in text.splitlines() or [""]:
+                for line in text.split("\n"):
                     stream.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {line}".rstrip() + "\n")
 
 
 def table_text(table: Table) -> str:
-    """Return a rich table as plain text at its full width."""
+    """Return a rich table as plain text at its full width; its cells become printable in place."""
+    _make_printable(table)
     wide = Console(width=240, record=True, file=io.StringIO(), highlight=False)
     wide.print(table)
     return wide.export_text().rstrip("\n")
+
+
+def _make_printable(table: Table) -> None:
+    """Escape what names from data could do to a terminal."""
+    for column in table.columns:
+        column._cells = [_printable_text(cell) if isinstance(cell, str | Text) else cell for cell in column._cells]
+    table.title = table.title and _printable_text(table.title)
+    table.caption = table.caption and _printable_text(table.caption)
+
+
+def _printable_text(text: str | Text) -> str | Text:
+    if isinstance(text, str):
+        return printable(text)
+    escaped = printable(text.plain)
+    return text if escaped == text.plain else Text(escaped)
 
 
 def duration(seconds: float) -> str:

@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from keras_bench.printable import printable_json
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -130,7 +132,8 @@ def write_text(path: Path, content: str) -> None:
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write an indented JSON file whole or not at all; NaN raises ValueError, since JSON has no NaN."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, printable_json(text) + "\n")
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -1,8 +1,9 @@
 """Reads and writes tables: pandas DataFrames as CSV, written whole or not at all, without losing a digit.
 
 Numbers have the fewest digits that read back as the same number, booleans are True and False, and a missing value is
-an empty cell, as in the output of Python's csv module. Text that looks like a number stays text. pandas takes half a
-second to import, so each function that needs it imports it when called.
+an empty cell, as in the output of Python's csv module. Text that looks like a number stays text. Names from data are
+written so that they control neither a terminal nor a spreadsheet, and `read_frame` returns the original names. pandas
+takes half a second to import, so each function that needs it imports it when called.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_bench.files import write_text
+from keras_bench.printable import cell_text, text_of_cell
 from keras_bench.reading import unreadable
 
 if TYPE_CHECKING:
@@ -52,12 +54,29 @@ def frame_csv(frame: pd.DataFrame, float_format: str | None = None) -> str:
         frame: the table.
         float_format: format of the float columns, e.g. "%.9g"; None for the fewest digits that read back unchanged.
     """
-    return str(frame.to_csv(index=False, lineterminator="\n", float_format=float_format))
+    return str(_with_safe_cells(frame).to_csv(index=False, lineterminator="\n", float_format=float_format))
 
 
 def write_frame(path: Path, frame: pd.DataFrame, float_format: str | None = None) -> None:
     """Write a DataFrame in the format of `frame_csv`, in UTF-8, whole or not at all."""
     write_text(path, frame_csv(frame, float_format))
+
+
+def _with_safe_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with the text of its cells as `cell_text` writes it."""
+    import pandas as pd
+
+    def safe(column: pd.Series) -> pd.Series:
+        cells = [cell_text(value) if isinstance(value, str) else value for value in column]
+        return pd.Series(cells, column.index, column.dtype)
+
+    return frame.assign(**{str(name): safe(column) for name, column in frame.items() if _may_hold_text(column)})
+
+
+def _may_hold_text(column: pd.Series) -> bool:
+    from pandas.api.types import is_object_dtype, is_string_dtype
+
+    return is_object_dtype(column) or is_string_dtype(column)
 
 
 def append_frame(path: Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -75,7 +94,9 @@ def append_frame(path: Path, frame: pd.DataFrame, columns: Sequence[str]) -> Non
     """
     exists = path.is_file()
     frame = frame.reindex(columns=read_frame(path, str).columns if exists else list(columns))
-    frame.to_csv(path, mode="a", header=not exists, index=False, lineterminator="\r\n", encoding="utf-8")
+    _with_safe_cells(frame).to_csv(
+        path, mode="a", header=not exists, index=False, lineterminator="\r\n", encoding="utf-8"
+    )
 
 
 def read_frame(path: Path, dtype: type[str] | type[float], required: Sequence[str] = ()) -> pd.DataFrame:
@@ -85,7 +106,8 @@ def read_frame(path: Path, dtype: type[str] | type[float], required: Sequence[st
 
     Args:
         path: the file, in UTF-8, with a header.
-        dtype: str keeps every cell as written ("NA", "1e5" and "" included); float turns an empty cell into NaN.
+        dtype: str returns every cell as it was ("NA", "1e5" and "" included), without the escapes of `write_frame`;
+            float turns an empty cell into NaN.
         required: columns that every version has written.
 
     Raises:
@@ -101,6 +123,6 @@ def read_frame(path: Path, dtype: type[str] | type[float], required: Sequence[st
         if missing := [name for name in required if name not in frame]:
             raise ValueError(f"no column {missing[0]!r}")
         # Converted from text, because the number parser of pandas may get the last digit wrong before version 3.1.
-        return frame.mask(frame == "").astype(float) if dtype is float else frame
+        return frame.mask(frame == "").astype(float) if dtype is float else frame.map(text_of_cell)
     except ValueError as error:  # includes pandas's parser errors and UnicodeDecodeError
         raise unreadable(path, str(error), None) from error

@@ -1,8 +1,12 @@
+"""Files that appear whole or not at all, and JSON that holds any name."""
+
+import json
 import os
 
 import pytest
 
 from keras_bench.files import final_name, replacing, replacing_folder, sweep, write_json, write_text
+from keras_bench.printable import UNSAFE
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
@@ -95,3 +99,12 @@ def test_a_temporary_name_tells_the_final_one(tmp_path):
         assert final_name(temporary) == "12-34.weights.h5"
         temporary.touch()
     assert final_name(tmp_path / "result.json") is None
+
+
+def test_json_holds_any_name_and_shows_no_control_character(tmp_path):
+    names = {"a\x1b[2J\x7f": "\x9b\u202e\n", "\udce9.jpg": "\U000e0041 é 🦔"}
+    write_json(tmp_path / "names.json", names)
+    content = (tmp_path / "names.json").read_text(encoding="utf-8")
+    assert json.loads(content) == names
+    assert not UNSAFE.search(content.replace("\n", ""))
+    assert "é 🦔" in content

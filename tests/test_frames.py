@@ -10,6 +10,7 @@ import pytest
 
 from keras_bench.errors import UserError
 from keras_bench.frames import append_frame, frame_csv, frame_of, read_frame, write_frame
+from keras_bench.printable import UNSAFE
 from tests.checks import python
 
 # Floats that writers and readers get wrong: in the last digit, or in whether there is an exponent or a point.
@@ -18,7 +19,7 @@ AWKWARD = [
     *(1.0, -0.0, 5e-324, 1.7976931348623157e308, 1 / 3, 2e-4),
 ]
 # Text that has to be quoted, or that looks like a number or a missing value.
-NAMES = ["a,b", 'say "cheese"', "two\nlines", "ночь", " space ", "", "NA", "null", "None", "nan", "1e5", "007", "True"]
+NAMES = ["a,b", 'say "cheese"', "ночь", " space ", "", "NA", "null", "None", "nan", "1e5", "007", "True"]
 
 
 def by_csv(rows, line_end="\n"):
@@ -81,6 +82,36 @@ def test_text_comes_back_as_it_was_written(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["names.csv"]
     again = read_frame(path, str, required=["id"])
     assert again.to_dict("list") == {"id": NAMES, "class": NAMES[::-1]}
+
+
+def test_names_that_control_a_terminal_or_a_spreadsheet_are_harmless_on_disk_and_come_back(tmp_path):
+    names = [
+        "two\nlines",
+        "a\rb",
+        "\x1b]0;title\x07",
+        "\u202egpj.exe",
+        "=cmd|' /C calc'!A0",
+        "@SUM(1)",
+        "'=1",
+        "-1+1",
+    ]
+    path = tmp_path / "table.csv"
+    write_frame(path, frame_of({"id": name, "value": -0.5} for name in names))
+    content = path.read_bytes().decode()
+    assert not UNSAFE.search(content.replace("\n", ""))
+    assert content.splitlines()[1:4] == [r"two\u{a}lines,-0.5", r"a\u{d}b,-0.5", r"\u{1b}]0;title\u{7},-0.5"]
+    assert content.splitlines()[5:] == [
+        "'=cmd|' /C calc'!A0,-0.5",
+        "'@SUM(1),-0.5",
+        "''=1,-0.5",
+        "'-1+1,-0.5",
+    ]
+    assert read_frame(path, str)["id"].tolist() == names
+    append_frame(path, frame_of([{"id": "+1 or\tso", "value": 2}]), ["id", "value"])
+    assert read_frame(path, str)["id"].tolist() == [*names, "+1 or\tso"]
+    write_frame(tmp_path / "again.csv", read_frame(path, str))  # negative numbers read as text stay numbers
+    assert read_frame(tmp_path / "again.csv", str).equals(read_frame(path, str))
+    assert "'-0.5" not in (tmp_path / "again.csv").read_text()
 
 
 def test_numbers_come_back_with_every_digit_and_an_empty_cell_is_nan(tmp_path):

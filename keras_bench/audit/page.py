@@ -6,6 +6,7 @@ from rich.text import Text
 from keras_bench.audit.findings import Audit, class_totals
 from keras_bench.data.index import SPLITS
 from keras_bench.pages.html import jinja_environment
+from keras_bench.printable import printable
 
 MAX_LISTED_CLASSES = 20  # beyond this number, only the smallest and largest are listed on the terminal
 MAX_LISTED_GROUPS = 10  # groups of duplicates listed on the terminal
@@ -30,7 +31,7 @@ def audit_page(audit: Audit) -> str:
 
 def _class_table(audit: Audit) -> Table:
     rows = sorted(audit.images_per_class.items(), key=lambda item: -sum(item[1].values()))
-    table = Table(title=Text(f"{audit.location}: {len(rows)} classes"))
+    table = Table(title=Text(printable(f"{audit.location}: {len(rows)} classes")))
     table.add_column("class")
     for split in SPLITS:
         table.add_column(split, justify="right")
@@ -40,7 +41,7 @@ def _class_table(audit: Audit) -> Table:
         if row is None:
             table.add_row(f"… {len(rows) - 2 * half} more …", *[""] * len(SPLITS))
         else:
-            table.add_row(Text(audit.title(row[0])), *[f"{row[1][split]:,}" for split in SPLITS])
+            table.add_row(Text(printable(audit.title(row[0]))), *[f"{row[1][split]:,}" for split in SPLITS])
     return table
 
 
@@ -67,7 +68,7 @@ def _duplicate_table(audit: Audit) -> Table:
     for group in audit.groups[:MAX_LISTED_GROUPS]:
         for number, (image_id, split, name) in enumerate(zip(group.ids, group.splits, group.classes, strict=True)):
             is_last = number + 1 == len(group.ids)
-            cells = map(Text, (image_id, split, audit.title(name)))
+            cells = map(Text, map(printable, (image_id, split, audit.title(name))))
             table.add_row(group.kind if number == 0 else "", *cells, end_section=is_last)
     return table
 
@@ -81,8 +82,10 @@ def _alike_tables(audit: Audit) -> list[Table]:
         table.add_column(name, justify="right" if name in ("images", "of") else "left")
     for split, leaks in audit.leaks.items():
         for alike in sorted(leaks.alike, key=lambda alike: -len(alike.ids))[:MAX_LISTED_GROUPS]:
-            example = map(Text, alike.examples[0])
-            table.add_row(split, Text(audit.title(alike.name)), f"{len(alike.ids):,}", f"{alike.of:,}", *example)
+            example = map(Text, map(printable, alike.examples[0]))
+            table.add_row(
+                split, Text(printable(audit.title(alike.name))), f"{len(alike.ids):,}", f"{alike.of:,}", *example
+            )
     return [table]
 
 

@@ -4,6 +4,7 @@ import argparse
 import sys
 import traceback
 from collections.abc import Sequence
+from types import TracebackType
 
 from keras_bench import __version__
 from keras_bench.cli import (
@@ -23,6 +24,7 @@ from keras_bench.cli import (
 )
 from keras_bench.cli.options import Parser
 from keras_bench.errors import RunError, UserError, memory_named, one_line, unknown_name
+from keras_bench.printable import accept_all_characters, printable
 from keras_bench.processes import Interrupted, interruptible
 
 # In the order of --help. Each module has `add_to(verbs)`; a new verb is a module and its name here.
@@ -32,6 +34,8 @@ VERBS = (run, suite, sweep, report, export, verify, predict, ensemble, audit, mo
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 if work failed, 2 if the input is wrong, 128 + n on signal n."""
     command = list(sys.argv[1:] if argv is None else argv)
+    accept_all_characters()
+    sys.excepthook = _print_exception
     if command[:1] == ["predict"]:  # same command line as predict.py in a bundle
         return predict.main(command[1:])
     effect = "continues where it stopped" if command[:1] in (["run"], ["suite"], ["sweep"]) else "starts over"
@@ -42,12 +46,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(arguments.handler(arguments))
     except (UserError, RunError) as error:
         if "--debug" in command:
-            traceback.print_exc()
-        print(f"error: {one_line(error, limit=None)}", file=sys.stderr)
+            _print_exception(type(error), error, error.__traceback__)
+        print(printable(f"error: {one_line(error, limit=None)}"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as error:
         print(message, file=sys.stderr)
         return error.exit_code if isinstance(error, Interrupted) else 130
+
+
+def _print_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback, as Python would, but for names from data that could control the terminal."""
+    text = "".join(traceback.format_exception(kind, error, trace))
+    print(printable(text, newlines=True), end="", file=sys.stderr)
 
 
 def parse(command: Sequence[str]) -> argparse.Namespace:

@@ -27,11 +27,12 @@ def handle(arguments: argparse.Namespace) -> int:
     """Train, or print the configuration or the plan."""
     from keras_bench.config import describe
     from keras_bench.console import Log
+    from keras_bench.printable import printable
     from keras_bench.runs.job import resolve
 
     job = resolve(request_of(arguments, arguments.model))
     if arguments.show_config:
-        print(describe(job.config), end="")
+        print(printable(describe(job.config), newlines=True), end="")
         return 0
     if arguments.dry_run:
         from keras_bench.workflow.plan import print_plan

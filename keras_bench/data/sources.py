@@ -1,5 +1,6 @@
 """`SOURCES`: one entry per source of images; only this module knows which module reads which source."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,9 @@ from keras_bench.data import csv_table, digits, folder, tfds, tiny_imagenet
 from keras_bench.data.archive import entry_names
 from keras_bench.data.index import ImageIndex
 from keras_bench.errors import UserError, unknown_name
+
+# NumPy and pandas end a name at NUL, and UTF-8 has no half of a surrogate pair, as Labels.json may contain one.
+_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,9 @@ def _select_classes(index: ImageIndex, selected: tuple[str, ...] | None) -> Imag
 
 
 def _check_classes(index: ImageIndex) -> ImageIndex:
+    for name in (*index.class_names, *index.class_titles, *index.ids):
+        if bad := _NOT_STORABLE.search(name):
+            raise UserError(f"{index.location}: {name!r} holds {bad[0]!r}, which tables cannot hold; rename it")
     if len(index.class_names) < 2:
         names = ", ".join(index.class_names) or "none"
         raise UserError(f"{index.location}: expected at least two classes, found {len(index.class_names)} ({names})")

@@ -10,11 +10,12 @@ import numpy as np
 
 from keras_bench.bundle import EXPECTED, LABELS, SIGNATURE, SUMS
 from keras_bench.images import encode_png
+from keras_bench.printable import printable_json
 
 PREDICT = "predict.py"
 VERIFICATION = "verification.json"
 CARD = "MODEL_CARD.md"
-_DECODER_IMPORT = "from keras_bench.images import UnreadableImageError, decode, is_image_name\n"
+_EMBEDDED = ("keras_bench.images", "keras_bench.printable")  # modules whose source predict.py contains
 
 
 def write_labels(folder: Path, class_names: Sequence[str], class_titles: Sequence[str]) -> None:
@@ -45,12 +46,15 @@ def write_samples(
 
 
 def write_runner(folder: Path) -> None:
-    """Write predict.py: the runner, with its import of the decoder replaced by the decoder's source."""
-    runner, decoder = (_source(name) for name in ("keras_bench.bundle", "keras_bench.images"))
-    before, decoder_import, after = runner.partition(_DECODER_IMPORT)
-    assert decoder_import, f"bundle.py must import the decoder by this line: {_DECODER_IMPORT.strip()}"
-    body = decoder.split('"""', 2)[2].lstrip("\n")  # without its docstring
-    (folder / PREDICT).write_text(before + body + after, encoding="utf-8")
+    """Write predict.py: the runner, with its imports of this package replaced by the source of what they import."""
+    runner = _source("keras_bench.bundle")
+    for module in _EMBEDDED:
+        line = next(line for line in runner.splitlines(keepends=True) if line.startswith(f"from {module} import "))
+        assert "(" not in line, f"bundle.py must import {module} on one line"
+        before, _, after = runner.partition(line)
+        body = _source(module).split('"""', 2)[2].lstrip("\n")  # without its docstring
+        runner = before + body.replace("from __future__ import annotations\n\n", "") + after
+    (folder / PREDICT).write_text(runner, encoding="utf-8")
 
 
 def write_sums(folder: Path) -> None:
@@ -69,4 +73,5 @@ def _source(module: str) -> str:
 
 
 def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    path.write_text(printable_json(text) + "\n", encoding="utf-8")

@@ -16,6 +16,7 @@ import onnx
 import tensorflow as tf
 
 from keras_bench.bundle import IMAGE, PROBABILITIES
+from keras_bench.printable import printable
 
 if TYPE_CHECKING:
     from tf2onnx.graph import Graph, Node
@@ -58,7 +59,8 @@ def to_onnx(members: Sequence[tuple[keras.Model, float]], metadata: dict[str, ob
     graph = _convert_function(forward, tf.TensorSpec((None, None, None, 3), tf.uint8, name=IMAGE), models)
     _name_dimensions(graph)
     for key, value in metadata.items():
-        graph.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
+        text = printable(value) if isinstance(value, str) else json.dumps(value)
+        graph.metadata_props.add(key=key, value=text)
     if graph.ByteSize() > MAX_BYTES:
         raise ValueError(f"{graph.ByteSize() / 1e9:.1f} GB of weights are more than one ONNX file holds (2 GB)")
     onnx.checker.check_model(graph, full_check=True)

@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_bench.evaluation.records import ClassScores
+from keras_bench.printable import printable
 
 
 def class_table(scores: Iterable[ClassScores], titles: list[str], heading: str) -> Table:
@@ -21,5 +22,7 @@ def class_table(scores: Iterable[ClassScores], titles: list[str], heading: str) 
     for name in ("precision", "recall", "F1", "images"):
         table.add_column(name, justify="right")
     for row, title in zip(scores, titles, strict=True):
-        table.add_row(Text(title), f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", str(row.support))
+        table.add_row(
+            Text(printable(title)), f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", str(row.support)
+        )
     return table

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from PIL import Image
 
 from keras_bench.console import duration
 from keras_bench.evaluation.records import NOT_DEFINED, Interval
 from keras_bench.evaluation.words import use_of_test_sentence
+from keras_bench.printable import printable
 
 
 def jinja_environment() -> Environment:
@@ -23,6 +24,7 @@ def jinja_environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_printable,
     )
     jinja.filters |= {
         "percent": percent,
@@ -32,6 +34,7 @@ def jinja_environment() -> Environment:
         "p": lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}",
         "duration": duration,
         "decisions": use_of_test_sentence,
+        "preformatted": lambda text: Markup(escape(printable(text, newlines=True))),
         "jpeg": lambda data: Markup(f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"),
         "picture": lambda pixels: data_uri(pixels, "JPEG"),
     }
@@ -92,7 +95,21 @@ def data_uri(pixels: np.ndarray, kind: str) -> Markup:
     return Markup(f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}")
 
 
+def code_span(text: str) -> str:
+    """Return a name from the user's data as a Markdown code span, whose marks are longer than any within."""
+    text = printable(" ".join(str(text).split()))
+    marks = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{marks} {text} {marks}" if "`" in text else f"{marks}{text}{marks}"
+
+
+def _printable(value: object) -> object:
+    """Return what a template shows with its unsafe characters escaped; what is marked as safe keeps its newlines."""
+    if isinstance(value, Markup):
+        return Markup(printable(value, newlines=True))
+    return printable(value) if isinstance(value, str) else value
+
+
 def markdown(text: str) -> str:
     """Return a name from the user's data as Markdown that displays it literally."""
-    text = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = printable(" ".join(str(text).split())).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", text)

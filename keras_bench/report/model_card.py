@@ -2,7 +2,7 @@
 
 from keras_bench.evaluation.metrics import METRICS, PERCENT, ShareOfImages
 from keras_bench.export.records import Verification
-from keras_bench.pages.html import jinja_environment, markdown
+from keras_bench.pages.html import code_span, jinja_environment, markdown
 from keras_bench.pages.provenance import Provenance
 from keras_bench.phases import Phase
 from keras_bench.report.comparison import Comparison, RunView
@@ -29,7 +29,7 @@ def model_card(
         verification: how the bundle that contains the card was verified; None for the card in the run folder.
     """
     templates = jinja_environment()
-    templates.filters["md"] = markdown
+    templates.filters |= {"md": markdown, "code": code_span}
     return templates.get_template("model_card.md.j2").render(
         c=comparison,
         run=run,

@@ -17,6 +17,7 @@ from keras_bench.files import save_figure, write_text
 from keras_bench.frames import write_frame
 from keras_bench.pages.provenance import Provenance
 from keras_bench.phases import Phase
+from keras_bench.printable import printable
 from keras_bench.report import experiment_figures
 from keras_bench.report.comparison import Comparison, RunView
 from keras_bench.report.model_card import model_card
@@ -50,7 +51,7 @@ def report(folder: ExperimentDir, models: list[str] | None, measure: bool, log: 
         measure_latency(runs, settings, any(has_accelerator(run) for run in runs), log, again=True)
     with folder.lock_comparison(log):
         summary = write_report(folder, runs, log)
-    log.line(summary.rstrip("\n"))
+    log.lines(summary.rstrip("\n"))
 
 
 def finished_runs(folder: ExperimentDir, models: list[str] | None = None) -> list[RunDir]:
@@ -112,7 +113,8 @@ def _summary(folder: ExperimentDir, comparison: Comparison) -> str:
     """Return the table, the verdict and the paths of the files, as printed at the end of every run."""
     paths = [f"report:  {folder.page}", f"table:   {folder.results}"]
     table = table_text(comparison_table(comparison))
-    return "\n".join([table, *comparison.verdict, *published_text(comparison), *paths]) + "\n"
+    lines = [table, *comparison.verdict, *published_text(comparison), *map(printable, paths)]
+    return printable("\n".join(lines) + "\n", newlines=True)
 
 
 def _write_run(run: RunDir, comparison: Comparison, view: RunView, order: np.ndarray, provenance: Provenance) -> None:

@@ -18,7 +18,7 @@ def compare_runs(folder: ExperimentDir, log: Log) -> None:
             # Another process may have written it while this one waited.
             if not _is_current(folder) and not _write_comparison(folder, log):
                 return
-    log.line(folder.summary.read_text(encoding="utf-8").rstrip("\n"))
+    log.lines(folder.summary.read_text(encoding="utf-8").rstrip("\n"))
 
 
 def _write_comparison(folder: ExperimentDir, log: Log) -> bool:
