@@ -310,7 +310,7 @@ def test_splits_csv_is_what_the_csv_module_writes_and_ids_and_classes_stay_text(
         [
             ("id", "class", "split", "note"),
             ("007", "1e5", "train", ""), ("NA", "NA", "val", "nearly"), ("a,b.jpg", "a,b", "test", ""),
-            ("null", "null", "leaked", "as test, too"), ("two\nlines.jpg", 'the "x"', "unreadable", ""),
+            ("null", "null", "leaked", "as test, too"), (r"two\u{a}lines.jpg", 'the "x"', "unreadable", ""),
             ("наш.jpg", "1e5", "unused", ""), ("1e5", "NA", "train", ""),
         ]
     )  # fmt: skip
