@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from keras_bench.errors import UserError, one_line
+from keras_bench.printable import accept_all_characters
 from keras_bench.processes import run_child
 
 if TYPE_CHECKING:
@@ -152,4 +153,5 @@ def _kind_of(start: bytes, size: int) -> str:
 
 
 if __name__ == "__main__":
+    accept_all_characters()  # a layer may have any name
     print(fault_of(Path(sys.argv[1])))

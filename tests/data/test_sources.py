@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 from typing import get_args
@@ -181,3 +182,11 @@ def test_without_data_tiny_imagenet_is_downloaded_to_the_cache(tiny_imagenet_zip
     monkeypatch.setattr(tiny_imagenet, "download", no_network)
     with pytest.raises(UserError, match=r"no connection. Download it on another machine and put it at .*--data"):
         open_tiny(None)
+
+
+@pytest.mark.parametrize("character", ["\0", "\ud800"])
+def test_a_name_that_no_table_can_hold_is_refused(image_folder, character):
+    (image_folder / "Labels.json").write_text(json.dumps({"class 0": f"zero{character}"}))
+    with pytest.raises(UserError) as refusal:
+        open_source(DatasetConfig(source="folder"), image_folder, Log())
+    assert f"{f'zero{character}'!r} holds {character!r}, which tables cannot hold; rename it" in str(refusal.value)
