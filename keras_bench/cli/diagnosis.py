@@ -10,7 +10,7 @@ from keras_bench.cli.cache_contents import cache_folders, folder_size
 from keras_bench.console import Log
 from keras_bench.download import cache_folder
 from keras_bench.environment import usable_cores
-from keras_bench.errors import one_line
+from keras_bench.errors import UserError, one_line
 from keras_bench.runs.machine import Check, check_folder, check_memory, check_packages, check_weight_files
 from keras_bench.training.feature_store import Entry, entries
 
@@ -67,9 +67,11 @@ def _check_tensorflow() -> list[Check]:
 
     try:
         devices = start_tensorflow(Log(Console(quiet=True)))
+    except UserError as error:
+        return [Check("Keras", str(error), "then run keras-bench doctor again")]
     except ImportError as error:
         value = f"cannot be imported ({one_line(error, limit=120)})"
-        return [Check("TensorFlow", value, "install keras-bench again in a new environment; unset KERAS_BACKEND")]
+        return [Check("TensorFlow", value, "install keras-bench again in a new environment")]
     from keras_bench.models.preprocessing import differing_backbones, keras_settings
 
     checks = [Check("devices", ", ".join(devices) or "CPU; TensorFlow sees no GPU")]

@@ -22,6 +22,7 @@ from keras_bench.bundle import IMAGE, PROBABILITIES, BundleError, open_session
 from keras_bench.cost.records import CALLS
 from keras_bench.environment import peak_memory_mb, set_tensorflow_defaults, usable_cores
 from keras_bench.errors import RunError
+from keras_bench.models.start import import_keras
 from keras_bench.processes import Interrupted, interruptible
 
 MIN_CALLS = 5  # fewer are meaningless, however slow the model is
@@ -143,6 +144,7 @@ def prepare_call(file: Path, kind: str, batch_size: int) -> Callable[[], np.ndar
         kind: "predict" or "compiled".
         batch_size: images per call.
     """
+    import_keras()
     import keras
     import tensorflow as tf
 
