@@ -7,7 +7,7 @@ IN_PARALLEL = -n 2 --dist loadscope
 SUITE = $(KERAS_BENCH) suite $(if $(DATA),--data "$(DATA)")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all torture lint bench report
+.PHONY: help setup demo test test-all torture lint security lock bench report
 .PHONY: tiny-imagenet-all intel-all imagenet100-all cifar10-all folder-all
 
 help: ## list the targets
@@ -41,6 +41,13 @@ lint: .venv/.installed ## check format, lint rules, types and layering
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+security: .venv/.installed ## check dependencies: known vulnerabilities (needs a network), licences
+	$(BIN)/python -m tools.security
+
+lock: .venv/.installed ## write requirements.lock anew: the newest versions that setup.cfg allows, with hashes (needs a network)
+	$(BIN)/uv pip compile setup.cfg --all-extras --universal --python-version 3.11 --generate-hashes --upgrade --no-header \
+	  --no-emit-index-url --quiet --output-file requirements.lock
 
 bench: .venv/.installed ## compare speed and memory with plain Keras
 	$(BIN)/python -m benchmarks.compare_training $(if $(DATA),--data "$(DATA)") $(ARGS)

@@ -83,9 +83,16 @@ NOT_RUN: dict[str, tuple[str, ...]] = {
         "make setup",
         "make PYTHON=python3.12 setup",
     ),
-    "they are the tests and the checks beside them": ("make test", "make test-all", "make lint", "make torture"),
+    "they are the tests and the checks beside them": (
+        "make test",
+        "make test-all",
+        "make lint",
+        "make security",
+        "make torture",
+    ),
     "it takes twelve minutes; test_a_suite_lends_weights_from_another_run_and_ends_with_the_table does the same with "
     "smaller suites": ("make demo",),
+    "it asks the package index for every dependency": ("make lock",),
     "benchmarks take minutes to hours, and want a data set that is not in the repository": (
         "make bench",
         "python -m benchmarks.cached_accuracy",
