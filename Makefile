@@ -33,8 +33,9 @@ test: .venv/.installed ## the tests that CI runs
 test-all: .venv/.installed ## all tests, including slow ones
 	$(BIN)/python -m pytest $(IN_PARALLEL) $(ARGS)
 
-torture: .venv/.installed ## kill runs 200 times at every stage, run them 100 times in pairs: must lose nothing (1 to 2 hours)
+torture: .venv/.installed ## kill runs 200 times at every stage, run them 100 times in pairs, decode 200,000 damaged images (1 to 2 hours)
 	$(BIN)/python -m tests.torture $(ARGS)
+	$(BIN)/python -m tests.fuzz_images --count 200000 --seed 0
 
 lint: .venv/.installed ## check format, lint rules, types and layering
 	$(BIN)/ruff format --check .

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO, TypedDict
 
 import numpy as np
 
-from keras_bench.images import UnreadableImageError, decode, is_image_name
+from keras_bench.images import HIGHEST_LIMIT, MAX_MEGAPIXELS, UnreadableImageError, decode, is_image_name
 from keras_bench.printable import accept_all_characters, cell_text, printable, printable_json
 
 if TYPE_CHECKING:
@@ -328,7 +328,9 @@ def _readable(path: Path) -> Iterator[None]:
         raise BundleError(f"{path} cannot be read: {error.strerror or error}; check its permissions") from error
 
 
-def verify_samples(folder: Path, file: str = FLOAT_MODEL, threads: int = 0) -> float:
+def verify_samples(
+    folder: Path, file: str = FLOAT_MODEL, threads: int = 0, max_megapixels: float = MAX_MEGAPIXELS
+) -> float:
     """Classify the sample images and return the largest difference from their probabilities at export.
 
     Raises:
@@ -339,7 +341,7 @@ def verify_samples(folder: Path, file: str = FLOAT_MODEL, threads: int = 0) -> f
     bundle = Bundle(folder, file, threads)
     expected = _read_expected(folder, file, len(bundle.class_names))
     try:
-        images = [decode((folder / name).read_bytes()) for name in expected]
+        images = [decode((folder / name).read_bytes(), max_megapixels) for name in expected]
     except (UnreadableImageError, OSError) as error:
         raise BundleError(f"{folder / EXPECTED}: a sample image cannot be read ({_one_line(error)})") from error
     difference = float(np.abs(bundle.predict(images) - np.array(list(expected.values()))).max())
@@ -393,12 +395,12 @@ def _paths_on_stdin() -> list[str]:
 
 
 def classify(
-    bundle: Bundle, paths: Sequence[str], batch_size: int = 32
+    bundle: Bundle, paths: Sequence[str], batch_size: int = 32, max_megapixels: float = MAX_MEGAPIXELS
 ) -> Iterator[tuple[str, np.ndarray | UnreadableImageError]]:
-    """Yield each path in order with its probabilities, float32 (K,), or the error where it is unreadable."""
+    """Yield each path in order with its probabilities, float32 (K,), or the error where it is unreadable or larger."""
     group: list[tuple[str, np.ndarray | UnreadableImageError]] = []
     size = 0
-    for path, image in _read_ahead(paths):
+    for path, image in _read_ahead(paths, max_megapixels):
         group.append((path, image))
         size += 0 if isinstance(image, UnreadableImageError) else image.nbytes
         if len(group) >= batch_size or size >= GROUP_BYTES:
@@ -416,12 +418,12 @@ def _run_group(
         yield path, (image if isinstance(image, UnreadableImageError) else next(rows))
 
 
-def _read_ahead(paths: Sequence[str]) -> Iterator[tuple[str, np.ndarray | UnreadableImageError]]:
+def _read_ahead(paths: Sequence[str], max_megapixels: float) -> Iterator[tuple[str, np.ndarray | UnreadableImageError]]:
     """Decode in threads, only a few files ahead, to keep memory small."""
     pending: deque[tuple[str, Future[np.ndarray | UnreadableImageError]]] = deque()
     with ThreadPoolExecutor(DECODERS) as pool:
         for path in paths:
-            pending.append((path, pool.submit(_decode_file, path)))
+            pending.append((path, pool.submit(_decode_file, path, max_megapixels)))
             if len(pending) > 2 * DECODERS:
                 first, future = pending.popleft()
                 yield first, future.result()
@@ -429,9 +431,9 @@ def _read_ahead(paths: Sequence[str]) -> Iterator[tuple[str, np.ndarray | Unread
             yield first, future.result()
 
 
-def _decode_file(path: str) -> np.ndarray | UnreadableImageError:
+def _decode_file(path: str, max_megapixels: float) -> np.ndarray | UnreadableImageError:
     try:
-        return decode(Path(path).read_bytes())
+        return decode(Path(path).read_bytes(), max_megapixels)
     except UnreadableImageError as error:
         return error
     except (OSError, ValueError) as error:
@@ -514,7 +516,7 @@ def main(words: Sequence[str] | None = None, bundle: Path | None = None, prog: s
         folder = bundle or arguments.bundle
         file = INT8_MODEL if arguments.int8 else FLOAT_MODEL
         if arguments.verify:
-            difference = verify_samples(folder, file, arguments.threads)
+            difference = verify_samples(folder, file, arguments.threads, arguments.max_megapixels)
             print(printable(f"{folder}: all checksums match; sample images agree within {difference:.2g}"))
             if unlisted := unlisted_words(unlisted_files(folder)):
                 print(printable(f"note: {unlisted}"), file=sys.stderr)
@@ -538,7 +540,9 @@ def _classify_all(arguments: argparse.Namespace, bundle: Bundle) -> int:
     unreadable: list[tuple[str, str]] = []
     started = last_report = time.monotonic()
     writer = _Writer(arguments.format, sys.stdout, count)
-    for done, (path, row) in enumerate(classify(bundle, paths, arguments.batch_size), start=1):
+    for done, (path, row) in enumerate(
+        classify(bundle, paths, arguments.batch_size, arguments.max_megapixels), start=1
+    ):
         if isinstance(row, UnreadableImageError):
             unreadable.append((path, str(row)))
         else:
@@ -564,6 +568,8 @@ def _parse_arguments(words: Sequence[str] | None, bundle: Path | None, prog: str
     add("--format", choices=("table", "csv", "jsonl"), default="table", help="default: table")
     add("--batch-size", type=_positive, default=32, metavar="N", help="images per batch (default: 32)")
     add("--threads", type=int, default=0, metavar="N", help="threads per operation (default: one per core)")
+    limit = f"refuse larger images, WebP and progressive JPEG from half as many (default: {MAX_MEGAPIXELS})"
+    add("--max-megapixels", type=_megapixels, default=MAX_MEGAPIXELS, metavar="N", help=limit)
     add("--int8", action="store_true", help="use model.int8.onnx")
     add("--verify", action="store_true", help="verify checksums and sample images, then exit")
     return parser.parse_args(words)
@@ -573,6 +579,13 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, received {text!r}")
     return int(text)
+
+
+def _megapixels(text: str) -> int:
+    number = _positive(text)
+    if number > HIGHEST_LIMIT:
+        raise argparse.ArgumentTypeError(f"expected at most {HIGHEST_LIMIT:,}, received {text!r}")
+    return number
 
 
 if __name__ == "__main__":

@@ -5,32 +5,66 @@ the pixels it was trained on. Only Pillow and NumPy are used.
 """
 
 import io
+import math
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import PIL
 from PIL import ExifTags, Image, ImageFile
 
-# Raise it whenever `decode` returns other pixels for some file than before, or accepts or rejects other files: cached
-# images and features of the earlier decoder are then no longer used. Pillow's version is part of the key too.
+# Raise it whenever `decode` returns other pixels for some file than before, or accepts or rejects other files under the
+# same limit: cached images and features of the earlier decoder are then no longer used. Pillow's version is part of the
+# key too.
 DECODER_VERSION = 2
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp")
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
-MAX_PIXELS = 178_956_970  # 2 × Image.MAX_IMAGE_PIXELS, above which Pillow raises DecompressionBombError
-# What turns an image upright, by its EXIF orientation; 1 is upright.
-TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+ANIMATED_FORMATS = ("PNG", "GIF", "WEBP")
+# More than single exposures of 35 mm cameras (61) and of most medium-format cameras and phones (102 and 108) have.
+# Decoding needs about 7 bytes per pixel, and 16 for WebP and progressive JPEG, of which half as many are allowed.
+MAX_MEGAPIXELS = 125
+HIGHEST_LIMIT = 10_000  # that can be set
+STRIP_PIXELS = 1 << 20  # converted to RGB at a time
+# The pixels as stored in the file, as a view of the upright image, by EXIF orientation; 1 is upright.
+STORED_VIEWS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.transpose(1, 0, 2),
+    6: lambda upright: np.rot90(upright),
+    7: lambda upright: upright.transpose(1, 0, 2)[::-1, ::-1],
+    8: lambda upright: np.rot90(upright, -1),
+}
+SUPPORTED = "a JPEG, PNG, BMP, GIF or WebP image"
+# Offset and bytes by which other files are recognised.
+OTHER_KINDS = (
+    (0, b"II*\0", "a TIFF file"),
+    (0, b"MM\0*", "a TIFF file"),
+    (4, b"ftypavi", "an AVIF file"),
+    (4, b"ftyphei", "a HEIC file"),
+    (4, b"ftyphev", "a HEIC file"),
+    (4, b"ftypmif1", "a HEIF file"),
+    (4, b"ftyp", "a video or another MP4 file"),
+    (4, b"jP  \r\n", "a JPEG 2000 file"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 file"),
+    (4, b"JXL \r\n", "a JPEG XL file"),
+    (0, b"\xff\x0a", "a JPEG XL file"),
+    (0, b"8BPS", "a Photoshop file"),
+    (0, b"\0\0\1\0", "an icon"),
+    (0, b"%PDF", "a PDF file"),
+    (0, b"<", "text, such as SVG or HTML"),
+)
+# What a JPEG's frame marker says about its coding, where Pillow may not read it.
+JPEG_KINDS = {
+    0xC3: "a lossless JPEG",
+    **dict.fromkeys((0xC5, 0xC6, 0xC7), "a hierarchical JPEG"),
+    **dict.fromkeys((0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF), "an arithmetic-coded JPEG"),
 }
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
-# The line does not say which file it is about, and the pixels are not affected.
-warnings.filterwarnings("ignore", message="Corrupt EXIF data", category=UserWarning, module="PIL")
+# These lines do not say which file they are about, and the pixels are not affected.
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning, module="PIL")
 
 
 class UnreadableImageError(ValueError):
@@ -42,38 +76,43 @@ def is_image_name(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 
-def decode(data: bytes) -> np.ndarray:
+def decode(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
     """Decode one image file.
 
-    JPEG, PNG, BMP, WebP and the first frame of a GIF are read. Grayscale, palette, CMYK and 16-bit images become
-    RGB; 16-bit values keep their upper 8 bits; transparency is composited over white; the EXIF orientation is
-    applied, and EXIF data that cannot be read is ignored.
+    JPEG (baseline, progressive, and the first image of an MPO file), PNG, BMP and WebP are read; of an animated GIF,
+    PNG or WebP the first frame. Grayscale, palette, CMYK and 16-bit images become RGB; 16-bit values keep their upper 8
+    bits; transparency is composited over white; the EXIF orientation is applied, and EXIF data that cannot be read is
+    ignored.
 
     Args:
         data: the file's content.
+        max_megapixels: limit of width × height in millions, at most 10,000; for WebP and progressive JPEG, which need
+            twice the memory, half of it.
 
     Returns:
         uint8, (height, width, 3), RGB in [0, 255].
 
     Raises:
-        UnreadableImageError: the bytes are empty, of an unknown format, truncated or damaged, or the image has more
-            than 178,956,970 pixels.
+        UnreadableImageError: the bytes are empty, of an unsupported format, truncated or damaged, or the image is above
+            the limit.
     """
     if not data:
         raise UnreadableImageError("the file is empty")
+    _raise_pillows_limit(max_megapixels)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UnreadableImageError(f"{image.width}×{image.height} pixels are more than {MAX_PIXELS:,}")
-            return np.asarray(_to_rgb(_upright(image)), dtype=np.uint8)
+            _check_size(image, max_megapixels)
+            return _upright_rgb(image)
     except Image.UnidentifiedImageError as error:
-        raise UnreadableImageError("not a JPEG, PNG, BMP, GIF or WebP image") from error
+        raise UnreadableImageError(_describe_other(data)) from error
     except Image.DecompressionBombError as error:
-        raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from error
+        size = str(error).partition(" exceeds")[0]  # "Image size (180000000 pixels)"
+        raise UnreadableImageError(f"{size} is more than {max_megapixels:g} megapixels{_REMEDY}") from error
     except (UnreadableImageError, MemoryError):
         raise
     except Exception as error:  # Pillow reports damage through nearly any exception, depending on the format
-        raise UnreadableImageError(f"damaged or truncated ({error})") from error
+        reason = " ".join(str(error).split())[:200]
+        raise UnreadableImageError(_unsupported_jpeg(data) or f"damaged or truncated ({reason})") from error
 
 
 def read_header(data: bytes) -> tuple[str, str]:
@@ -88,12 +127,28 @@ def read_header(data: bytes) -> tuple[str, str]:
     except MemoryError:
         raise
     except Exception as error:  # as in `decode`
-        raise UnreadableImageError("not a JPEG, PNG, BMP, GIF or WebP image") from error
+        raise UnreadableImageError(_describe_other(data)) from error
 
 
-def decoder_name() -> str:
-    """Return the versions that determine the pixels of `decode`, e.g. "decoder-1-pillow-12.0.0"."""
-    return f"decoder-{DECODER_VERSION}-pillow-{PIL.__version__}"
+def is_animated(data: bytes) -> bool:
+    """Return whether a GIF, PNG or WebP holds several frames, of which `decode` reads the first.
+
+    Raises:
+        UnreadableImageError: the bytes are in no supported format.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return image.format in ANIMATED_FORMATS and bool(getattr(image, "is_animated", False))
+    except MemoryError:
+        raise
+    except Exception as error:  # as in `decode`
+        raise UnreadableImageError(_describe_other(data)) from error
+
+
+def decoder_name(max_megapixels: float = MAX_MEGAPIXELS) -> str:
+    """Return what determines the pixels of `decode` and which images it reads, e.g. "decoder-1-pillow-12.0.0"."""
+    limit = "" if max_megapixels == MAX_MEGAPIXELS else f"-{max_megapixels:g}mp"
+    return f"decoder-{DECODER_VERSION}-pillow-{PIL.__version__}{limit}"
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -103,27 +158,92 @@ def encode_png(image: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Return the image turned as its EXIF orientation says; as it is where that is missing or cannot be read.
+_REMEDY = "; shrink it, or raise the limit: dataset.max_megapixels, or --max-megapixels where a bundle predicts"
+
+
+def _raise_pillows_limit(max_megapixels: float) -> None:
+    """Let Pillow open images up to the limit; its own is twice `MAX_IMAGE_PIXELS` and is never lowered here."""
+    if Image.MAX_IMAGE_PIXELS is not None and max_megapixels * 1e6 > 2 * Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = math.ceil(max_megapixels * 1e6 / 2)
+
+
+def _check_size(image: Image.Image, max_megapixels: float) -> None:
+    """Refuse an image above the limit before its pixels are decoded."""
+    kind = "a WebP" if image.format == "WEBP" else "a progressive JPEG" if image.info.get("progressive") else ""
+    limit = max_megapixels / 2 if kind else max_megapixels
+    if image.width * image.height > limit * 1e6:
+        raise UnreadableImageError(
+            f"{image.width}×{image.height} pixels are more than {limit:g} megapixels"
+            f"{f', the limit for {kind}' if kind else ''}{_REMEDY}"
+        )
+
+
+def _describe_other(data: bytes) -> str:
+    """Return why a file that Pillow cannot open is unreadable: what it is, if recognised, and what to do."""
+    unsupported = _unsupported_jpeg(data)
+    if unsupported:
+        return unsupported
+    for offset, signature, kind in OTHER_KINDS:
+        if data.startswith(signature, offset):
+            return f"{kind}, not {SUPPORTED}; convert it, e.g. to PNG"
+    return f"not {SUPPORTED}"
+
+
+def _unsupported_jpeg(data: bytes) -> str:
+    """Return the kind of a JPEG that Pillow does not read, with a remedy; "" for all other files."""
+    position = 2 if data.startswith(b"\xff\xd8") else len(data)
+    while position + 5 <= len(data) and data[position] == 0xFF:
+        marker, precision = data[position + 1], data[position + 4]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # the frame's header
+            kind = JPEG_KINDS.get(marker) or (f"a {precision}-bit JPEG" if precision in (12, 16) else "")
+            return (
+                f"{kind}, which is not, or not fully, supported; convert it to a baseline JPEG or PNG" if kind else ""
+            )
+        position += 1 if marker == 0xFF else 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return ""
+
+
+def _upright_rgb(image: Image.Image) -> np.ndarray:
+    """Return an opened image's pixels, uint8, (height, width, 3), turned as its EXIF orientation says.
+
+    Strips are converted one by one, which keeps the memory for large images to little more than their pixels.
+    """
+    image.load()  # before `getexif`: a PNG's EXIF data may come after its pixels
+    orientation = _orientation(image)
+    shape = (image.width, image.height, 3) if orientation >= 5 else (image.height, image.width, 3)
+    upright = np.empty(shape, dtype=np.uint8)
+    stored = STORED_VIEWS[orientation](upright) if orientation in STORED_VIEWS else upright
+    rows = max(1, STRIP_PIXELS // image.width)
+    if rows >= image.height:
+        stored[...] = _rgb_values(image)
+    else:
+        for top in range(0, image.height, rows):
+            bottom = min(top + rows, image.height)
+            stored[top:bottom] = _rgb_values(image.crop((0, top, image.width, bottom)))
+    return upright
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; 1, upright, where that is missing or cannot be read.
 
     Not by Pillow's `ImageOps.exif_transpose`, which also encodes the EXIF data of its result, and raises `struct.error`
     where one damaged tag, whichever it is, has no place in its type.
     """
-    image.load()  # before `getexif`: a PNG's EXIF data may come after its pixels
     try:
-        method = TRANSPOSE.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except MemoryError:
         raise
     except Exception:  # damaged EXIF data says nothing about the pixels
-        return image
-    return image if method is None else image.transpose(method)
+        return 1
+    return int(orientation) if orientation in STORED_VIEWS else 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _rgb_values(image: Image.Image) -> np.ndarray:
+    """Return pixels of any mode as RGB, uint8, (height, width, 3) or, if gray, (height, width, 1)."""
     if image.mode.startswith(("I", "F")):  # 16-bit grayscale: Pillow's `convert` would clip at 255
         values = np.asarray(image).astype(np.float64)
-        return Image.fromarray(np.clip(values / 256, 0, 255).astype(np.uint8)).convert("RGB")
+        return np.clip(values / 256, 0, 255).astype(np.uint8)[..., None]
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
+        return np.asarray(Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

@@ -90,7 +90,12 @@ def damaged_files(folder):
     (folder / "text.png").write_text("not an image")
     (folder / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
     Image.new("1", (20_000, 20_000)).save(folder / "vast.png")
-    return {"empty.jpg": "empty", "text.png": "not a JPEG", "cut.jpg": "truncated", "vast.png": "178,956,970"}
+    return {
+        "empty.jpg": "empty",
+        "text.png": "not a JPEG",
+        "cut.jpg": "truncated",
+        "vast.png": "is more than 125 megapixels; shrink it",
+    }
 
 
 @pytest.mark.filterwarnings("ignore:Image size:PIL.Image.DecompressionBombWarning")

@@ -1,19 +1,31 @@
 import io
 import struct
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from keras_bench.images import UnreadableImageError, decode, encode_png, read_header
+from keras_bench.images import (
+    MAX_MEGAPIXELS,
+    UnreadableImageError,
+    decode,
+    decoder_name,
+    encode_png,
+    is_animated,
+    read_header,
+)
+from tests.image_files import (
+    ARITHMETIC_JPEG,
+    TWELVE_BIT_JPEG,
+    animation,
+    encoded,
+    files_of_every_kind,
+    frames,
+    png,
+)
 
 RGB = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[10, 20, 30], [40, 50, 60], [70, 80, 90]]], np.uint8)
-
-
-def encoded(image: Image.Image, kind: str, **options) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, format=kind, **options)
-    return stream.getvalue()
 
 
 @pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("BMP", {}), ("WEBP", {"lossless": True})])
@@ -154,7 +166,156 @@ def test_unreadable_bytes_say_why(data, message):
         decode(data)
 
 
-def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch):
-    monkeypatch.setattr("keras_bench.images.MAX_PIXELS", 5)
-    with pytest.raises(UnreadableImageError, match="3×2 pixels are more than 5"):
-        decode(encode_png(RGB))
+def test_an_image_above_the_limit_is_refused_before_it_is_decoded():
+    damaged = encode_png(RGB)[:-20]  # decoding would raise another error
+    remedy = "shrink it, or raise the limit: dataset.max_megapixels, or --max-megapixels"
+    with pytest.raises(UnreadableImageError, match=f"3×2 pixels are more than 5e-06 megapixels; {remedy}"):
+        decode(damaged, max_megapixels=5e-6)
+    np.testing.assert_array_equal(decode(encode_png(RGB), max_megapixels=6e-6), RGB)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "words"),
+    [("WEBP", {"lossless": True}, "a WebP"), ("JPEG", {"progressive": True}, "a progressive JPEG")],
+)
+def test_what_takes_twice_the_memory_has_half_the_limit(kind, options, words):
+    data = encoded(Image.fromarray(RGB), kind, **options)
+    with pytest.raises(
+        UnreadableImageError, match=f"3×2 pixels are more than 5e-06 megapixels, the limit for {words};"
+    ):
+        decode(data, max_megapixels=10e-6)
+    assert decode(data, max_megapixels=12e-6).shape == (2, 3, 3)
+
+
+@pytest.mark.filterwarnings("ignore:Image size:PIL.Image.DecompressionBombWarning")  # pytest resets the module's filter
+def test_the_limit_may_be_above_pillows_own(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2)
+    with pytest.raises(UnreadableImageError, match=r"Image size \(6 pixels\) is more than 1e-06 megapixels; shrink it"):
+        decode(encode_png(RGB), max_megapixels=1e-6)
+    assert Image.MAX_IMAGE_PIXELS == 2
+    np.testing.assert_array_equal(decode(encode_png(RGB), max_megapixels=7e-6), RGB)
+    assert Image.MAX_IMAGE_PIXELS == 4
+
+
+def test_only_another_limit_changes_the_decoders_name():
+    assert decoder_name(MAX_MEGAPIXELS) == decoder_name()
+    assert decoder_name(300) == f"{decoder_name()}-300mp"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "CMYK", "I;16", "transparent"])
+def test_strips_give_the_pixels_of_the_whole_image(monkeypatch, mode, orientation):
+    draw = np.random.default_rng(0)
+    image = Image.fromarray(draw.integers(0, 256, (23, 7, 3), dtype=np.uint8))
+    exif, options = Image.Exif(), {}
+    exif[0x0112] = orientation
+    if mode == "I;16":
+        image = Image.fromarray(draw.integers(0, 1 << 16, (23, 7), dtype=np.uint16))
+    elif mode == "transparent":
+        options["transparency"] = image.getpixel((3, 3))
+    else:
+        image = image.convert(mode)
+    data = encoded(image, "JPEG" if mode == "CMYK" else "PNG", exif=exif, **options)
+    whole = decode(data)
+    assert whole.shape == ((7, 23, 3) if orientation > 4 else (23, 7, 3))
+    monkeypatch.setattr("keras_bench.images.STRIP_PIXELS", 20)  # two rows at a time
+    np.testing.assert_array_equal(decode(data), whole)
+
+
+def test_progressive_jpeg_gives_the_pixels_of_a_baseline_jpeg():
+    image = Image.fromarray(np.kron(RGB, np.ones((8, 8, 1), np.uint8)))
+    plain, progressive = encoded(image, "JPEG"), encoded(image, "JPEG", progressive=True)
+    assert b"\xff\xc2" in progressive
+    np.testing.assert_array_equal(decode(progressive), decode(plain))
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(("color_type", "channels"), [(0, 1), (2, 3), (6, 4)])
+@pytest.mark.parametrize("dtype", ["u1", ">u2"])
+def test_png_by_hand_comes_back_exactly(interlaced, color_type, channels, dtype):
+    values = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (13, 11, channels), endpoint=True).astype(dtype)
+    if channels == 4:
+        values[..., 3] = np.iinfo(dtype).max  # opaque
+    upper = values if dtype == "u1" else values >> 8
+    expected = np.broadcast_to(upper[..., :3], (13, 11, 3))
+    np.testing.assert_array_equal(decode(png(values, color_type, interlaced)), expected)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_of_an_animation_only_the_first_frame_is_decoded(kind):
+    data = animation(kind, 3)
+    assert is_animated(data)
+    assert not is_animated(encoded(frames(1)[0], kind))
+    assert (decode(data) == [255, 0, 0]).all()
+    middle = data.index({"GIF": b"\x2c", "PNG": b"fdAT", "WEBP": b"ANMF"}[kind], len(data) // 3)
+    damaged = bytearray(data)
+    damaged[middle + 20 : middle + 30] = b"\xff" * 10
+    try:
+        assert (decode(bytes(damaged)) == [255, 0, 0]).all()
+    except UnreadableImageError:
+        assert kind == "WEBP"  # libwebp reads the list of frames first
+
+
+def test_of_an_mpo_the_first_image_is_decoded():
+    data = animation("MPO", 2)
+    assert read_header(data) == ("MPO", "RGB")
+    assert not is_animated(data)
+    np.testing.assert_array_equal(decode(data), decode(encoded(frames(1)[0], "JPEG")))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_long_animations_take_no_longer_than_their_first_frame(kind):
+    few, many = animation(kind, 2, (100, 100)), animation(kind, 500, (100, 100))
+
+    def fastest(data):
+        times = []
+        for _ in range(3):
+            started = time.process_time()
+            decode(data)
+            times.append(time.process_time() - started)
+        return min(times)
+
+    assert fastest(many) < 20 * max(fastest(few), 1e-3)  # decoding every frame would take 250 times as long
+
+
+def test_arithmetic_coding_is_decoded_or_named():
+    """Whether Pillow reads it depends on its build, and on whether the file comes in one piece of 64 KiB."""
+    comment = b"\xff\xfe" + (65316 - 2).to_bytes(2, "big") + bytes(65316 - 4)  # the pixels' code straddles the pieces
+    small, large = ARITHMETIC_JPEG, ARITHMETIC_JPEG[:2] + comment + ARITHMETIC_JPEG[2:]
+    for data in (small, large):
+        try:
+            image = decode(data)
+        except UnreadableImageError as error:
+            reason = str(error)
+            assert reason.startswith("an arithmetic-coded JPEG, which is not, or not fully, supported; convert it")
+        else:
+            assert np.abs(image[:, :7].astype(int) - [200, 60, 20]).max() < 6
+            assert np.abs(image[:, 9:].astype(int) - [20, 90, 180]).max() < 6
+
+
+@pytest.mark.parametrize("read", [decode, read_header, is_animated])
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (TWELVE_BIT_JPEG, "a 12-bit JPEG, which is not, or not fully, supported; convert it to a baseline JPEG or PNG"),
+        (encoded(Image.fromarray(RGB), "TIFF"), "a TIFF file, not a JPEG, PNG, BMP, GIF or WebP image; convert it"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "an AVIF file, not a JPEG"),
+        (b"\0\0\0\x1cftypheic\0\0\0\0", "a HEIC file, not a JPEG"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 file, not a JPEG"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "text, such as SVG or HTML, not a JPEG"),
+    ],
+)
+def test_other_kinds_are_named_with_what_to_do(read, data, message):
+    with pytest.raises(UnreadableImageError, match=message):
+        read(data)
+
+
+@pytest.mark.parametrize("name", files_of_every_kind())
+def test_every_kind_is_read_or_told_apart(name):
+    data = files_of_every_kind()[name]
+    if name in ("12-bit.jpg", "rgb.tiff"):
+        with pytest.raises(UnreadableImageError, match="convert it"):
+            decode(data)
+    elif name != "arithmetic.jpg":
+        assert {32, 24} == set(decode(data).shape[:2])
+        assert read_header(data)[0] in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "MPO")

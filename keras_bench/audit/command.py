@@ -50,7 +50,7 @@ def run_audit(request: AuditRequest, log: Log) -> int:
             raise UserError(f"{path} exists; choose another name, or replace it with --force")
     config = _resolve_config(request)
     index = open_source(config.dataset, request.data, log)
-    store = ImageStore(index, config.runtime.cache_memory_mb << 20)
+    store = ImageStore(index, config.runtime.cache_memory_mb << 20, config.dataset.max_megapixels)
     fingerprint = store.fingerprint(log)
     store.load(log)
     splits = split_images(index, config.dataset, store.readable)

@@ -116,6 +116,8 @@ class Audit:
         split: digest of the splits.
         imbalance_problem: one line if class sizes differ a lot, else "".
         problems: one line per finding that the user should act on; empty for clean data.
+        animated: ids of GIF, PNG and WebP images with several frames, of which the first is used; empty in audits of
+            earlier versions.
     """
 
     source: str
@@ -142,6 +144,7 @@ class Audit:
     split: str
     imbalance_problem: str
     problems: tuple[str, ...]
+    animated: tuple[str, ...] = ()
 
     def title(self, name: str) -> str:
         """Return the class's title, followed by its name if they differ."""

@@ -18,7 +18,7 @@ from keras_bench.console import Log
 from keras_bench.data.index import ImageIndex, SplitTable
 from keras_bench.data.splits import FEW_IMAGES
 from keras_bench.data.store import ImageStore, decoding_threads
-from keras_bench.images import UnreadableImageError, read_header
+from keras_bench.images import ANIMATED_FORMATS, UnreadableImageError, is_animated, read_header
 
 FLAT = 3.0  # standard deviation of gray levels below which an image has no structure to compare
 MAX_IMBALANCE = 3.0  # ratio of largest to smallest class from which imbalance is a problem
@@ -39,6 +39,7 @@ class ImageFacts:
         size: width and height, pixels.
         format: of the file, e.g. "JPEG".
         mode: Pillow's, e.g. "RGB", "L".
+        is_animated: whether the file holds further frames.
     """
 
     digest: bytes
@@ -46,6 +47,7 @@ class ImageFacts:
     size: tuple[int, int]
     format: str
     mode: str
+    is_animated: bool = False
 
 
 def audit_images(index: ImageIndex, splits: SplitTable, store: ImageStore, fingerprint: str, log: Log) -> Audit:
@@ -90,6 +92,7 @@ def audit_images(index: ImageIndex, splits: SplitTable, store: ImageStore, finge
         split=splits.digest(),
         imbalance_problem="",
         problems=(),
+        animated=tuple(index.ids[i] for i in readable if facts[i].is_animated),
     )
     audit = replace(audit, imbalance_problem=_imbalance_problem(audit))
     return replace(audit, problems=tuple(_problems(audit)))
@@ -145,7 +148,10 @@ def _inspect(index: ImageIndex, store: ImageStore, positions: Iterable[int]) -> 
     results: list[ImageFacts | str] = []
     for position in positions:
         try:
-            results.append(_facts(store.image(position), *read_header(index.read(position))))
+            pixels, data = store.image(position), index.read(position)
+            facts = _facts(pixels, *read_header(data))
+            animated = facts.format in ANIMATED_FORMATS and is_animated(data)
+            results.append(replace(facts, is_animated=animated))
         except (UnreadableImageError, OSError) as error:
             results.append(str(error).removeprefix(f"{index.ids[position]}: "))
     return results

@@ -53,6 +53,10 @@ def _file_table(audit: Audit) -> Table:
     table.add_row("width × height, pixels", f"{_range(audit.widths)} × {_range(audit.heights)}")
     table.add_row("colour modes", ", ".join(f"{mode} {count:,}" for mode, count in audit.modes.items()))
     table.add_row("formats", ", ".join(f"{kind} {count:,}" for kind, count in audit.formats.items()))
+    if audit.animated:
+        table.add_row(
+            "animated", Text(f"{len(audit.animated):,}, e.g. {audit.animated[0]}; only first frames are used")
+        )
     table.add_row("largest class over smallest", f"{audit.imbalance:.1f}")
     table.add_row("groups of duplicates", f"{audit.exact_groups:,} exact, {audit.near_groups:,} near")
     table.add_row("val or test images also in train", f"{audit.across_splits:,}")

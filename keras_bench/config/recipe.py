@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 from pydantic_core import PydanticCustomError
 
 from keras_bench.config.decision import DecisionMetric, decision_of
+from keras_bench.images import HIGHEST_LIMIT, MAX_MEGAPIXELS
 
 # The upper bounds of most keys are far above anything useful. They are there so that a slip such as 1e26 is refused by
 # its key, instead of ending in an error of some library hours later.
@@ -72,6 +73,12 @@ class DatasetConfig(Section):
         ge=16,
         le=1024,
         description="side of the square network input in pixels; null: the backbone's own",
+    )
+    max_megapixels: int = Field(
+        MAX_MEGAPIXELS,
+        ge=1,
+        le=HIGHEST_LIMIT,
+        description="larger images count as unreadable; WebP and progressive JPEG from half as many megapixels (ours)",
     )
     validation_fraction: Fraction = Field(
         0.1,

@@ -20,7 +20,7 @@ from keras_bench.download import cache_folder
 from keras_bench.environment import usable_cores
 from keras_bench.errors import RunError
 from keras_bench.files import replacing, sweep
-from keras_bench.images import UnreadableImageError, decode, decoder_name
+from keras_bench.images import MAX_MEGAPIXELS, UnreadableImageError, decode, decoder_name
 from keras_bench.locks import remove_if_unlocked, sweep_unlocked, wait_for_lock
 from keras_bench.reading import refused
 
@@ -36,6 +36,7 @@ class ImageStore:
     Args:
         index: the images.
         limit: most bytes of decoded pixels to keep.
+        max_megapixels: larger images are unreadable.
 
     Attributes:
         unreadable: reason by position, for each image that cannot be decoded. Complete after `load`.
@@ -43,9 +44,10 @@ class ImageStore:
         path: the file of pixels. Set by `load`.
     """
 
-    def __init__(self, index: ImageIndex, limit: int) -> None:
+    def __init__(self, index: ImageIndex, limit: int, max_megapixels: float = MAX_MEGAPIXELS) -> None:
         self.index = index
         self.limit = limit
+        self.max_megapixels = max_megapixels
         self.unreadable: dict[int, str] = {}
         self.sizes: set[tuple[int, int]] = set()
         self.path = Path()
@@ -75,7 +77,7 @@ class ImageStore:
     def load(self, log: Log) -> None:
         """Decode every image once, or reuse the cache; afterwards unreadable images are known."""
         digest = self._digest or self.fingerprint(log)
-        self.path = pixels = decoded_folder() / f"{digest}-{self.limit}-{decoder_name()}.pixels"
+        self.path = pixels = decoded_folder() / f"{digest}-{self.limit}-{decoder_name(self.max_megapixels)}.pixels"
         table = pixels.with_suffix(".npz")
         if not self._open(pixels, table):
             with wait_for_lock(pixels.with_suffix(".lock"), "decoding the same images", log):
@@ -151,7 +153,7 @@ class ImageStore:
             height, width = (int(side) for side in self._shapes[position])
             return self._pixels[offset : offset + height * width * 3].reshape(height, width, 3)
         try:
-            return decode(self.index.read(position))
+            return decode(self.index.read(position), self.max_megapixels)
         except UnreadableImageError as error:
             raise UnreadableImageError(f"{self.index.ids[position]}: {error}") from error
 
@@ -168,7 +170,7 @@ class ImageStore:
 
     def _try_decode(self, position: int) -> np.ndarray | str:
         try:
-            return decode(self.index.read(position))
+            return decode(self.index.read(position), self.max_megapixels)
         except (UnreadableImageError, OSError) as error:
             return str(error)
 

@@ -123,7 +123,7 @@ def _measure_accuracy(bundles: dict[str, Bundle], folder: Path, data: Path | Non
         raise UserError(
             f"{index.location}: the model does not know the class {missing[0]!r}; it was trained on {len(names)} others"
         )
-    store = ImageStore(index, Config(name="verify").runtime.cache_memory_mb << 20)
+    store = ImageStore(index, Config(name="verify").runtime.cache_memory_mb << 20, recorded.dataset.max_megapixels)
     same_data = store.fingerprint(log) == recorded.fingerprint
     store.load(log)
     positions = split_images(index, recorded.dataset, store.readable).positions["test"]

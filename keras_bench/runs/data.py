@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +79,7 @@ def require_data(job: Job) -> None:
 def open_data(job: Job, log: Log) -> tuple[ImageIndex, ImageStore, str]:
     """Return the images, their store and their fingerprint, which shows whether finished work is still valid."""
     index = open_source(job.config.dataset, data_path(job), log)
-    store = ImageStore(index, job.config.runtime.cache_memory_mb << 20)
+    store = ImageStore(index, job.config.runtime.cache_memory_mb << 20, job.config.dataset.max_megapixels)
     return index, store, store.fingerprint(log)
 
 
@@ -194,7 +194,8 @@ def read_audit(folder: ExperimentDir, fingerprint: str) -> Audit | None:
     if not folder.audit.is_file():
         return None
     tree = read_json(folder.audit)
-    if set(tree) != {field.name for field in fields(Audit)}:  # written by an earlier version
+    needed = {field.name for field in fields(Audit) if field.default is MISSING}
+    if not needed <= set(tree) <= {field.name for field in fields(Audit)}:  # written by another version
         return None
     audit = read_record(folder.audit, Audit.from_json)
     return audit if audit.fingerprint == fingerprint else None

@@ -55,7 +55,7 @@ def test_the_next_run_on_the_same_data_reuses_the_decoded_images(image_folder, m
     first = ImageStore(index, 1 << 30)
     first.load(Log())
 
-    def never(_data):
+    def never(*_arguments):
         raise AssertionError("decoded twice")
 
     monkeypatch.setattr("keras_bench.data.store.decode", never)

@@ -21,12 +21,12 @@ from keras_bench.data.sources import open_source
 index = open_source(DatasetConfig(source="folder"), pathlib.Path(sys.argv[2]), Log())
 real, decoded = store.decode, []
 
-def decode(data):
+def decode(*arguments):
     decoded.append(1)
     if len(decoded) == 30:
         print("halfway", flush=True)
         sys.stdin.readline()
-    return real(data)
+    return real(*arguments)
 
 store.decode = decode
 images = store.ImageStore(index, 1 << 30)
