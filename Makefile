@@ -44,7 +44,7 @@ lint: .venv/.installed ## check format, lint rules, types and layering
 	$(BIN)/lint-imports
 
 security: .venv/.installed ## check dependencies: known vulnerabilities (needs a network), licences
-	$(BIN)/python -m tools.security
+	$(BIN)/python .ci/security.py
 
 lock: .venv/.installed ## write requirements.lock anew: the newest versions that setup.cfg allows, with hashes (needs a network)
 	$(BIN)/uv pip compile setup.cfg --all-extras --universal --python-version 3.11 --generate-hashes --upgrade --no-header \

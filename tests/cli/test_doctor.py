@@ -152,6 +152,7 @@ def test_damaged_features_are_named(capsys, tmp_path):
     for key, facts in (("whole", {"bytes": 3}), ("short", {"bytes": 4}), ("bare", {})):
         (folder / f"{key}.npy").write_bytes(b"abc")
         (folder / f"{key}.json").write_text(json.dumps(facts))
+    (folder / "torn.npy").write_bytes(b"abc")
     (folder / "torn.json").write_text('{"bytes"')
     lines = problems(capsys, 1)
     assert {line.split(": ")[3].split()[0] for line in lines} == {

@@ -1,6 +1,6 @@
 """Checks the dependencies: known vulnerabilities of the locked versions, and the licences of those installed.
 
-`python -m tools.security` exits with 1 for a known vulnerability or a licence that the policy does not allow. Without a
+`python .ci/security.py` exits with 1 for a known vulnerability or a licence that the policy does not allow. Without a
 network, or from an index that has no advisories, it says in one line what was not checked, and exits with 0.
 """
 
@@ -163,7 +163,7 @@ def main() -> int:
     for name, version, licence in licences:
         print(f"{name} {version}: {licence or 'no licence stated'}")
     refused = [name for name, _, licence in licences if not is_allowed(licence)]
-    print(f"licences: {len(licences)} packages, {len(refused)} whose licence the policy in tools/security.py refuses")
+    print(f"licences: {len(licences)} packages, {len(refused)} whose licence the policy in .ci/security.py refuses")
     vulnerabilities, unchecked = audit(LOCK)
     for found in vulnerabilities:
         remedy = f"fixed in {', '.join(found.fixed)}" if found.fixed else "no version fixes it yet"
