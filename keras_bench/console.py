@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_bench.printable import printable
+from keras_bench.watchdog import Watchdog, stall_seconds
 
 PLAIN_SECONDS = 10  # between two progress lines where the output is not a terminal
 
@@ -60,7 +61,29 @@ class Log:
 
     @contextmanager
     def progress(self, title: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[int], None]]:
-        """Show the progress of a long operation; yields a function that takes the number of units just finished."""
+        """Show the progress of a long operation, and warn when it stands still.
+
+        Yields a function that takes the number of units just finished; 0 is only a sign of life.
+        """
+
+        def warn(seconds: float) -> None:
+            self.warn(
+                f"{title}: no {unit.removesuffix('s')} has finished for {duration(seconds)}; "
+                "it goes on by itself if the machine is only busy, else Ctrl-C ends it"
+            )
+
+        with Watchdog(stall_seconds(), warn) as watchdog, self._bar(title, total, unit, done) as show:
+
+            def advance(count: int) -> None:
+                watchdog.seen()
+                if count:
+                    show(count)
+
+            yield advance
+
+    @contextmanager
+    def _bar(self, title: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[int], None]]:
+        """Show a bar on a terminal, else lines; yields a function that takes the number of units just finished."""
         title = printable(title)
         if self.console.is_terminal:
             columns = (

@@ -137,6 +137,10 @@ class HistoryWriter(keras.callbacks.Callback):
         """Note how long training took before validation began."""
         self.train_seconds = time.monotonic() - self.epoch_started
 
+    def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Give a sign of life during validation, which has no bar of its own."""
+        self._advance(0)
+
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Write the row and print the line."""
         self._bar.__exit__(None, None, None)
