@@ -17,10 +17,18 @@ class UserError(Exception):
     exit_code = 2
 
 
+class DamagedFileError(UserError):
+    """A file that keras-bench wrote is missing, or not as it was written."""
+
+
 class RunError(Exception):
     """A failure despite valid input; exit code 1."""
 
     exit_code = 1
+
+
+class LostResultError(RunError):
+    """Results of a finished run are missing or damaged, and cannot be made again without training."""
 
 
 class ExportError(RunError):

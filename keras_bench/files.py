@@ -6,6 +6,7 @@ replaced is called `.before-<random>-<name>` for a moment. `sweep` removes those
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 WRITING, BEFORE = ".writing-", ".before-"
 # Earlier versions used the process id, or for the best weights nothing at all, instead of 16 random digits.
 _TEMPORARY = re.compile(r"\.(?:writing|before)-(?:[0-9a-f]{16}-|[0-9]+-)?(.+)")
+DIGEST = "sha256"  # the key of a record's own digest
 
 
 @contextmanager
@@ -134,6 +136,18 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write an indented JSON file whole or not at all; NaN raises ValueError, since JSON has no NaN."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, printable_json(text) + "\n")
+
+
+def write_record(path: Path, content: Mapping[str, object]) -> None:
+    """Write a JSON file that also holds the digest of its content, by which `read_record` recognises damage."""
+    tree = json.loads(json.dumps(content, allow_nan=False))  # as it will be read back
+    write_json(path, {**tree, DIGEST: content_digest(tree)})
+
+
+def content_digest(tree: Mapping[str, object]) -> str:
+    """Return the SHA-256 digest of a JSON file's keys and values, whatever their order and layout."""
+    text = json.dumps(tree, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def save_figure(figure: Figure, path: Path) -> None:

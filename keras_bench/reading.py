@@ -7,6 +7,7 @@ unknown field is ignored. If a file still cannot be read, the error names it in 
 from __future__ import annotations
 
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from keras_bench import __version__
-from keras_bench.errors import UserError, one_line
+from keras_bench.errors import DamagedFileError, UserError, one_line
+from keras_bench.files import DIGEST, content_digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,14 +59,19 @@ def read_record(path: Path, parse: Callable[[dict[str, Any]], Record]) -> Record
         parse: builds the record from the file's keys and values.
 
     Raises:
-        UserError: the file is damaged, or lacks a field that every version wrote.
+        DamagedFileError: the file is missing or damaged, or lacks a field that every version wrote.
     """
     tree: object = None
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(tree, dict):
             raise ValueError(f"expected keys and values, received {type(tree).__name__}")
+        recorded = tree.pop(DIGEST, None)  # earlier versions wrote none
+        if recorded not in (None, content_digest(tree)):
+            raise ValueError("its content has changed since it was written")
         return parse(tree)
+    except FileNotFoundError as error:
+        raise unreadable(path, "it is missing", None) from error
     except KeyError as error:
         raise unreadable(path, f"{error.args[0]}: missing", _writer_version(tree)) from error
     except (ValueError, TypeError, AttributeError) as error:
@@ -75,9 +82,26 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return the keys and values of a JSON file.
 
     Raises:
-        UserError: the file is damaged.
+        DamagedFileError: the file is missing or damaged.
     """
     return read_record(path, dict)
+
+
+def read_intact(path: Path, parse: Callable[[dict[str, Any]], Record]) -> Record | None:
+    """Read a JSON file as a record, like `read_record`, but return None if it is missing or damaged."""
+    try:
+        return read_record(path, parse)
+    except DamagedFileError:
+        return None
+
+
+def is_intact(path: Path, read: Callable[[Path], object]) -> bool:
+    """Return whether a function can read a file, which raises a DamagedFileError if it is missing or damaged."""
+    try:
+        read(path)
+    except DamagedFileError:
+        return False
+    return True
 
 
 @contextmanager
@@ -85,16 +109,26 @@ def arrays_of(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
     """Yield the arrays of an .npz file by name.
 
     Raises:
-        UserError: the file is damaged, or lacks an array that the block reads.
+        DamagedFileError: the file is missing or damaged, or lacks an array that the block reads.
     """
     import numpy as np
 
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             yield arrays
+    except FileNotFoundError as error:
+        raise unreadable(path, "it is missing", None) from error
     except KeyError as error:
         raise unreadable(path, str(error.args[0]), None) from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+    except (
+        ValueError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
         raise unreadable(path, error, None) from error
 
 
@@ -105,10 +139,10 @@ def _writer_version(tree: object) -> str | None:
     return str(tree) if tree else None
 
 
-def unreadable(path: Path, reason: Exception | str, writer: str | None) -> UserError:
+def unreadable(path: Path, reason: Exception | str, writer: str | None) -> DamagedFileError:
     """Return the error of a file that cannot be read: which, why, the version that wrote it if known, and a remedy."""
     versions = f"it was written by {writer}, this is {__version__}" if writer else f"this is {__version__}"
-    return UserError(
+    return DamagedFileError(
         f"{path} cannot be read ({one_line(reason, limit=None)}): it is damaged, or from another version of "
         f"keras-bench ({versions}); use the version that wrote it, or remove the file to have it rebuilt"
     )

@@ -6,13 +6,15 @@ from rich.console import Console
 
 from keras_bench.console import Log
 from keras_bench.cost.cost_file import file_identity
-from keras_bench.files import write_bytes, write_json
+from keras_bench.files import write_bytes, write_json, write_record
+from keras_bench.runs.damage import FILES
 from keras_bench.runs.fingerprint import phase_inputs
 from keras_bench.sweep.plan import SweepRequest
 from keras_bench.sweep.run import run_sweep
 from tests.made import make_training
 
 DATA = "f" * 32  # the fingerprint of made-up data
+EMPTY_ZIP = b"PK\x05\x06" + bytes(18)  # an intact model.keras, as far as anyone looks
 GRID = "grid: {model.dropout: [0.2, 0.4], training.batch_size: [16, 32]}\n"
 
 
@@ -52,7 +54,8 @@ class FakeRunner:
         make_training(job.folder, [(phase, 4 - 3 * dropout) for phase in job.phases], inputs=inputs)
         final = job.phases[-1]
         write_json(job.folder.run, {"phases": list(job.phases), "final_phase": final})
-        write_bytes(job.folder.model(final), b"weights")
+        write_bytes(job.folder.model(final), EMPTY_ZIP)
+        write_record(job.folder.shown_images, {FILES: {}})
         write_json(job.folder.cost, file_identity(job.folder, final))
         write_json(job.folder.timing, {"seconds": 100.0 * job.config.training.batch_size / 16})
         return 0

@@ -7,7 +7,6 @@ import pytest
 
 from keras_bench.audit.findings import AlikeClass, Audit, DuplicateGroup, Leaks
 from keras_bench.cli.main import main
-from keras_bench.console import Log
 from keras_bench.cost.records import Cost, Latency, latencies_from_json
 from keras_bench.errors import RunError, UserError
 from keras_bench.evaluation.metrics import SplitMetrics
@@ -15,10 +14,13 @@ from keras_bench.evaluation.predictions import Predictions
 from keras_bench.evaluation.records import Interval
 from keras_bench.explain.records import ExplanationChecks, Explanations, MethodScores
 from keras_bench.export.records import Agreement, Attempt, Int8, Verification
-from keras_bench.report.read import read_comparison
-from keras_bench.runs.folders import experiment_folder, run_folder
+from keras_bench.files import write_record
+from keras_bench.reading import read_json
+from keras_bench.runs.damage import FILES, digests_of
+from keras_bench.runs.folders import run_folder
 from keras_bench.runs.results import PhaseResult
 from keras_bench.runs.weights import final_phase, require_final_phase
+from tests.damage import DAMAGE
 from tests.made import make_run
 
 LEAKS = Leaks("val or test", ("a/1.jpg",), ("a/3.jpg",), (AlikeClass("a", ("a/3.jpg",), 4, (("a/3.jpg", "a/2.jpg"),)),))
@@ -91,19 +93,42 @@ def test_a_result_that_cannot_be_read_is_refused_in_one_line_with_the_version_th
     assert ("written by 0.0.9, this is 0." in line) == isinstance(tree, dict)
 
 
-def test_every_file_that_the_report_reads_is_named_where_it_is_damaged(tmp_path, capsys):
-    run = make_run(tmp_path, "VGG16")
-    read_comparison(experiment_folder(tmp_path, "made"), [run], Log())
-    files = [run.result("tl"), run.cost, run.latency, run.explanation_checks, run.run, run.dataset, run.environment]
-    for path in [*files, run.predictions("tl", "val"), run.explanations]:
+@pytest.mark.parametrize("damage", [*DAMAGE, "missing"])
+def test_every_file_that_the_report_reads_is_named_where_it_is_damaged(damage, tmp_path, capsys):
+    """A damaged run is left out, damaged figures beside its training are not shown, and other numbers stay."""
+    damaged, _ = make_run(tmp_path, "VGG16"), make_run(tmp_path, "MobileNet")
+    words, table = ["report", "made", "--out", str(tmp_path)], tmp_path / "made" / "results.csv"
+    assert main(words) == 0
+    _seal(damaged)
+    rows = set(table.read_text().splitlines())
+    training = [damaged.config, damaged.environment, damaged.dataset, damaged.run, damaged.result("tl")]
+    training += [damaged.history("ft"), damaged.predictions("tl", "val"), damaged.predictions("ft", "test")]
+    parts = [damaged.cost, damaged.latency, damaged.explanation_checks, damaged.explanations]
+    for path in [*training, *parts]:
         whole = path.read_bytes()
-        path.write_bytes(whole[: len(whole) // 2])
-        assert main(["report", "made", "--out", str(tmp_path)]) == 2, path
-        error = capsys.readouterr().err
-        assert f"{path} cannot be read" in error
-        assert "remove the file to have it rebuilt" in error
+        path.unlink() if damage == "missing" else DAMAGE[damage](path)
+        assert main(words) == 0, path
+        output = capsys.readouterr().out
+        if path in training:
+            assert f"a run is left out: {path} is" in output
+            assert set(table.read_text().splitlines()) < rows
+        elif damage != "missing":
+            assert f"{path} is damaged, and the report does without" in output
         path.write_bytes(whole)
-    assert main(["report", "made", "--out", str(tmp_path)]) == 0
+    assert main(words) == 0
+    assert set(table.read_text().splitlines()) == rows
+
+
+def _seal(run):
+    """Record the digests that a run of this version holds."""
+    for record in (run.cost, run.latency, run.explanation_checks, run.run):
+        write_record(record, read_json(record))
+    for record, files in [
+        (run.environment, [run.config]),
+        (run.dataset, []),
+        *((run.result(phase), [run.history(phase), *run.phase(phase).glob("*.npz")]) for phase in ("tl", "ft")),
+    ]:
+        write_record(record, {**read_json(record), FILES: digests_of(record.parent, files)})
 
 
 def test_an_array_that_is_missing_is_named(tmp_path):

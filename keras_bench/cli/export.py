@@ -37,7 +37,7 @@ def handle(arguments: argparse.Namespace) -> int:
     """Export one phase, or all phases of the run."""
     from keras_bench.bundle import SUMS
     from keras_bench.console import Log
-    from keras_bench.export.phases import export_run
+    from keras_bench.export.phases import export_run, refuse_damaged_run
     from keras_bench.export.places import bundle_name
     from keras_bench.export.signing import load_private_key, sign_bundle
     from keras_bench.report.write import card_writer
@@ -54,6 +54,7 @@ def handle(arguments: argparse.Namespace) -> int:
         if (arguments.run / SUMS).is_file():
             sign_bundle(arguments.run, key, log)
             return 0
+    refuse_damaged_run(RunDir(arguments.run))
     job = job_of_run(RunDir(arguments.run), arguments.data, arguments.exports, changes)
     if arguments.phase and arguments.phase not in job.phases:
         raise UserError(f"--phase: {arguments.run} has {' and '.join(job.phases)}, not {arguments.phase}")

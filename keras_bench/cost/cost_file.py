@@ -2,9 +2,10 @@
 
 from keras_bench.cost.records import Cost
 from keras_bench.download import digest_file
-from keras_bench.files import write_json
+from keras_bench.files import write_record
 from keras_bench.phases import Phase
-from keras_bench.reading import read_json, read_record
+from keras_bench.reading import read_intact, read_json
+from keras_bench.runs.damage import is_unreadable
 from keras_bench.runs.folders import RunDir
 from keras_bench.runs.job import Job
 from keras_bench.runs.weights import final_phase, require_final_phase
@@ -24,12 +25,12 @@ def write_cost(job: Job) -> None:
     identity = model_identity(job.folder)
     file = job.folder.model(require_final_phase(job.folder))
     cost = count_cost(load_model(file), job.image_size, file)
-    write_json(job.folder.cost, {**identity, **cost.to_json()})
+    write_record(job.folder.cost, {**identity, **cost.to_json()})
 
 
 def cost_finished(job: Job) -> bool:
-    """Return whether cost.json exists and belongs to the current model of the final phase."""
-    if not job.folder.cost.is_file() or final_phase(job.folder) is None:
+    """Return whether cost.json is intact and belongs to the current model of the final phase."""
+    if not job.folder.cost.is_file() or is_unreadable(job.folder.cost) or final_phase(job.folder) is None:
         return False
     content = read_json(job.folder.cost)
     identity = model_identity(job.folder)
@@ -37,10 +38,8 @@ def cost_finished(job: Job) -> bool:
 
 
 def read_cost(run: RunDir) -> Cost | None:
-    """Return the cost in cost.json, or None if there is no such file."""
-    if not run.cost.is_file():
-        return None
-    return read_record(run.cost, Cost.from_json)
+    """Return the cost in cost.json, or None if that is missing or damaged."""
+    return read_intact(run.cost, Cost.from_json)
 
 
 def model_identity(run: RunDir) -> dict[str, str]:

@@ -16,10 +16,11 @@ from keras_bench.cost.latency_worker import WARM_UP_SHARE
 from keras_bench.cost.records import CALLS, Latency, latencies_from_json, latencies_to_json
 from keras_bench.environment import describe_environment
 from keras_bench.errors import RunError, is_out_of_memory, one_line
-from keras_bench.files import write_json
+from keras_bench.files import write_record
 from keras_bench.phases import Phase
 from keras_bench.processes import run_child
 from keras_bench.reading import read_json, read_record
+from keras_bench.runs.damage import is_unreadable
 from keras_bench.runs.folders import RunDir
 from keras_bench.runs.weights import final_phase, require_final_phase
 
@@ -71,7 +72,7 @@ class MeasuredRun:
         """Write latency.json."""
         content = latencies_to_json(self.settings, list(self.latencies.values()))
         with self.run.lock_latency(log):
-            write_json(self.run.latency, {**content, "environment": self.environment})
+            write_record(self.run.latency, {**content, "environment": self.environment})
 
 
 Start = Callable[[Path, LatencySetting, LatencyConfig], dict[str, Any]]
@@ -173,7 +174,7 @@ def _model_files(run: RunDir, phase: Phase) -> dict[str, Path]:
     """Return the model file of each way of calling a run's model."""
     model = run.model(phase)
     files = {"predict": model, "compiled": model}
-    exported = run.read_export(phase)
+    exported = None if is_unreadable(run.export(phase)) else run.read_export(phase)
     onnx = run.root / exported["bundle"] / FLOAT_MODEL if exported else None
     return {**files, "onnxruntime": onnx} if onnx is not None and onnx.is_file() else files
 
@@ -183,7 +184,7 @@ def _subject(run: RunDir, settings: LatencyConfig) -> MeasuredRun:
     identity = model_identity(run)
     effort = {"calls": settings.calls, "seconds": settings.seconds, "warm_up": settings.warm_up}
     subject = MeasuredRun(run, _model_files(run, require_final_phase(run)), {**identity, **effort}, {}, {})
-    if run.latency.is_file():
+    if run.latency.is_file() and not is_unreadable(run.latency):
         content = read_json(run.latency)
         if content.get("settings") == subject.settings:
             latencies = read_record(run.latency, latencies_from_json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +12,13 @@ import numpy as np
 from keras_bench.config.recipe import MAX_SEED
 from keras_bench.config.schema import ExplainConfig
 from keras_bench.console import Log
+from keras_bench.errors import DamagedFileError
 from keras_bench.evaluation.predictions import Predictions
+from keras_bench.explain.choice import choice_lost, choose_images, restore_choice
 from keras_bench.explain.records import EXPLANATION_METHODS, RANDOM, ExplanationChecks, Explanations, MethodScores
-from keras_bench.files import write_bytes, write_json
-from keras_bench.reading import read_json, read_record
+from keras_bench.files import write_bytes, write_record
+from keras_bench.reading import read_json
+from keras_bench.runs.damage import FILES, changed_files, digests_of, is_unreadable
 from keras_bench.runs.data import Data, positions_of
 from keras_bench.runs.fingerprint import changed_settings
 from keras_bench.runs.job import Job
@@ -24,7 +28,6 @@ from keras_bench.runs.weights import require_final_phase
 if TYPE_CHECKING:
     import keras
 
-WRONG = 8  # wrong predictions to explain, however accurate the model
 IMAGE_SIDE, MAP_SIDE = 128, 64  # largest side of the images and maps kept for display, pixels
 LARGE_ENOUGH = 128  # pixels: a network that reduces the image by a factor of 32 leaves 4×4 cells
 SALIENCY_TOP = 99  # percentile that is shown brightest, so that a single pixel does not darken the rest
@@ -53,7 +56,29 @@ class ExplainedBatch:
 
 def explain_finished(job: Job) -> bool:
     """Return whether checks.json belongs to the final phase's model and these settings; needs no TensorFlow."""
-    if not (job.folder.explanation_checks.is_file() and job.folder.explanations.is_file()):
+    return _maps_finished(job) and not choice_lost(job)
+
+
+def damaged_explanations(job: Job) -> list[Path]:
+    """Return the files of the explanations that are damaged; missing ones do not count."""
+    checks, maps, choice = job.folder.explanation_checks, job.folder.explanations, job.experiment_folder.explained
+    damaged = [path for path in (checks, choice) if is_unreadable(path)]
+    return [*damaged, *([maps] if maps.is_file() and _maps_damaged(job) else [])]
+
+
+def _maps_damaged(job: Job) -> bool:
+    """Return whether explanations.npz is missing or damaged."""
+    try:
+        Explanations.from_npz(job.folder.explanations)
+    except DamagedFileError:
+        return True
+    return bool(changed_files(job.folder.explanation_checks))
+
+
+def _maps_finished(job: Job) -> bool:
+    if not job.folder.explanation_checks.is_file() or is_unreadable(job.folder.explanation_checks):
+        return False
+    if _maps_damaged(job):
         return False
     checks = read_json(job.folder.explanation_checks)
     if checks.get("layer_side") is None and job.image_size < LARGE_ENOUGH:
@@ -63,7 +88,13 @@ def explain_finished(job: Job) -> bool:
 
 
 def explain_run(run: Run) -> None:
-    """Compute the maps of the final phase, check them, and write explanations.npz, then checks.json."""
+    """Compute the maps of the final phase, check them, and write explanations.npz, then checks.json.
+
+    If only the choice of images is missing, it is read from explanations.npz.
+    """
+    if _maps_finished(run.job):
+        restore_choice(run.job, run.log)
+        return
     from keras_bench.explain.cam import choose_cam_layer
     from keras_bench.explain.maps import enlarge, linear_view
     from keras_bench.models.weights import load_model
@@ -106,48 +137,8 @@ def explain_run(run: Run) -> None:
         last_side=cam.last_side,
     )
     write_bytes(job.folder.explanations, _explanations(test.ids[rows], subject, maps).to_npz())
-    write_json(job.folder.explanation_checks, checks.to_json())
-
-
-def choose_images(job: Job, test: Predictions, log: Log) -> tuple[np.ndarray, int]:
-    """Return the test images to explain, the same for every model of the experiment, and how many were drawn.
-
-    First comes a seeded draw from the ids, independent of any model's predictions, so the checks over it are unbiased.
-    If it holds fewer than eight wrong predictions of the experiment's first run, more of these follow, so that mistakes
-    can be inspected.
-
-    Returns:
-        rows of `test`, int64, and the length of the draw.
-    """
-    settings = job.config.explain
-    row_of = {str(name): row for row, name in enumerate(test.ids)}
-    names = np.array(sorted(row_of))
-    count = min(settings.images, len(names))
-    draw = [str(name) for name in np.random.default_rng(settings.seed).permutation(names)[:count]]
-    with job.experiment_folder.lock_explained(log):  # two runs at the same time must not choose differently
-        chosen = _earlier_choice(job, draw, row_of)
-        if chosen is None:
-            chosen = draw + _more_mistakes(draw, names, test, settings.seed)
-            content = {"ids": chosen, "drawn": count, "seed": settings.seed, "wrong_answers_of": job.folder.label}
-            write_json(job.experiment_folder.explained, content)
-    return np.array([row_of[name] for name in chosen], dtype=np.int64), count
-
-
-def _more_mistakes(draw: list[str], names: np.ndarray, test: Predictions, seed: int) -> list[str]:
-    """Return ids of wrong predictions outside the draw, as many as the draw lacks."""
-    wrong = {str(name) for name in test.ids[~test.correct]}
-    not_drawn = wrong - set(draw)
-    order = map(str, np.random.default_rng(seed).permutation(names))
-    return [name for name in order if name in not_drawn][: max(0, WRONG - len(wrong & set(draw)))]
-
-
-def _earlier_choice(job: Job, draw: list[str], row_of: dict[str, int]) -> list[str] | None:
-    """Return the choice of the experiment's first run if it begins with the same draw, else None."""
-    if not job.experiment_folder.explained.is_file():
-        return None
-    ids = read_record(job.experiment_folder.explained, lambda content: list(content["ids"]))
-    fits = ids[: len(draw)] == draw and len(ids) <= len(draw) + WRONG and all(name in row_of for name in ids)
-    return ids if fits else None
+    files = digests_of(job.folder.explanations.parent, [job.folder.explanations])
+    write_record(job.folder.explanation_checks, {**checks.to_json(), FILES: files})
 
 
 def _settings(job: Job) -> dict[str, object]:

@@ -7,15 +7,17 @@ from functools import partial
 from keras_bench.console import Log
 from keras_bench.cost.cost_file import file_identity
 from keras_bench.environment import describe_environment
-from keras_bench.errors import ExportError, UserError
+from keras_bench.errors import ExportError, RunError, UserError
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.export.make import BundlePlan, make_bundle
-from keras_bench.export.places import bundle_name, export_finished, made_of
+from keras_bench.export.places import bundle_name, damaged_exports, export_finished, made_of
 from keras_bench.export.records import Verification
-from keras_bench.files import write_json
+from keras_bench.files import write_record
 from keras_bench.phases import Phase
 from keras_bench.reading import read_json
+from keras_bench.runs.damage import damaged_files, describe, remedy
 from keras_bench.runs.data import Data, audit_data, load_data, open_data, recorded_data
+from keras_bench.runs.folders import RunDir
 from keras_bench.runs.job import Job
 from keras_bench.runs.run import Run
 
@@ -33,8 +35,11 @@ def export_run(job: Job, phases: Sequence[Phase], write_card: WriteCard, log: Lo
 
     Raises:
         UserError: the images are not those the run was made with.
+        RunError: a file of the run is damaged.
         ExportError: a bundle could not be made or does not agree with Keras.
     """
+    for path in [path for phase in phases for path in damaged_exports(job, phase)]:
+        log.warn(f"{describe(path)}; it is made again")
     if all(export_finished(job, phase) for phase in phases):
         log.line(f"{job.exports}: {' and '.join(phases)} exported before with the same settings: nothing to do.")
         return
@@ -45,6 +50,17 @@ def export_run(job: Job, phases: Sequence[Phase], write_card: WriteCard, log: Lo
     with job.folder.lock():
         log.path = job.folder.log
         export_phases(Run(job, data, log), phases, write_card)
+
+
+def refuse_damaged_run(run: RunDir) -> None:
+    """Refuse to export from a finished run if a file that training wrote is damaged or missing.
+
+    Raises:
+        RunError: names the files and what makes them again.
+    """
+    damaged = damaged_files(run) if run.run.is_file() or run.cost.is_file() else []
+    if damaged:
+        raise RunError(f"{', '.join(map(describe, damaged))}; {remedy(run, damaged)}")
 
 
 def data_of_run(job: Job, log: Log) -> Data:
@@ -104,7 +120,7 @@ def _export_phase(run: Run, phase: Phase, write_card: WriteCard) -> None:
         "made_of": made_of(job, phase),
         "verification": verification.to_json(),
     }
-    write_json(job.folder.export(phase), content)
+    write_record(job.folder.export(phase), content)
 
 
 def _origin(job: Job, phase: Phase) -> dict[str, object]:

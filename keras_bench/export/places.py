@@ -1,10 +1,11 @@
 """Where a run's bundles are stored, whether they are current, and their predictions for a data set. No TensorFlow."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from keras_bench.bundle import LABELS, Bundle
+from keras_bench.bundle import EXPECTED, FLOAT_MODEL, LABELS, SUMS, Bundle, BundleError, check_sums
 from keras_bench.config.schema import ExportConfig
 from keras_bench.console import Log
 from keras_bench.cost.cost_file import file_identity
@@ -14,6 +15,7 @@ from keras_bench.environment import usable_cores
 from keras_bench.parallel import map_in_order
 from keras_bench.phases import Phase
 from keras_bench.reading import read_record
+from keras_bench.runs.damage import is_unreadable
 from keras_bench.runs.fingerprint import changed_settings
 from keras_bench.runs.job import Job
 
@@ -26,13 +28,29 @@ def bundle_name(job: Job, phase: Phase) -> str:
 
 
 def export_finished(job: Job, phase: Phase) -> bool:
-    """Return whether the phase's bundle exists and was made from this very model with these settings."""
+    """Return whether the phase's bundle is intact and was made from this very model with these settings."""
     folder = job.exports / bundle_name(job, phase)
-    if not (job.folder.export(phase).is_file() and (folder / LABELS).is_file()):
+    if not (job.folder.export(phase).is_file() and folder.is_dir()) or damaged_exports(job, phase):
         return False
     bundle, recorded = read_record(job.folder.export(phase), lambda content: (content["bundle"], content["made_of"]))
     same_folder = (job.folder.root / bundle).resolve() == folder.resolve()
     return same_folder and not changed_settings(recorded, made_of(job, phase), ExportConfig().model_dump(mode="json"))
+
+
+def damaged_exports(job: Job, phase: Phase) -> list[Path]:
+    """Return export.json if it is damaged, and the phase's bundle if one of its files is damaged or missing."""
+    record, folder = job.folder.export(phase), job.exports / bundle_name(job, phase)
+    damaged = [record] if is_unreadable(record) else []
+    return [*damaged, *([folder] if folder.is_dir() and _is_damaged_bundle(folder) else [])]
+
+
+def _is_damaged_bundle(folder: Path) -> bool:
+    try:
+        listed = set(check_sums(folder))
+    except (BundleError, ValueError, OSError):  # a sum is not UTF-8
+        return True
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return not {FLOAT_MODEL, LABELS, EXPECTED} <= listed or not present <= {*listed, SUMS}
 
 
 def made_of(job: Job, phase: Phase) -> dict[str, object]:

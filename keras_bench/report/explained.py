@@ -2,6 +2,7 @@
 
 from keras_bench.explain.records import Explanations
 from keras_bench.report.comparison import ExplainedImage, ModelExplanation
+from keras_bench.report.intact import explanations_intact
 from keras_bench.report.phase_predictions import phase_predictions
 from keras_bench.runs.folders import RunDir
 
@@ -19,7 +20,7 @@ def explained_images(runs: list[RunDir], labels: list[str]) -> list[ExplainedIma
         runs: finished runs.
         labels: one label per run.
     """
-    explanations = [Explanations.from_npz(run.explanations) for run in runs if run.explanations.is_file()]
+    explanations = [Explanations.from_npz(run.explanations) for run in runs if explanations_intact(run)]
     if len(explanations) < len(runs) or not explanations:
         return []
     tests = [phase_predictions(run, "test") for run in runs]

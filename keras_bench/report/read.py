@@ -1,7 +1,7 @@
 """Reads the finished runs of an experiment and computes everything its report shows. No TensorFlow."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -26,13 +26,15 @@ from keras_bench.explain.judge import judge_methods
 from keras_bench.explain.records import ExplanationChecks
 from keras_bench.export.records import Verification
 from keras_bench.phases import PHASES, Phase
-from keras_bench.reading import read_json, read_record
+from keras_bench.reading import read_intact, read_json
 from keras_bench.report.claims import check_claims
 from keras_bench.report.comparison import Comparison, Example, PhaseView, RunView, SeedSpread, marked
 from keras_bench.report.explained import explained_images
+from keras_bench.report.intact import warn_of_damaged_parts
 from keras_bench.report.phase_predictions import phase_predictions
 from keras_bench.report.study_files import load_study
 from keras_bench.report.verdict import verdict_lines
+from keras_bench.runs.damage import changed_files
 from keras_bench.runs.data import read_audit, shared_of_run
 from keras_bench.runs.folders import ExperimentDir, RunDir
 from keras_bench.runs.history import read_history
@@ -58,6 +60,7 @@ def read_comparison(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comp
         UserError: the runs were tested on different images.
     """
     refuse_different_tests(runs)
+    warn_of_damaged_parts(folder, runs, log)
     counts = {split: draw_counts(len(phase_predictions(runs[0], split).ids)) for split in ("val", "test")}
     scratch, decision = _marked_scratch(runs), shared_decision(run.chosen_by() for run in runs)
     labels = {run.root: marked(run.label, run.root in scratch) for run in runs}
@@ -152,7 +155,7 @@ def _run_view(
         advance(1)
     final = require_final_phase(run)
     test = phase_predictions(run, "test")
-    checks = _explanation_checks(run, final)
+    checks, damaged = _explanation_checks(run, final), changed_files(run.shown_images)
     pairs = [(pair.true, pair.predicted) for pair in phases[final].confused]
     return RunView(
         model=run.model_name,
@@ -163,10 +166,11 @@ def _run_view(
         chosen_by=run.chosen_by(),
         phases=phases,
         cost=read_cost(run),
-        latencies=read_record(run.latency, latencies_from_json) if run.latency.is_file() else [],
-        mistakes=[_example(run, test, int(i)) for i in most_confident_mistakes(test, MISTAKES)],
+        latencies=read_intact(run.latency, latencies_from_json) or [],
+        mistakes=[_example(run, test, int(i), damaged) for i in most_confident_mistakes(test, MISTAKES)],
         confused_examples={
-            pair: [_example(run, test, i) for i in pair_positions(test, *pair)[:EXAMPLES_PER_PAIR]] for pair in pairs
+            pair: [_example(run, test, i, damaged) for i in pair_positions(test, *pair)[:EXAMPLES_PER_PAIR]]
+            for pair in pairs
         },
         explanations=judge_methods(checks) if checks else [],
         exports={phase: export for phase in phases if (export := read_verification(run, phase)) is not None},
@@ -178,11 +182,8 @@ def _run_view(
 
 
 def read_verification(run: RunDir, phase: Phase) -> Verification | None:
-    """Return how the bundle of a phase was verified, or None where there is no bundle."""
-    path = run.export(phase)
-    if not path.is_file():
-        return None
-    return read_record(path, lambda content: Verification.from_json(content["verification"]))
+    """Return how the bundle of a phase was verified; None if there is no bundle, or its record is damaged."""
+    return read_intact(run.export(phase), lambda content: Verification.from_json(content["verification"]))
 
 
 def _phase_view(run: RunDir, phase: Phase, counts: ResampleCounts, decision: DecisionMetric) -> PhaseView:
@@ -217,23 +218,21 @@ def pair_positions(test: Predictions, true: int, predicted: int) -> list[int]:
     return [int(i) for i in positions[np.argsort(-test.confidence[positions], kind="stable")]]
 
 
-def _example(run: RunDir, test: Predictions, i: int) -> Example:
+def _example(run: RunDir, test: Predictions, i: int, damaged: Collection[Path]) -> Example:
     thumbnail = run.thumbnail(str(test.ids[i]))
     return Example(
         id=str(test.ids[i]),
         true=int(test.labels[i]),
         predicted=int(test.predicted[i]),
         probability=float(test.confidence[i]),
-        thumbnail=thumbnail.read_bytes() if thumbnail.is_file() else None,
+        thumbnail=thumbnail.read_bytes() if thumbnail.is_file() and thumbnail not in damaged else None,
     )
 
 
 def _explanation_checks(run: RunDir, final: str) -> ExplanationChecks | None:
-    """Return the checks of the final phase's explanations, or None where there are none."""
-    if not run.explanation_checks.is_file():
-        return None
-    checks = read_record(run.explanation_checks, ExplanationChecks.from_json)
-    return checks if checks.phase == final else None
+    """Return the checks of the final phase's explanations; None if there are none, or they are damaged."""
+    checks = read_intact(run.explanation_checks, ExplanationChecks.from_json)
+    return checks if checks and checks.phase == final else None
 
 
 def _rank_keys(views: dict[Path, RunView]) -> dict[Path, tuple[float, str, int]]:

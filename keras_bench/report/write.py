@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,13 +14,14 @@ from keras_bench.errors import UserError, unknown_name
 from keras_bench.evaluation.classes import confusion_order
 from keras_bench.explain.records import METHOD_TITLES
 from keras_bench.export.records import Verification
-from keras_bench.files import save_figure, write_text
+from keras_bench.files import save_figure, write_record, write_text
 from keras_bench.frames import write_frame
 from keras_bench.pages.provenance import Provenance
-from keras_bench.phases import Phase
+from keras_bench.phases import PHASES, Phase
 from keras_bench.printable import printable
 from keras_bench.report import experiment_figures
 from keras_bench.report.comparison import Comparison, RunView
+from keras_bench.report.intact import intact_runs
 from keras_bench.report.model_card import model_card
 from keras_bench.report.overlays import explanation_grid
 from keras_bench.report.page import report_page
@@ -28,8 +30,11 @@ from keras_bench.report.published import published_text
 from keras_bench.report.read import read_comparison, refuse_different_tests
 from keras_bench.report.run_figures import confusion_matrix, learning_curves
 from keras_bench.report.tables import classes_frame, comparison_table, results_frame
+from keras_bench.runs.damage import FILES, digests_of
 from keras_bench.runs.folders import ExperimentDir, RunDir, runs_of
 from keras_bench.runs.job import Job
+
+SUFFIXES = (".png", ".svg")
 
 
 def report(folder: ExperimentDir, models: list[str] | None, measure: bool, log: Log) -> None:
@@ -44,7 +49,7 @@ def report(folder: ExperimentDir, models: list[str] | None, measure: bool, log: 
     Raises:
         UserError: there is no finished run, or the runs were tested on different images.
     """
-    runs = finished_runs(folder, models)
+    runs = intact_runs(finished_runs(folder, models), log)
     refuse_different_tests(runs)
     if measure:
         settings = load_run_config(runs[0].config).latency
@@ -67,7 +72,7 @@ def finished_runs(folder: ExperimentDir, models: list[str] | None = None) -> lis
     runs = runs_of(folder.root)
     if not runs:
         raise UserError(f"{folder.root} holds no runs; expected {folder.root}/<model>/seed<k>/config.yaml")
-    finished = [run for run in runs if run.run.is_file()]
+    finished = [run for run in runs if run.run.is_file() or run.cost.is_file()]  # cost.json follows run.json
     if not finished:
         raise UserError(f"{folder.root} holds no finished run; repeat the command that started one to finish it")
     finished_models = {run.model_name for run in finished}
@@ -106,7 +111,27 @@ def write_report(folder: ExperimentDir, runs: list[RunDir], log: Log) -> str:
         advance(1)
     summary = _summary(folder, comparison)
     write_text(folder.summary, summary)
+    write_record(folder.comparison, {FILES: digests_of(folder.root, _written_files(folder, runs))})
     return summary
+
+
+def _written_files(folder: ExperimentDir, runs: list[RunDir]) -> list[Path]:
+    """Return the files of a comparison, except comparison.json, which holds their digests."""
+    of_runs = [
+        path
+        for run in runs
+        for path in (
+            run.model_card,
+            *(run.class_report(phase) for phase in PHASES),
+            *(
+                run.figures / f"{name}{suffix}"
+                for name in ("learning_curves", "confusion_matrix")
+                for suffix in SUFFIXES
+            ),
+        )
+    ]
+    figures = [path for suffix in SUFFIXES for path in sorted(folder.figures.glob(f"[!.]*{suffix}"))]
+    return [path for path in (folder.results, folder.page, folder.summary, *figures, *of_runs) if path.is_file()]
 
 
 def _summary(folder: ExperimentDir, comparison: Comparison) -> str:

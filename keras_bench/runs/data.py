@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,11 +25,21 @@ from keras_bench.data.splits import split_images
 from keras_bench.data.store import ImageStore, limit_decoded
 from keras_bench.errors import UserError
 from keras_bench.evaluation.words import use_of_test_sentence
-from keras_bench.files import write_json
+from keras_bench.files import write_record
 from keras_bench.frames import write_frame
-from keras_bench.reading import read_json, read_record
+from keras_bench.reading import read_intact, read_json, read_record
+from keras_bench.runs.damage import (
+    FILES,
+    digests_of,
+    is_unreadable,
+    refuse_other_splits,
+    splits_damaged,
+)
 from keras_bench.runs.folders import ExperimentDir, RunDir
 from keras_bench.runs.job import Job
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -139,13 +150,16 @@ def audit_data(job: Job, data: Data, log: Log, begun: bool = False) -> Data:
             log.warn(problem if recorded is None else problem.partition(RUN_REMEDY)[0])
     if recorded is not None:
         return _resumed_data(job, recorded, audit, log)
-    return _with_selection(data, leave_out(data.index, data.splits, audit, job.config.dataset.remove_leaked, log))
+    data = _with_selection(data, leave_out(data.index, data.splits, audit, job.config.dataset.remove_leaked, log))
+    if begun:
+        refuse_other_splits(job.folder, _splits_frame(data))
+    return data
 
 
 def _resumed_data(job: Job, recorded: Data, audit: Audit, log: Log) -> Data:
     """Return the data as the run recorded it, complete with the images that val and test share, and log both."""
     log.line(f"splits: as recorded when the run began, in {job.folder.splits}")
-    dataset = read_json(job.folder.dataset) if job.folder.dataset.is_file() else {}
+    dataset = read_intact(job.folder.dataset, dict) or {}
     in_val = kept_in_val(dataset, job.folder.splits, audit)
     if in_val is None or in_val:
         log.warn(use_of_test_sentence(None if in_val is None else len(in_val)))
@@ -173,14 +187,16 @@ def _matching_audit(job: Job, data: Data) -> Audit | None:
 def _make_audit(job: Job, data: Data, log: Log) -> Audit:
     from keras_bench.audit.inspect import audit_images  # the report reads audits and needs no hashing library
 
+    if is_unreadable(job.experiment_folder.audit):
+        log.warn(f"{job.experiment_folder.audit} is damaged; it is made again")
     audit = audit_images(data.index, data.splits, data.store, data.fingerprint, log)
-    write_json(job.experiment_folder.audit, audit.to_json())
+    write_record(job.experiment_folder.audit, audit.to_json())
     return audit
 
 
 def recorded_data(job: Job, data: Data) -> Data | None:
-    """Return the data with the splits that the run's splits.csv records; None if there is no such file."""
-    if not job.folder.splits.is_file():
+    """Return the data with the splits that the run's splits.csv records; None if that is missing or damaged."""
+    if not job.folder.splits.is_file() or splits_damaged(job.folder):
         return None
     return _with_selection(data, recorded_selection(job.folder.splits, data.index, data.splits))
 
@@ -190,8 +206,8 @@ def _with_selection(data: Data, selection: Selection) -> Data:
 
 
 def read_audit(folder: ExperimentDir, fingerprint: str) -> Audit | None:
-    """Return the recorded audit of exactly this data; None if there is none."""
-    if not folder.audit.is_file():
+    """Return the recorded audit of exactly this data; None if there is none, or if it is damaged."""
+    if not folder.audit.is_file() or is_unreadable(folder.audit):
         return None
     tree = read_json(folder.audit)
     needed = {field.name for field in fields(Audit) if field.default is MISSING}
@@ -214,10 +230,14 @@ def describe_data(data: Data) -> list[str]:
 
 
 def write_data_files(run: RunDir, data: Data) -> None:
-    """Write dataset.json and splits.csv, which list every class and image of the run."""
-    write_json(run.dataset, _dataset_json(data))
+    """Write splits.csv and dataset.json, which list every image and class of the run."""
+    write_frame(run.splits, _splits_frame(data))
+    write_record(run.dataset, {**_dataset_json(data), FILES: digests_of(run.root, [run.splits])})
+
+
+def _splits_frame(data: Data) -> "pd.DataFrame":
     selection = Selection(data.splits, data.left_out, data.kept)
-    write_frame(run.splits, splits_frame(data.index, data.store.unreadable, selection))
+    return splits_frame(data.index, data.store.unreadable, selection)
 
 
 def _dataset_json(data: Data) -> dict[str, object]:

@@ -1,12 +1,14 @@
 """The inputs that determine a phase's result, and whether finished work matches the current settings."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from keras_bench.config import Config
 from keras_bench.config.former import current_names
-from keras_bench.errors import UserError
+from keras_bench.errors import DamagedFileError, UserError
 from keras_bench.phases import PHASES, Phase, phases_until
 from keras_bench.reading import read_record
+from keras_bench.runs.damage import lost_results, refuse_lost
 from keras_bench.runs.job import Job
 
 _SECTIONS = ("dataset", "augmentation", "model", "training")
@@ -53,7 +55,9 @@ def finished_phases(job: Job, inputs: Mapping[Phase, dict[str, object]]) -> list
 
     Raises:
         UserError: a phase has a result, or unfinished work, for other inputs, which is never overwritten.
+        LostResultError: a phase was finished, but its result is damaged or missing.
     """
+    refuse_lost(job.folder, lost_results(job.folder, job.phases))
     done: list[Phase] = []
     for phase in job.phases:
         result = job.folder.read_result(phase)
@@ -62,8 +66,9 @@ def finished_phases(job: Job, inputs: Mapping[Phase, dict[str, object]]) -> list
             done.append(phase)
         else:
             for path in job.folder.states(phase):
-                started = read_record(path, lambda content: dict(content["inputs"]))
-                _refuse_changes(job, phase, "started", started, inputs[phase])
+                with suppress(DamagedFileError):  # the phase then starts over and says why
+                    started = read_record(path, lambda content: dict(content["inputs"]))
+                    _refuse_changes(job, phase, "started", started, inputs[phase])
     return done
 
 

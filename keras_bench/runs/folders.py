@@ -50,6 +50,7 @@ class RunDir:
     latency = property(lambda self: self.root / "latency.json")
     explanations = property(lambda self: self.root / "explain" / "explanations.npz")
     explanation_checks = property(lambda self: self.root / "explain" / "checks.json")
+    shown_images = property(lambda self: self.root / "thumbnails" / "files.json")
     model_card = property(lambda self: self.root / "MODEL_CARD.md")
 
     def phase(self, phase: Phase) -> Path:
@@ -198,6 +199,7 @@ class ExperimentDir:
     results = property(lambda self: self.root / "results.csv")
     summary = property(lambda self: self.root / "summary.txt")
     page = property(lambda self: self.root / "index.html")
+    comparison = property(lambda self: self.root / "comparison.json")
     audit = property(lambda self: self.root / "audit.json")
     explained = property(lambda self: self.root / "explained.json")
     figures = property(lambda self: self.root / "figures")
@@ -252,7 +254,8 @@ def _variant_value(value: object) -> str:
 
 def runs_of(root: Path) -> list[RunDir]:
     """Return every run in an experiment's folder, finished or not, sorted by model and seed."""
-    runs = [RunDir(path.parent) for path in root.glob("*/seed*/config.yaml")]
+    roots = {path.parent for name in ("config.yaml", "run.json") for path in root.glob(f"*/seed*/{name}")}
+    runs = [RunDir(root) for root in roots]
     return sorted(runs, key=lambda run: (run.model_name, run.seed))
 
 

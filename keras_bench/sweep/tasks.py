@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from keras_bench.config import DatasetConfig
 from keras_bench.console import Log, duration
-from keras_bench.errors import UserError
+from keras_bench.errors import LostResultError, UserError
 from keras_bench.files import write_bytes
-from keras_bench.reading import read_json, read_record
+from keras_bench.reading import read_intact, read_json
+from keras_bench.runs.damage import damaged_files
 from keras_bench.runs.fingerprint import finished_phases, phase_inputs
 from keras_bench.runs.job import Job
 from keras_bench.runs.weights import find_weights
@@ -48,12 +49,12 @@ class PointRunner:
     def _is_current(self, job: Job) -> bool:
         """Return whether nothing is left to do; if a setting changed, the job's own process reports which."""
         data = self.data.get(_image_settings(job))
-        if data is None or not is_finished(job) or missing_parts(job):
+        if data is None or not is_finished(job) or missing_parts(job) or damaged_files(job.folder, job.phases):
             return False
         weights = find_weights(job, self.log).fingerprint
         try:
             return len(finished_phases(job, {p: phase_inputs(job, p, data, weights) for p in job.phases})) > 0
-        except UserError:
+        except (UserError, LostResultError):
             return False
 
     def _lend_audit(self, job: Job) -> None:
@@ -126,7 +127,8 @@ def expected_seconds(finished: Sequence[Job], left: Sequence[str]) -> float | No
     seconds: dict[str, list[float]] = defaultdict(list)
     for job in finished:
         if job.folder.timing.is_file():
-            seconds[job.backbone.name].append(read_record(job.folder.timing, lambda parts: float(parts["seconds"])))
+            spent = read_intact(job.folder.timing, lambda parts: float(parts["seconds"]))
+            seconds[job.backbone.name] += [spent] if spent is not None else []
     all_seconds = [value for values in seconds.values() for value in values]
     if not all_seconds:
         return None

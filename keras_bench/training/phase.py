@@ -13,13 +13,14 @@ from keras_bench.evaluation.classes import class_scores
 from keras_bench.evaluation.metrics import compute_metrics
 from keras_bench.evaluation.predict import predict_split
 from keras_bench.evaluation.predictions import Predictions
-from keras_bench.files import replacing, write_bytes, write_json
+from keras_bench.files import replacing, write_bytes, write_record
 from keras_bench.models.build import build_model
 from keras_bench.models.forward import keras_forward
 from keras_bench.models.phases import count_parameters
 from keras_bench.models.weights import initial_model
 from keras_bench.pages.class_table import class_table
 from keras_bench.phases import Phase
+from keras_bench.runs.damage import FILES, digests_of, phase_files
 from keras_bench.runs.data import class_counts, positions_of, training_rows
 from keras_bench.runs.results import FitOutcome, PhaseResult
 from keras_bench.training.auxiliary import with_requested_auxiliary
@@ -45,7 +46,7 @@ def train_phase(run: Run, phase: Phase) -> None:
     Raises:
         RunError: training failed, or there is too little disk space.
     """
-    run.folder.phase(phase).mkdir(parents=True, exist_ok=True)
+    run.folder.state(phase).mkdir(parents=True, exist_ok=True)  # stays until result.json is written
     plan = fit_plan(run, phase)
     model = starting_model(run, run.folder.best_weights("tl") if phase == "ft" else None)
 
@@ -140,14 +141,21 @@ def best_model(run: Run, plan: FitPlan) -> keras.Model:
 
 def evaluate(run: Run, phase: Phase, model: keras.Model) -> None:
     """Predict val and test once each with the whole model, from pixels, and save all probabilities."""
-    forward = keras_forward(model)
+    predictions = predict_phase(run, phase, model)
+    for split, split_predictions in predictions.items():
+        write_bytes(run.folder.predictions(phase, split), split_predictions.to_npz())
+    scores = class_scores(predictions["test"])
+    run.log.keep(class_table(scores, list(run.data.index.class_titles), f"{phase}: every class on test"))
+
+
+def predict_phase(run: Run, phase: Phase, model: keras.Model) -> dict[str, Predictions]:
+    """Return the whole model's predictions on "val" and "test", from pixels."""
+    forward, predictions = keras_forward(model), {}
     for split in ("val", "test"):
         positions = positions_of(run.data, split)
         stream, title = run.pipeline.evaluation(positions), f"{phase}: evaluating {split}"
-        predictions = predict_split(forward, stream, run.data.index, positions, title, run.log)
-        write_bytes(run.folder.predictions(phase, split), predictions.to_npz())
-    scores = class_scores(predictions)
-    run.log.keep(class_table(scores, list(run.data.index.class_titles), f"{phase}: every class on test"))
+        predictions[split] = predict_split(forward, stream, run.data.index, positions, title, run.log)
+    return predictions
 
 
 def write_result(run: Run, phase: Phase, outcome: FitOutcome, best: keras.Model) -> None:
@@ -170,4 +178,5 @@ def write_result(run: Run, phase: Phase, outcome: FitOutcome, best: keras.Model)
         resolved=outcome.resolved,
         environment={**environment, "tf32": describe_tf32(run.config.training)},
     )
-    write_json(run.folder.result(phase), result.to_json())
+    files = digests_of(run.folder.phase(phase), phase_files(run.folder, phase))
+    write_record(run.folder.result(phase), {**result.to_json(), FILES: files})

@@ -1,10 +1,12 @@
 """The comparison at the end of a run or suite: rebuilt if something changed, otherwise printed again at once."""
 
 import os
+from pathlib import Path
 
 from keras_bench.console import Log
 from keras_bench.errors import UserError
 from keras_bench.frames import read_frame
+from keras_bench.runs.damage import changed_files, describe, is_unreadable
 from keras_bench.runs.folders import ExperimentDir, runs_of
 
 
@@ -13,29 +15,37 @@ def compare_runs(folder: ExperimentDir, log: Log) -> None:
 
     Runs that cannot be compared cause only a warning, since the work that was asked for is done.
     """
-    if not _is_current(folder):
+    if not is_current(folder):
+        for path in damaged_comparison(folder):
+            log.warn(f"{describe(path)}; it is made again")
         with folder.lock_comparison(log):
             # Another process may have written it while this one waited.
-            if not _is_current(folder) and not _write_comparison(folder, log):
+            if not is_current(folder) and not _write_comparison(folder, log):
                 return
     log.lines(folder.summary.read_text(encoding="utf-8").rstrip("\n"))
 
 
 def _write_comparison(folder: ExperimentDir, log: Log) -> bool:
     """Write the comparison; return False, after a warning that says why, if the runs cannot be compared."""
+    from keras_bench.report.intact import intact_runs
     from keras_bench.report.write import finished_runs, write_report
 
     try:
-        write_report(folder, finished_runs(folder), log)
+        write_report(folder, intact_runs(finished_runs(folder), log), log)
     except UserError as error:
         log.warn(f"no comparison: {error}")
         return False
     return True
 
 
-def _is_current(folder: ExperimentDir) -> bool:
-    """Return whether the comparison shows exactly the finished runs, and is newer than every file it is made from."""
-    if not (folder.page.is_file() and folder.summary.is_file() and folder.results.is_file()):
+def damaged_comparison(folder: ExperimentDir) -> list[Path]:
+    """Return the files of a comparison that are damaged, or missing since it was written."""
+    return [folder.comparison] if is_unreadable(folder.comparison) else changed_files(folder.comparison)
+
+
+def is_current(folder: ExperimentDir) -> bool:
+    """Return whether the comparison is intact, shows exactly the finished runs, and is newer than its sources."""
+    if not folder.comparison.is_file() or damaged_comparison(folder):
         return False
     runs = [run for run in runs_of(folder.root) if run.run.is_file()]
     try:

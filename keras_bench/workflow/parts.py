@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from keras_bench.config import Config
 from keras_bench.console import Log
 from keras_bench.cost.cost_file import cost_finished, write_cost
 from keras_bench.cost.latency import LATENCY, has_accelerator, latency_finished, measure_latency
 from keras_bench.errors import memory_named
-from keras_bench.explain.run import explain_finished, explain_run
+from keras_bench.explain.run import damaged_explanations, explain_finished, explain_run
 from keras_bench.export.phases import export_phases
-from keras_bench.export.places import export_finished
+from keras_bench.export.places import damaged_exports, export_finished
+from keras_bench.runs.damage import damaged_files, is_unreadable
 from keras_bench.runs.job import Job
 from keras_bench.runs.run import Run
+from keras_bench.workflow.shown_images import damaged_images, images_missing, make_images
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,9 @@ class Part:
     Attributes:
         name: shown to the user, and its key in timing.json.
         is_wanted: whether the configuration asks for it.
-        is_missing: whether a finished run lacks it, or has it for another model or other settings; needs no TensorFlow.
+        is_missing: whether a finished run lacks it, or has it for another model or other settings, or damaged; needs
+            no TensorFlow.
+        damaged: the files of it that are damaged.
         make: makes it.
         plan: its line in a dry run; "" for a part that costs next to nothing.
         in_turn: whether it is measured on all models of a suite in turn, once all are trained.
@@ -32,6 +37,7 @@ class Part:
     name: str
     is_wanted: Callable[[Config], bool]
     is_missing: Callable[[Job], bool]
+    damaged: Callable[[Job], list[Path]]
     make: Callable[[Run], None]
     plan: Callable[[Job], str]
     in_turn: bool = False
@@ -61,9 +67,18 @@ def _latency_missing(job: Job) -> bool:
 
 PARTS = (
     Part(
+        name="images for the report",
+        is_wanted=lambda config: True,
+        is_missing=images_missing,
+        damaged=damaged_images,
+        make=make_images,
+        plan=lambda job: "",
+    ),
+    Part(
         name="counting operations",
         is_wanted=lambda config: True,
         is_missing=lambda job: not cost_finished(job),
+        damaged=lambda job: [job.folder.cost] if is_unreadable(job.folder.cost) else [],
         make=lambda run: write_cost(run.job),
         plan=lambda job: "",
     ),
@@ -71,6 +86,7 @@ PARTS = (
         name="explanations",
         is_wanted=lambda config: config.explain.enabled,
         is_missing=lambda job: not explain_finished(job),
+        damaged=damaged_explanations,
         make=lambda run: explain_run(run),
         plan=lambda job: f"explanations of {job.config.explain.images} test images",
         without="--set explain.enabled=false",
@@ -79,6 +95,7 @@ PARTS = (
         name="export",
         is_wanted=lambda config: config.export.enabled,
         is_missing=lambda job: not all(export_finished(job, phase) for phase in job.phases),
+        damaged=lambda job: [path for phase in job.phases for path in damaged_exports(job, phase)],
         make=_make_bundles,
         plan=_plan_export,
         without="--no-export",
@@ -87,6 +104,7 @@ PARTS = (
         name=LATENCY,
         is_wanted=lambda config: config.latency.enabled,
         is_missing=_latency_missing,
+        damaged=lambda job: [job.folder.latency] if is_unreadable(job.folder.latency) else [],
         make=lambda run: measure_latencies([run.job], run.log),
         plan=_plan_latency,
         in_turn=True,
@@ -97,6 +115,11 @@ PARTS = (
 def missing_parts(job: Job) -> list[Part]:
     """Return the parts that a run still lacks, except those measured in turn; needs no TensorFlow."""
     return [part for part in PARTS if not part.in_turn and part.is_wanted(job.config) and part.is_missing(job)]
+
+
+def damaged_parts(job: Job) -> list[Path]:
+    """Return the damaged files of the parts that the configuration asks for; needs no TensorFlow."""
+    return [path for part in PARTS if part.is_wanted(job.config) for path in part.damaged(job)]
 
 
 def planned_parts(job: Job) -> list[str]:
@@ -119,8 +142,13 @@ def make_parts(run: Run) -> None:
 
 
 def measure_latencies(jobs: Sequence[Job], log: Log) -> None:
-    """Measure the latencies of finished runs in turn, each in a fresh process, unless everything has been measured."""
+    """Measure the latencies of finished runs in turn, each in a fresh process, unless everything has been measured.
+
+    Damaged runs are left out; they are named where they are run and where they are compared.
+    """
     settings = jobs[0].config.latency
-    runs = [job.folder for job in jobs if job.folder.run.is_file()]
-    if settings.enabled and runs and not latency_finished(runs, settings):
+    if not settings.enabled:
+        return
+    runs = [job.folder for job in jobs if job.folder.run.is_file() and not damaged_files(job.folder, job.phases)]
+    if runs and not latency_finished(runs, settings):
         measure_latency(runs, settings, any(has_accelerator(run) for run in runs), log)

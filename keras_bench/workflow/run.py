@@ -1,30 +1,30 @@
 """The story of a run: one model through its phases, from images to a finished run folder."""
 
-import sys
 import time
+from pathlib import Path
 
-from keras_bench.config import to_yaml
 from keras_bench.console import Log, duration
 from keras_bench.cost.latency import LATENCY
-from keras_bench.environment import describe_environment
 from keras_bench.errors import ExportError, memory_named
-from keras_bench.files import write_json, write_text
+from keras_bench.files import write_json
 from keras_bench.phases import Phase
+from keras_bench.runs.damage import damaged_files, describe, is_unreadable, refuse_lost
 from keras_bench.runs.data import (
     audit_data,
     describe_data,
     load_data,
     open_data,
     require_data,
-    write_data_files,
 )
 from keras_bench.runs.fingerprint import finished_phases, phase_inputs
 from keras_bench.runs.job import Job
 from keras_bench.runs.memory import memory_advice
 from keras_bench.runs.run import Run
 from keras_bench.runs.weights import InitialWeights, find_whole_weights
-from keras_bench.workflow.compare import compare_runs
-from keras_bench.workflow.parts import make_parts, measure_latencies, missing_parts
+from keras_bench.workflow.compare import compare_runs, damaged_comparison
+from keras_bench.workflow.final import choose_final_phase
+from keras_bench.workflow.parts import damaged_parts, make_parts, measure_latencies, missing_parts
+from keras_bench.workflow.provenance import restore_provenance, write_provenance
 
 INPUT, COMPARISON = "reading and checking images", "tables and figures"
 FEWER_DECODED = "add --set runtime.cache_memory_mb=0 to the same command, which then keeps no decoded images"
@@ -77,35 +77,51 @@ def _complete_run(job: Job, weights: InitialWeights, log: Log) -> None:
     finished = finished_phases(job, inputs)
     for phase in finished:
         job.folder.remove_state(phase)  # by a process that was killed before it had removed it
-    is_trained = set(finished) == set(job.phases) and job.folder.run.is_file()
-    if is_trained and not missing_parts(job):
-        log.line(f"{job.folder.root}: {' and '.join(finished)} finished before with the same settings: nothing to do.")
+    begun = bool(finished) or _was_interrupted(job)
+    damaged = damaged_files(job.folder, job.phases) if begun else []
+    refuse_lost(job.folder, damaged)
+    is_trained = set(finished) == set(job.phases) and job.folder.run.is_file() and job.folder.run not in damaged
+    if is_trained:
+        damaged += damaged_parts(job)
+    if is_trained and not damaged and not missing_parts(job) and not is_unreadable(job.experiment_folder.audit):
+        nothing = "" if damaged_comparison(job.experiment_folder) else ": nothing to do"
+        log.line(f"{job.folder.root}: {' and '.join(finished)} finished before with the same settings{nothing}.")
         return
+    for path in damaged:
+        log.warn(f"{describe(path)}; it is made again")
     _introduce(job, weights, finished, log)
     with log.timed(INPUT):
         data = load_data(job, index, store, fingerprint, log)
-        data = audit_data(job, data, log, begun=bool(finished) or _was_interrupted(job))
+        data = audit_data(job, data, log, begun)
         for line in describe_data(data):
             log.line(line)
     with log.timed("start of TensorFlow"):
         from keras_bench.models.start import start_tensorflow
 
         devices = start_tensorflow(log)
-    from keras_bench.training.phase import train_phase
-    from keras_bench.workflow.final import choose_final_phase, keep_thumbnails
-
     run = Run(job, data, log, weights, tuple(devices))
+    _train_missing(run, finished, damaged)
     if not is_trained:
-        _write_provenance(run)
-        for phase in run.phases:
-            if phase in finished:
-                log.line(f"{phase}: finished before with the same settings, reused")
-            else:
-                with memory_named(f"phase {phase}"):
-                    train_phase(run, phase)
         choose_final_phase(run)
-    keep_thumbnails(run)
     make_parts(run)
+
+
+def _train_missing(run: Run, finished: list[Phase], damaged: list[Path]) -> None:
+    """Train the phases that are not finished, and make damaged files of the others again."""
+    from keras_bench.training.phase import train_phase
+    from keras_bench.training.restore import restore_phase
+
+    if set(finished) == set(run.phases):
+        restore_provenance(run, damaged)
+    else:
+        write_provenance(run)
+    for phase in run.phases:
+        if phase in finished:
+            run.log.line(f"{phase}: finished before with the same settings, reused")
+            restore_phase(run, phase, damaged)
+        else:
+            with memory_named(f"phase {phase}"):
+                train_phase(run, phase)
 
 
 def _was_interrupted(job: Job) -> bool:
@@ -122,27 +138,6 @@ def _introduce(job: Job, weights: InitialWeights, finished: list[Phase], log: Lo
         log.line("phase ft continues a finished tl; there is none yet, so tl runs first")
     if weights.path is None and "tl" in job.phases:
         log.warn("phase tl trains a head on a frozen backbone of random weights; --phase scratch trains all layers")
-
-
-def _write_provenance(run: Run) -> None:
-    """Write the run's configuration, data and environment, before any training."""
-    from keras_bench.training.precision import describe_tf32
-
-    weights = run.weights
-    write_text(run.folder.config, to_yaml(run.config))
-    write_data_files(run.folder, run.data)
-    location = {"data": run.data.index.location, "weights": str(weights.path) if weights.path else "none"}
-    write_json(
-        run.folder.environment,
-        {
-            **describe_environment(list(run.devices)),
-            "tf32": describe_tf32(run.config.training),
-            "command": sys.argv[1:],
-            "seed": run.job.request.seed,
-            "weights_sha256": weights.fingerprint,
-            "locations": location,
-        },
-    )
 
 
 def _report_time(job: Job, total: float, log: Log) -> None:

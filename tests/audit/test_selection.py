@@ -15,8 +15,10 @@ from keras_bench.data.index import ImageIndex, SplitTable
 from keras_bench.errors import UserError
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.export.phases import data_of_run
-from keras_bench.files import write_bytes, write_text
+from keras_bench.files import DIGEST, write_bytes, write_record, write_text
 from keras_bench.frames import write_frame
+from keras_bench.reading import read_json
+from keras_bench.runs.damage import FILES
 from keras_bench.runs.data import audit_data, load_data, open_data, shared_of_run, write_data_files
 from tests.audit.test_inspect import put, scene
 from tests.conftest import encoded
@@ -137,12 +139,14 @@ def test_what_the_setting_keeps_in_val_is_counted(shared, tmp_path):
 
 
 def make_earlier(job, drawn):
-    """Rewrite what a run wrote as an earlier version did: all of val is used, and there are no notes."""
+    """Rewrite what a run wrote as an earlier version did: all of val is used, without notes and digests."""
     lines = job.folder.splits.read_text(encoding="utf-8").splitlines()
     lines = [line.rpartition(",")[0].replace(",val_in_test", ",val") for line in lines]
     write_text(job.folder.splits, "\n".join(lines) + "\n")
     dataset = recorded(job)[1]
-    write_text(job.folder.dataset, json.dumps({key: dataset[key] for key in dataset if key not in drawn}))
+    write_text(
+        job.folder.dataset, json.dumps({key: dataset[key] for key in dataset if key not in (*drawn, FILES, DIGEST)})
+    )
 
 
 def test_the_audit_answers_for_runs_of_earlier_versions(shared, tmp_path):
@@ -150,10 +154,10 @@ def test_the_audit_answers_for_runs_of_earlier_versions(shared, tmp_path):
     write_data_files(job.folder, data)
     make_earlier(job, ("kept", "val_in_test"))
     assert shared_of_run(job.folder, job.experiment_folder) == 2
-    made = job.experiment_folder.audit.read_text()
-    write_text(job.experiment_folder.audit, json.dumps({**json.loads(made), "split": "another"}))
+    made = read_json(job.experiment_folder.audit)
+    write_text(job.experiment_folder.audit, json.dumps({**made, "split": "another"}))
     assert shared_of_run(job.folder, job.experiment_folder) is None
-    write_text(job.experiment_folder.audit, json.dumps({**json.loads(made), "fingerprint": "other images"}))
+    write_text(job.experiment_folder.audit, json.dumps({**made, "fingerprint": "other images"}))
     assert shared_of_run(job.folder, job.experiment_folder) is None
     job.experiment_folder.audit.unlink()
     assert shared_of_run(job.folder, job.experiment_folder) is None
@@ -229,6 +233,7 @@ def test_the_splits_a_run_was_made_with_are_the_truth_whatever_is_left_out_today
     job.folder.splits.unlink()
     assert ids(data_of_run(job, Log()), "train") == ids(data, "train")
     write_text(job.folder.splits, "id,class,split\nelsewhere.png,cat,train\n")
+    write_record(job.folder.dataset, {**read_json(job.folder.dataset), FILES: {}})
     with pytest.raises(UserError, match=r"'elsewhere.png' is not among the images"):
         data_of_run(job, Log())
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -282,7 +283,7 @@ def test_changed_settings_are_named_and_nothing_is_overwritten(finished, capsys)
 def test_ft_reuses_a_finished_tl_and_says_so(finished, capsys):
     run = run_folder(finished, "digits", "MobileNet", 0)
     kept = {path: path.read_bytes() for path in (run.result("tl"), run.best_weights("tl"), run.result("ft"))}
-    run.result("ft").unlink()
+    shutil.rmtree(run.phase("ft"))
     run.run.unlink()
     assert main(["run", *SMALL, "--phase", "ft", "--out", str(finished)]) == 0
     assert "tl: finished before with the same settings, reused" in capsys.readouterr().out

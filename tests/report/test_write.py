@@ -142,6 +142,9 @@ def test_errors_are_reported_in_one_line(tmp_path, capsys):
     assert "unknown finished model 'MobileNe'; did you mean 'MobileNet'" in capsys.readouterr().err
     run.run.unlink()
     assert main(["report", str(run.root.parents[1])]) == 2
+    assert f"no run can be compared: {run.run} is missing; the command" in capsys.readouterr().err
+    run.cost.unlink()  # it is written after run.json
+    assert main(["report", str(run.root.parents[1])]) == 2
     assert "holds no finished run" in capsys.readouterr().err
 
 

@@ -12,6 +12,7 @@ from keras_bench.errors import UserError
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.explain.run import choose_images
 from keras_bench.files import replacing, write_json
+from keras_bench.reading import read_json
 from keras_bench.report.write import finished_runs, report, write_report
 from keras_bench.runs import data as prepare
 from keras_bench.runs.folders import experiment_folder
@@ -51,7 +52,7 @@ def test_the_images_that_the_first_process_explains_are_those_of_the_second(tmp_
     log = WaitingLog()
     rows, drawn = choose_images(job, test, log)
     assert not log.waits.is_set()
-    content = json.loads(folder.explained.read_text())
+    content = read_json(folder.explained)
     assert list(test.ids[rows]) == content["ids"]
     assert (drawn, len(rows)) == (5, 5 + 8 - int((~test.correct[rows[:5]]).sum()))
     assert not test.correct[rows[5:]].any()

@@ -1,0 +1,238 @@
+"""Which files of a run are damaged or missing, and what to do where they cannot be made again. No TensorFlow.
+
+JSON files hold the digest of their own content (`write_record`). Those written last in a folder also hold the digests
+of the files beside them, under `files`. Folders of earlier versions have no digests: their files count as damaged only
+if they cannot be read.
+"""
+
+import hashlib
+import os
+import shlex
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keras_bench.audit.selection import read_splits
+from keras_bench.config.load import read_yaml
+from keras_bench.download import digest_file
+from keras_bench.errors import DamagedFileError, LostResultError, UserError
+from keras_bench.evaluation.predictions import Predictions
+from keras_bench.frames import frame_csv
+from keras_bench.phases import PHASES, Phase
+from keras_bench.reading import is_intact, read_intact, read_json
+from keras_bench.runs.folders import RunDir
+from keras_bench.runs.history import read_history
+from keras_bench.runs.results import PhaseResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILES = "files"  # the key of the digests in a record: sha256 by path, relative to the record's folder
+SPLITS = ("val", "test")
+
+
+def digests_of(folder: Path, files: Iterable[Path]) -> dict[str, str]:
+    """Return the SHA-256 digests of files by their paths relative to a folder, for the key `FILES` of a record."""
+    return {Path(os.path.relpath(path, folder)).as_posix(): digest_file(path) for path in files}
+
+
+def recorded_digests(record: Path) -> dict[str, str]:
+    """Return the digests that a record holds; empty if it is missing, damaged or of an earlier version."""
+    return read_intact(record, lambda content: dict(content.get(FILES, {}))) or {}
+
+
+def changed_files(record: Path) -> list[Path]:
+    """Return the files whose digests a record holds and which are missing or not as they were written."""
+    return [
+        record.parent / name
+        for name, digest in recorded_digests(record).items()
+        if not _is(record.parent / name, digest)
+    ]
+
+
+def _is(path: Path, digest: str) -> bool:
+    return path.is_file() and digest_file(path) == digest
+
+
+def describe(path: Path) -> str:
+    """Return "PATH is damaged" or "PATH is missing"."""
+    return f"{path} is {'damaged' if path.exists() else 'missing'}"
+
+
+def phase_files(run: RunDir, phase: Phase) -> list[Path]:
+    """Return the files of a finished phase whose digests result.json records."""
+    predictions = [run.predictions(phase, split) for split in SPLITS]
+    return [run.history(phase), run.best_weights(phase), run.model(phase), *predictions]
+
+
+def damaged_files(run: RunDir, phases: Sequence[Phase] = PHASES, with_models: bool = True) -> list[Path]:
+    """Return the files that training wrote and that are damaged or missing.
+
+    Args:
+        run: the run's folder.
+        phases: the phases to check; those that are not finished have no such files.
+        with_models: also check models and weights, which takes about a second for 2 GB.
+    """
+    damaged = _damaged_descriptions(run)
+    if is_unreadable(run.run) or (not run.run.is_file() and run.cost.is_file()):  # cost.json follows run.json
+        damaged.append(run.run)
+    for phase in phases:
+        damaged += _damaged_of_phase(run, phase, with_models)
+    return damaged
+
+
+def is_unreadable(path: Path) -> bool:
+    """Return whether a JSON file exists but cannot be read or has changed since it was written."""
+    return path.exists() and not is_intact(path, read_json)
+
+
+def splits_damaged(run: RunDir) -> bool:
+    """Return whether splits.csv is missing or not as it was written; earlier versions may have written none."""
+    return _is_damaged(run.splits, recorded_digests(run.dataset), read_splits)
+
+
+def lost_results(run: RunDir, phases: Sequence[Phase]) -> list[Path]:
+    """Return the result.json of each phase that was finished and whose result.json is damaged or missing.
+
+    The state folder exists from a phase's start until its result.json is written. Predictions without either are
+    those of a finished phase.
+    """
+    lost = []
+    for phase in phases:
+        result = run.result(phase)
+        is_missing = not result.exists() and run.predictions(phase, "test").exists() and not run.state(phase).is_dir()
+        if is_missing or (result.exists() and read_intact(result, PhaseResult.from_json) is None):
+            lost.append(result)
+    return lost
+
+
+def refuse_lost(run: RunDir, damaged: Sequence[Path]) -> None:
+    """Raise an error if some of the damaged files cannot be made again.
+
+    Raises:
+        LostResultError: names them, and says how to train their phases again.
+    """
+    phases = [phase for phase in PHASES if any(run.phase(phase) in path.parents for path in damaged)]
+    lost = {phase: _lost_of_phase(run, phase, damaged) for phase in phases}
+    lost = {phase: paths for phase, paths in lost.items() if paths}
+    if not lost:
+        return
+    again = [phase for phase in PHASES if phase in lost]
+    if "tl" in lost and "ft" not in lost and run.phase("ft").is_dir():
+        again.append("ft")  # it started from the weights of tl
+    named = "; ".join(describe(path) for paths in lost.values() for path in paths)
+    folders = " and ".join(str(run.phase(phase)) for phase in again)
+    raise LostResultError(
+        f"{named}: this cannot be made again without training. Restore it from a copy, or remove {folders} to train "
+        f"{' and '.join(again)} again"
+    )
+
+
+def remedy(run: RunDir, damaged: Sequence[Path]) -> str:
+    """Return a sentence that says how to get damaged files of a run back."""
+    try:
+        refuse_lost(run, damaged)
+    except LostResultError as error:
+        return str(error)
+    command = read_intact(run.environment, lambda content: list(map(str, content["command"]))) or []
+    if command[:1] != ["run"]:  # a suite starts `python -m keras_bench.run`, without the verb
+        command = ["run", *command] if command[:1] == ["--model"] else []
+    words = shlex.join(word for word in command if word != "--in-suite")
+    return f"the command that made the run makes it again{f': keras-bench {words}' if words else ''}"
+
+
+def _lost_of_phase(run: RunDir, phase: Phase, damaged: Sequence[Path]) -> list[Path]:
+    """Return the damaged files of a phase that only training can make again."""
+    weights = [run.model(phase), run.best_weights(phase)]  # either is made from the other
+    candidates = [run.result(phase), run.history(phase), *(weights if set(weights) <= set(damaged) else [])]
+    return [path for path in candidates if path in damaged]
+
+
+def refuse_other_splits(run: RunDir, splits: "pd.DataFrame") -> None:
+    """Refuse splits drawn again, where a begun run's splits.csv is damaged or missing, that are not the run's.
+
+    Args:
+        run: the run's folder.
+        splits: the table for a new splits.csv.
+
+    Raises:
+        LostResultError: it differs from the digest in dataset.json, or from the images that the phases predicted.
+    """
+    digest = recorded_digests(run.dataset).get(run.splits.name)
+    if digest is not None:
+        is_same = hashlib.sha256(frame_csv(splits).encode()).hexdigest() == digest
+    else:
+        ids = {split: splits.loc[splits["split"] == split, "id"].tolist() for split in SPLITS}
+        files = [(split, run.predictions(phase, split)) for phase in PHASES for split in SPLITS]
+        saved = [(split, Predictions.from_npz(path)) for split, path in files if is_intact(path, Predictions.from_npz)]
+        is_same = all(predictions.ids.tolist() == ids[split] for split, predictions in saved)
+    if not is_same:
+        raise LostResultError(
+            f"{describe(run.splits)}, and the settings draw other splits today than the run began with: restore it "
+            f"from a copy, or remove {run.root} to start over"
+        )
+
+
+def _damaged_descriptions(run: RunDir) -> list[Path]:
+    """Return which of the files that describe the run and its data are damaged or missing."""
+    records = [path for path in (run.environment, run.dataset) if not path.exists() or is_unreadable(path)]
+    config = [run.config] if _is_damaged(run.config, recorded_digests(run.environment), read_yaml, True) else []
+    return [*records, *config, *([run.splits] if splits_damaged(run) else [])]
+
+
+def _damaged_of_phase(run: RunDir, phase: Phase, with_models: bool) -> list[Path]:
+    if lost := lost_results(run, [phase]):
+        return lost
+    if not run.result(phase).is_file():
+        return []
+    digests = recorded_digests(run.result(phase))
+    checks: dict[Path, Callable[[Path], object]] = {run.history(phase): read_history}
+    checks |= {run.predictions(phase, split): Predictions.from_npz for split in SPLITS}
+    if with_models:
+        checks |= {run.best_weights(phase): _open_weights, run.model(phase): _test_zip}
+    return [path for path, read in checks.items() if _is_damaged(path, digests, read)]
+
+
+def _is_damaged(
+    path: Path, digests: Mapping[str, str], read: Callable[[Path], object], always_written: bool = False
+) -> bool:
+    """Return whether a file is missing or damaged.
+
+    Args:
+        path: the file.
+        digests: recorded digests by the file's name; without one, the file only has to be readable.
+        read: reads a file without a digest; raises UserError if it is damaged.
+        always_written: whether every version wrote the file; otherwise a missing one without a digest is not damage.
+    """
+    if not path.is_file():
+        return always_written or path.name in digests
+    if path.name in digests:
+        return digest_file(path) != digests[path.name]
+    try:
+        read(path)
+    except UserError:
+        return True
+    return False
+
+
+def _test_zip(path: Path) -> None:
+    """Raise a DamagedFileError unless every member of an archive has the checksum it states."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # zipfile reports damage through nearly any exception
+        raise DamagedFileError(f"{path} is damaged") from error
+    if damaged is not None:
+        raise DamagedFileError(f"{path} is damaged")
+
+
+def _open_weights(path: Path) -> None:
+    """Raise a DamagedFileError unless an HDF5 file can be opened; its values have no checksums."""
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            file.visit(lambda name: None)
+    except (OSError, RuntimeError) as error:
+        raise DamagedFileError(f"{path} is damaged") from error

@@ -1,0 +1,250 @@
+"""Every file of two finished runs, damaged in every way, under every verb that reads it.
+
+Nothing damaged is believed: each command names the file, and makes it again where that is possible without training;
+no number of the comparison changes.
+"""
+
+import csv
+import io
+import json
+import os
+import shutil
+import zipfile
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import h5py
+import pytest
+
+from keras_bench.cli.main import main
+from keras_bench.cost import latency
+from keras_bench.processes import subprocess
+from keras_bench.workflow import suite
+from keras_bench.workflow.launch import run_command
+from tests.damage import DAMAGE
+
+MODELS = ("MobileNet", "MobileNetV2")
+SETTINGS = [
+    "--experiment", "digits", "--phase", "ft", "--weights", "none",
+    *("--set", "model.alpha=0.25", "--set", "dataset.limit_per_class=20", "--set", "tl.epochs=1"),
+    *("--set", "ft.epochs=1", "--set", "tl.learning_rate=0.01", "--set", "runtime.tensorboard=false"),
+    *("--set", "explain.images=4", "--set", "explain.curve_images=4", "--set", "explain.randomized_images=4"),
+    *("--set", "explain.steps=4", "--set", "explain.smooth_samples=2", "--set", "explain.cells=4"),
+    *("--set", "export.int8=false", "--set", "export.verify_images=20", "--set", "latency.batch_sizes=[1]"),
+]  # fmt: skip
+RUN, SUITE = ("--model", MODELS[0]), [word for model in MODELS for word in ("--model", model)]
+DAMAGES = {
+    "empty": DAMAGE["empty"],
+    "cut to half": DAMAGE["cut to half"],
+    "one byte flipped": DAMAGE["one byte in the middle"],
+    "missing": Path.unlink,
+}
+
+ROOT, EXPERIMENT, BUNDLE = "digits/MobileNet/seed0", "digits", "exports/digits/MobileNet-tl-seed0"
+# What only training can make, and what is made from it.
+LOST = [f"{ROOT}/{name}" for name in ("tl/result.json", "ft/result.json", "tl/history.csv")]
+CORE = [
+    f"{ROOT}/{name}"
+    for name in (
+        "config.yaml", "environment.json", "dataset.json", "splits.csv", "run.json", "tl/predictions-val.npz",
+        "ft/predictions-test.npz", "tl/best.weights.h5", "ft/model.keras",
+    )
+]  # fmt: skip
+PARTS = [
+    *(f"{ROOT}/{name}" for name in ("cost.json", "latency.json", "explain/checks.json", "explain/explanations.npz")),
+    *(f"{ROOT}/{name}" for name in ("tl/export.json", "thumbnails/files.json", "figures/sample_predictions.png")),
+    *(f"{EXPERIMENT}/{name}" for name in ("audit.json", "explained.json")),
+    f"{ROOT}/thumbnails/*.jpg",
+]
+COMPARISON = [
+    *(f"{EXPERIMENT}/{name}" for name in ("results.csv", "summary.txt", "index.html", "comparison.json")),
+    *(f"{EXPERIMENT}/figures/{name}" for name in ("coverage.png", "reliability.svg")),
+    *(f"{ROOT}/{name}" for name in ("tl/classes.csv", "MODEL_CARD.md", "figures/confusion_matrix.png")),
+]
+BUNDLES = [
+    f"{BUNDLE}/{name}"
+    for name in (
+        "model.onnx", "labels.json", "SHA256SUMS", "predict.py", "verification.json", "MODEL_CARD.md",
+        "sample/1.png", "sample/expected.json",
+    )
+]  # fmt: skip
+
+
+def measured(command, capture=False):
+    """Stand in for the processes that measure latency, whose figures nothing here depends on."""
+    assert capture, command
+    words = dict(zip(command[4::2], command[5::2], strict=True))
+    figures = dict.fromkeys(("p50_ms", "p90_ms", "p99_ms", "mean_ms", "memory_mb", "base_memory_mb"), 1.0)
+    numbers = {"threads": 1, "batch_size": int(words["--batch-size"]), "warm_up": 1, "calls": 5}
+    content = {"call": words["--call"], "device": words["--device"], **numbers, **figures, "accelerator": None}
+    return subprocess.CompletedProcess(command, 0, json.dumps(content), "")
+
+
+@pytest.fixture(scope="module")
+def in_process():
+    """Keep TensorFlow, which takes seconds to start, in this process, and measure no latencies."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "run_child", measured)
+        patch.setattr(suite, "run_alone", lambda job, dry_run: main(["run", *run_command(job, dry_run)[3:]]))
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, in_process):
+    """The folder of two finished runs, tl then ft, with all their parts."""
+    out = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_BENCH_CACHE", str(out / "cache"))
+        assert main(["suite", *SETTINGS, *SUITE, "--out", str(out / "runs")]) == 0
+    return out / "runs"
+
+
+def command(verb, out):
+    return {
+        "run": ["run", *RUN, *SETTINGS, "--out", str(out)],
+        "report": ["report", "digits", "--out", str(out)],
+        "export": ["export", str(out / ROOT), "--exports", str(out / "exports")],
+        "suite": ["suite", *SETTINGS, *SUITE, "--out", str(out)],
+    }[verb]
+
+
+def called(verb, out):
+    """Return the exit code and the output of one command; an exception fails the test."""
+    output, errors = io.StringIO(), io.StringIO()
+    with redirect_stdout(output), redirect_stderr(errors):
+        code = main(command(verb, out))
+    text = output.getvalue() + errors.getvalue()
+    assert "Traceback" not in text
+    assert len([line for line in errors.getvalue().splitlines() if line.startswith("error:")]) <= 1
+    return code, text
+
+
+def numbers(folder):
+    """Return every number of results.csv by run, phase and column."""
+    with (folder / "digits" / "results.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    return {(row["model"], row["phase"], column): value for row in rows for column, value in row.items() if value != ""}
+
+
+def meaning(path):
+    """Return the content of a file without what differs between two writings of the same."""
+    content = path.read_bytes()
+    if path.name == "best.weights.h5":
+        values = {}
+        with h5py.File(path) as file:
+            file.visititems(
+                lambda name, item: values.update({name: item[()].tobytes()} if hasattr(item, "dtype") else {})
+            )
+        return values
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            assert archive.testzip() is None
+            return archive.read("config.json")
+    if path.suffix == ".json" and path.parent.name != "sample":
+        tree = json.loads(content)
+        return sorted(tree) if path.name != "labels.json" else tree
+    if path.suffix in (".npz", ".csv", ".yaml", ".jpg", ".py") or path.name == "1.png":
+        return content
+    return len(content) > 100
+
+
+def is_like(path, original):
+    """Return whether a file exists, can be read and means the same as the original."""
+    try:
+        return meaning(path) == meaning(original)
+    except (OSError, ValueError, zipfile.BadZipFile, AssertionError):
+        return False
+
+
+@pytest.fixture
+def copy(finished, tmp_path, monkeypatch):
+    """Return a function that copies the finished runs to a fresh folder."""
+    monkeypatch.setenv("KERAS_BENCH_CACHE", str(finished.parent / "cache"))
+
+    def copy(name):
+        out = tmp_path / name.replace(" ", "-")
+        shutil.copytree(finished, out, copy_function=shutil.copy2)
+        return out
+
+    return copy
+
+
+OUTCOMES = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def table():
+    """Write the outcomes as a table in Markdown where DAMAGE_TABLE says."""
+    yield
+    if target := os.environ.get("DAMAGE_TABLE"):
+        verbs = ("run", "report", "export", "suite")
+        files = dict.fromkeys(file for file, _ in OUTCOMES)
+        rows = [[f"`{file}`", *("; ".join(OUTCOMES.get((file, verb), ["—"])) for verb in verbs)] for file in files]
+        lines = [["file", *verbs], ["---"] * 5, *rows]
+        Path(target).write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+
+
+def outcome(file, verb, code, text, path, is_whole):
+    """Return in words what a command did about a damaged file."""
+    if "a run is left out" in text or "no run can be compared" in text:
+        return f"run left out, named (exit {code})"
+    if code:
+        return f"named (exit {code})"
+    if is_whole:
+        return "made again"
+    return "shown without, named" if str(path.name) in text or path.parent.name in text else "not read"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["run", "report", "export", "suite"])
+@pytest.mark.parametrize("file", [*LOST, *CORE, *PARTS, *COMPARISON, *BUNDLES])
+def test_whatever_is_damaged_is_named_or_made_again(file, verb, finished, copy):
+    before, original = numbers(finished), next(finished.glob(file))
+    for damage, change in DAMAGES.items():
+        out = copy(damage)
+        path = out / original.relative_to(finished)
+        change(path)
+        code, text = called(verb, out)
+        is_whole = is_like(path, original)
+        was = outcome(file, verb, code, text, path, is_whole)
+        seen = OUTCOMES.setdefault((file.removeprefix(f"{ROOT}/"), verb), [])
+        seen += [was] if was not in seen else []
+        context = f"{file}, {damage}, {verb}: {was}\n{text}"
+        check(file, verb, damage, code, text, path, is_whole, context)
+        after = numbers(out)
+        assert {key: value for key, value in after.items() if value != before.get(key)} == {}, context
+        again, said = called(verb, out)
+        assert again == code, context + said
+        if is_whole and verb in ("run", "suite"):
+            assert "it is made again" not in said, context + said
+            assert verb == "suite" or "nothing to do" in said, context + said
+        elif code:
+            assert path.name in said, context + said
+        shutil.rmtree(out)
+
+
+def check(file, verb, damage, code, text, path, is_whole, context):
+    """Assert what is promised about one damaged file under one verb."""
+    if file in LOST:
+        assert code == (0 if verb == "report" else 1), context
+        assert f"{path} is" in text, context
+        assert f"remove {path.parent}" in text, context
+        assert verb != "suite" or "not finished: MobileNet (exit code 1)" in text, context
+        assert not is_whole, context
+    elif verb in ("run", "suite"):
+        assert code == 0, context
+        assert is_whole, context
+        assert "nothing to do" not in text or verb == "suite", context
+        named = path.name in text or (file in BUNDLES and Path(BUNDLE).name in text)
+        assert named or (damage == "missing" and file in PARTS), context
+    elif file in CORE:
+        assert code == (0 if verb == "report" else 1), context
+        assert f"{path} is" in text, context
+        assert "makes it again: keras-bench suite" in text or "the command that made the run" in text, context
+    elif file in BUNDLES and verb == "export":
+        assert (code, is_whole) == (0, True), context
+        assert Path(BUNDLE).name in text, context
+    elif file in COMPARISON and verb == "report":
+        assert (code, is_whole) == (0, True), context
+    else:
+        assert code == 0, context
