@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_bench.bundle import EXPECTED, FLOAT_MODEL, LABELS, SUMS, Bundle, BundleError, check_sums
+from keras_bench.bundle import EXPECTED, FLOAT_MODEL, LABELS, Bundle, BundleError, check_sums
 from keras_bench.config.schema import ExportConfig
 from keras_bench.console import Log
 from keras_bench.cost.cost_file import file_identity
 from keras_bench.data.index import ImageIndex
 from keras_bench.data.store import ImageStore
 from keras_bench.environment import usable_cores
+from keras_bench.export.files import CARD, PREDICT, VERIFICATION
 from keras_bench.parallel import map_in_order
 from keras_bench.phases import Phase
 from keras_bench.reading import read_record
@@ -49,8 +50,7 @@ def _is_damaged_bundle(folder: Path) -> bool:
         listed = set(check_sums(folder))
     except (BundleError, ValueError, OSError):  # a sum is not UTF-8
         return True
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    return not {FLOAT_MODEL, LABELS, EXPECTED} <= listed or not present <= {*listed, SUMS}
+    return not {FLOAT_MODEL, LABELS, EXPECTED, PREDICT, VERIFICATION, CARD} <= listed
 
 
 def made_of(job: Job, phase: Phase) -> dict[str, object]:

@@ -145,8 +145,9 @@ def remedy(run: RunDir, damaged: Sequence[Path]) -> str:
 def _lost_of_phase(run: RunDir, phase: Phase, damaged: Sequence[Path]) -> list[Path]:
     """Return the damaged files of a phase that only training can make again."""
     weights = [run.model(phase), run.best_weights(phase)]  # either is made from the other
-    candidates = [run.result(phase), run.history(phase), *(weights if set(weights) <= set(damaged) else [])]
-    return [path for path in candidates if path in damaged]
+    no_weights = all(path in damaged or not path.is_file() for path in weights)
+    lost = [path for path in (run.result(phase), run.history(phase)) if path in damaged]
+    return [*lost, *(weights if no_weights and any(path in damaged for path in weights) else [])]
 
 
 def refuse_other_splits(run: RunDir, splits: "pd.DataFrame") -> None:
@@ -191,7 +192,8 @@ def _damaged_of_phase(run: RunDir, phase: Phase, with_models: bool) -> list[Path
     checks |= {run.predictions(phase, split): Predictions.from_npz for split in SPLITS}
     if with_models:
         checks |= {run.best_weights(phase): _open_weights, run.model(phase): _test_zip}
-    return [path for path, read in checks.items() if _is_damaged(path, digests, read)]
+    optional = {run.best_weights(phase), *([] if run.best_weights(phase).is_file() else [run.model(phase)])}
+    return [path for path, read in checks.items() if _is_damaged(path, digests, read, path not in optional)]
 
 
 def _is_damaged(

@@ -40,7 +40,7 @@ def restore_phase(run: Run, phase: Phase, damaged: Collection[Path]) -> None:
     folder = run.folder
     if not any(path in damaged for path in phase_files(folder, phase)):
         return
-    if folder.best_weights(phase) in damaged:
+    if folder.best_weights(phase) in damaged or not folder.best_weights(phase).is_file():
         _save_weights(run, phase)
     best = best_model(run, fit_plan(run, phase))
     if folder.model(phase) in damaged:

@@ -8,6 +8,7 @@ from keras_bench.cost.latency import LATENCY
 from keras_bench.errors import ExportError, memory_named
 from keras_bench.files import write_json
 from keras_bench.phases import Phase
+from keras_bench.reading import is_intact, read_intact, read_json
 from keras_bench.runs.damage import damaged_files, describe, is_unreadable, refuse_lost
 from keras_bench.runs.data import (
     audit_data,
@@ -79,12 +80,15 @@ def _complete_run(job: Job, weights: InitialWeights, log: Log) -> None:
         job.folder.remove_state(phase)  # by a process that was killed before it had removed it
     begun = bool(finished) or _was_interrupted(job)
     damaged = damaged_files(job.folder, job.phases) if begun else []
+    if begun and not job.folder.splits.is_file() and job.folder.splits not in damaged:
+        damaged.append(job.folder.splits)  # every version wrote it, but only this one its digest
     refuse_lost(job.folder, damaged)
-    is_trained = set(finished) == set(job.phases) and job.folder.run.is_file() and job.folder.run not in damaged
-    if is_trained:
+    is_trained = set(finished) == set(job.phases) <= set(_compared_phases(job))
+    if set(finished) == set(job.phases):
         damaged += damaged_parts(job)
-    if is_trained and not damaged and not missing_parts(job) and not is_unreadable(job.experiment_folder.audit):
-        nothing = "" if damaged_comparison(job.experiment_folder) else ": nothing to do"
+    has_dropped = _drop_damaged_timing(job, log)
+    if is_trained and not damaged and not missing_parts(job) and is_intact(job.experiment_folder.audit, read_json):
+        nothing = "" if has_dropped or damaged_comparison(job.experiment_folder) else ": nothing to do"
         log.line(f"{job.folder.root}: {' and '.join(finished)} finished before with the same settings{nothing}.")
         return
     for path in damaged:
@@ -122,6 +126,20 @@ def _train_missing(run: Run, finished: list[Phase], damaged: list[Path]) -> None
         else:
             with memory_named(f"phase {phase}"):
                 train_phase(run, phase)
+
+
+def _compared_phases(job: Job) -> list[Phase]:
+    """Return the phases among which run.json chose; empty if it is missing or damaged."""
+    return read_intact(job.folder.run, lambda content: list(content.get("phases", job.phases))) or []
+
+
+def _drop_damaged_timing(job: Job, log: Log) -> bool:
+    """Remove timing.json if it is damaged, since the time spent cannot be measured again; return whether it was."""
+    is_damaged = is_unreadable(job.folder.timing)
+    if is_damaged:
+        log.warn(f"{describe(job.folder.timing)} and is removed: how the run's time was spent is lost")
+        job.folder.timing.unlink()
+    return is_damaged
 
 
 def _was_interrupted(job: Job) -> bool:

@@ -1,0 +1,124 @@
+"""What counts as damage in a run folder, what is said about it, and what is refused. Without TensorFlow."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from keras_bench.errors import DamagedFileError, LostResultError
+from keras_bench.evaluation.predictions import Predictions
+from keras_bench.files import write_bytes, write_json, write_record, write_text
+from keras_bench.reading import read_json
+from keras_bench.runs.damage import (
+    FILES,
+    changed_files,
+    damaged_files,
+    digests_of,
+    lost_results,
+    refuse_lost,
+    refuse_other_splits,
+    remedy,
+)
+from tests.made import make_run
+from tests.made_sweep import EMPTY_ZIP
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run of an earlier version, without digests."""
+    return make_run(tmp_path, "MobileNet")
+
+
+def seal(record, *files):
+    """Write a record as this version does, with the digests of files beside it."""
+    write_record(record, {**read_json(record), FILES: digests_of(record.parent, files)})
+
+
+def test_a_record_recognises_one_changed_digit(tmp_path):
+    path = tmp_path / "cost.json"
+    write_record(path, {"parameters": 1234, "names": ("é", "b"), "share": 0.1})
+    assert read_json(path) == {"parameters": 1234, "names": ["é", "b"], "share": 0.1}
+    write_text(path, json.dumps(json.loads(path.read_text())))  # another layout is the same content
+    assert read_json(path)["parameters"] == 1234
+    write_text(path, path.read_text().replace("1234", "1235"))
+    with pytest.raises(DamagedFileError, match="its content has changed since it was written"):
+        read_json(path)
+    path.unlink()
+    with pytest.raises(DamagedFileError, match="it is missing"):
+        read_json(path)
+
+
+def test_a_run_of_an_earlier_version_is_whole_without_digests(run):
+    assert damaged_files(run) == []
+    run.history("tl").write_bytes(b"\xff")
+    write_bytes(run.model("ft"), b"no archive")
+    write_bytes(run.best_weights("ft"), b"no HDF5")
+    assert damaged_files(run) == [run.history("tl"), run.best_weights("ft"), run.model("ft")]
+    assert damaged_files(run, with_models=False) == [run.history("tl")]
+
+
+def test_a_readable_file_with_another_digest_is_damaged(run):
+    seal(run.result("tl"), run.history("tl"))
+    seal(run.environment, run.config)
+    assert damaged_files(run) == []
+    write_text(run.history("tl"), run.history("tl").read_text().replace("1.5", "1.6"))
+    write_text(run.config, "name: made\n")
+    assert damaged_files(run) == [run.config, run.history("tl")]
+    assert changed_files(run.environment) == [run.config]
+
+
+def test_what_only_training_makes_is_refused_with_the_folders_to_remove(run):
+    write_bytes(run.model("tl"), EMPTY_ZIP)
+    refuse_lost(run, [run.model("tl"), run.predictions("tl", "val"), run.run, run.config])
+    with pytest.raises(LostResultError) as refused:
+        refuse_lost(run, [run.model("tl"), run.best_weights("tl")])
+    text = f"{run.model('tl')} is damaged; {run.best_weights('tl')} is missing: this cannot be made again without"
+    assert str(refused.value).startswith(text)
+    assert str(refused.value).endswith(f"remove {run.phase('tl')} and {run.phase('ft')} to train tl and ft again")
+    with pytest.raises(LostResultError, match=re.escape(f"remove {run.phase('ft')} to train ft again")):
+        refuse_lost(run, [run.history("ft")])
+
+
+def test_a_phase_without_a_result_was_finished_unless_its_state_folder_is_there(run):
+    assert lost_results(run, ("tl", "ft")) == []
+    run.result("ft").unlink()
+    assert lost_results(run, ("tl", "ft")) == [run.result("ft")]
+    run.state("ft").mkdir()  # killed just before result.json was written
+    assert lost_results(run, ("tl", "ft")) == []
+    write_text(run.result("tl"), "{}")
+    assert lost_results(run, ("tl", "ft")) == [run.result("tl")]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (
+            ["run", "--set", "tl.epochs=2", "--data", "my photos"],
+            ": keras-bench run --set tl.epochs=2 --data 'my photos'",
+        ),
+        (["--model", "MobileNet", "--in-suite"], ": keras-bench run --model MobileNet"),
+        ([], ""),
+    ],
+)
+def test_the_remedy_is_the_command_of_the_run(run, command, words):
+    write_json(run.environment, {**read_json(run.environment), "command": command})
+    assert remedy(run, [run.run]) == f"the command that made the run makes it again{words}"
+    assert "to train ft again" in remedy(run, [run.history("ft")])
+
+
+def test_splits_drawn_again_must_be_those_of_the_run(run):
+    rows = [
+        pd.DataFrame({"id": Predictions.from_npz(run.predictions("ft", split)).ids, "split": split})
+        for split in ("val", "test")
+    ]
+    splits = pd.concat(rows).astype(str)
+    refuse_other_splits(run, splits)
+    with pytest.raises(LostResultError, match=r"splits\.csv is missing, and the settings draw other splits today"):
+        refuse_other_splits(run, splits.iloc[1:])
+    write_text(run.splits, splits.to_csv(index=False, lineterminator="\n"))
+    seal(run.dataset, run.splits)
+    run.splits.unlink()
+    refuse_other_splits(run, splits)
+    with pytest.raises(LostResultError, match="other splits"):
+        refuse_other_splits(run, splits.assign(split="val"))
