@@ -70,7 +70,9 @@ def test_a_readable_file_with_another_digest_is_damaged(run):
 
 def test_what_only_training_makes_is_refused_with_the_folders_to_remove(run):
     write_bytes(run.model("tl"), EMPTY_ZIP)
+    write_bytes(run.best_weights("tl"), b"intact")
     refuse_lost(run, [run.model("tl"), run.predictions("tl", "val"), run.run, run.config])
+    run.best_weights("tl").unlink()
     with pytest.raises(LostResultError) as refused:
         refuse_lost(run, [run.model("tl"), run.best_weights("tl")])
     text = f"{run.model('tl')} is damaged; {run.best_weights('tl')} is missing: this cannot be made again without"
