@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from keras_bench.disk import writing
 from keras_bench.printable import printable
 from keras_bench.watchdog import Watchdog, stall_seconds
 
@@ -130,7 +131,7 @@ class Log:
 
     def _append_to_file(self, text: str) -> None:
         if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as stream:
+            with writing(self.path), self.path.open("a", encoding="utf-8") as stream:
                 for line in text.split("\n"):
                     stream.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {line}".rstrip() + "\n")
 

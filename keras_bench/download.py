@@ -9,6 +9,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from keras_bench.console import Log
+from keras_bench.disk import writing
 from keras_bench.errors import UserError, one_line
 
 # A dead network should be noticed quickly, but a slow one may take its time between two chunks.
@@ -83,6 +84,7 @@ def _fetch_rest(url: str, part: Path, log: Log) -> None:
             have = 0
         total = have + int(response.headers.get("Content-Length", 0))
         with (
+            writing(part, total or None),
             part.open("ab" if have else "wb") as stream,
             log.progress(f"downloading {url.rsplit('/', 1)[-1]}", total, "bytes", done=have) as advance,
         ):

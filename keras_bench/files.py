@@ -7,6 +7,7 @@ replaced is called `.before-<random>-<name>` for a moment. `sweep` removes those
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from keras_bench.disk import writing
 from keras_bench.printable import printable_json
 
 if TYPE_CHECKING:
@@ -29,21 +31,29 @@ DIGEST = "sha256"  # the key of a record's own digest
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, needed: int | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path` to write to; the file gets its final name if the block succeeds.
 
     The temporary name keeps the full suffix, because Keras chooses the format by it. It is random rather than the
     process id: two containers that share a folder may both be process 1.
+
+    Args:
+        path: the file.
+        needed: its size in bytes, for the message where the disk is full; None if unknown.
+
+    Raises:
+        DiskFullError: there is no space for it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path, WRITING)
-    try:
-        yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path, needed):  # which says what is free once the unfinished file is removed
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _temporary(path, WRITING)
+        try:
+            yield temporary
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -52,18 +62,22 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
     The caller holds the lock under which this folder is written, so that `sweep` can restore the earlier folder if
     the process is killed between the two renamings.
+
+    Raises:
+        DiskFullError: there is no space for it.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary, earlier = _temporary(folder, WRITING), _temporary(folder, BEFORE)
-    temporary.mkdir()
-    try:
-        yield temporary
-        with suppress(FileNotFoundError):  # there is no earlier one
-            os.replace(folder, earlier)
-        os.replace(temporary, folder)
-        shutil.rmtree(earlier, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary, earlier = _temporary(folder, WRITING), _temporary(folder, BEFORE)
+        temporary.mkdir()
+        try:
+            yield temporary
+            with suppress(FileNotFoundError):  # there is no earlier one
+                os.replace(folder, earlier)
+            os.replace(temporary, folder)
+            shutil.rmtree(earlier, ignore_errors=True)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _temporary(path: Path, prefix: str) -> Path:
@@ -123,7 +137,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
-    with replacing(path) as temporary:
+    with replacing(path, len(content)) as temporary:
         temporary.write_bytes(content)
 
 
@@ -152,7 +166,8 @@ def content_digest(tree: Mapping[str, object]) -> str:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Save a matplotlib Figure as PNG and SVG, each whole or not at all; `path` has no suffix."""
-    for suffix in (".png", ".svg"):
-        with replacing(path.with_name(path.name + suffix)) as temporary:
-            figure.savefig(temporary, dpi=130)
+    for kind in ("png", "svg"):
+        stream = io.BytesIO()  # Pillow does not say why a write to the disk failed
+        figure.savefig(stream, format=kind, dpi=130)
+        write_bytes(path.with_name(f"{path.name}.{kind}"), stream.getvalue())
         figure.set_layout_engine("none")  # reuses the first drawing's layout; computing it again doubles the time

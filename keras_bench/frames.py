@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from keras_bench.disk import writing
 from keras_bench.files import write_text
 from keras_bench.printable import cell_text, text_of_cell
 from keras_bench.reading import unreadable
@@ -94,9 +95,10 @@ def append_frame(path: Path, frame: pd.DataFrame, columns: Sequence[str]) -> Non
     """
     exists = path.is_file()
     frame = frame.reindex(columns=read_frame(path, str).columns if exists else list(columns))
-    _with_safe_cells(frame).to_csv(
-        path, mode="a", header=not exists, index=False, lineterminator="\r\n", encoding="utf-8"
-    )
+    with writing(path):
+        _with_safe_cells(frame).to_csv(
+            path, mode="a", header=not exists, index=False, lineterminator="\r\n", encoding="utf-8"
+        )
 
 
 def read_frame(path: Path, dtype: type[str] | type[float], required: Sequence[str] = ()) -> pd.DataFrame:

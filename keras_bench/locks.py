@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from keras_bench.console import Log
+from keras_bench.disk import full_disk, is_full
 from keras_bench.errors import UserError, one_line
 from keras_bench.files import final_name, sweep
 
@@ -52,6 +53,8 @@ def _acquire_or_explain(lock: FileLock, path: Path, timeout: float) -> None:
     except Timeout:
         raise
     except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and is_full(error):
+            raise full_disk(path, error) from error
         reason = (error.strerror if isinstance(error, OSError) else None) or one_line(error, limit=None)
         raise UserError(
             f"cannot lock {path}: {reason}. Expected a folder that this account may write to, "

@@ -1,6 +1,7 @@
 """The command line: parses and delegates. Slow imports happen only once the verb is known."""
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from keras_bench.cli import (
     verify,
 )
 from keras_bench.cli.options import Parser
+from keras_bench.disk import describe_os_error
 from keras_bench.errors import RunError, UserError, memory_named, one_line, unknown_name
 from keras_bench.printable import accept_all_characters, printable
 from keras_bench.processes import Interrupted, interruptible
@@ -49,6 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             _print_exception(type(error), error, error.__traceback__)
         print(printable(f"error: {one_line(error, limit=None)}"), file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # what reads the output has ended, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return RunError.exit_code
+    except OSError as error:
+        if "--debug" in command:
+            _print_exception(type(error), error, error.__traceback__)
+        text, code = describe_os_error(error)
+        print(printable(f"error: {one_line(text, limit=None)}"), file=sys.stderr)
+        return code
     except KeyboardInterrupt as error:
         print(message, file=sys.stderr)
         return error.exit_code if isinstance(error, Interrupted) else 130

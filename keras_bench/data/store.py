@@ -16,6 +16,7 @@ import numpy as np
 
 from keras_bench.console import Log
 from keras_bench.data.index import ImageIndex
+from keras_bench.disk import require_space
 from keras_bench.download import cache_folder
 from keras_bench.environment import usable_cores
 from keras_bench.errors import RunError
@@ -25,6 +26,7 @@ from keras_bench.locks import remove_if_unlocked, sweep_unlocked, wait_for_lock
 from keras_bench.reading import refused
 
 SMALL_FILE = 50_000  # bytes
+ESTIMATE_IMAGES = 32  # of which the space for all is estimated
 
 
 class ImageStore:
@@ -116,8 +118,10 @@ class ImageStore:
 
     def _decode_all(self, pixels: Path, table: Path, log: Log) -> None:
         """Write the two files; each gets its final name once complete, the table last."""
+        needed = self._estimated_bytes()
+        require_space(pixels, int(0.7 * needed))  # since the sample's mean may be off
         with replacing(table) as unfinished_table:
-            with replacing(pixels) as unfinished, unfinished.open("wb") as stream:
+            with replacing(pixels, needed) as unfinished, unfinished.open("wb") as stream:
                 reasons, digest = self._decode_into(stream, log)
             np.savez(
                 unfinished_table,
@@ -126,6 +130,13 @@ class ImageStore:
                 reasons=np.array(reasons, dtype=np.str_),
                 digest=np.array(digest),
             )
+
+    def _estimated_bytes(self) -> int:
+        """Return about how many bytes of pixels will be kept, by a sample of the images."""
+        count = len(self.index.ids)
+        images = [self._try_decode(i) for i in range(0, count, max(1, count // ESTIMATE_IMAGES))]
+        sizes = [0 if isinstance(image, str) else image.nbytes for image in images]
+        return min(self.limit, int(np.mean(sizes) * count)) if sizes else 0
 
     def _decode_into(self, stream: BinaryIO, log: Log) -> tuple[list[str], str]:
         """Write the pixels and record their offsets; return per image why it is unreadable, or "", and their digest."""

@@ -12,7 +12,7 @@ from keras_bench.files import save_figure, write_json
 from keras_bench.frames import write_frame
 from keras_bench.lr_find.records import RateSearch
 from keras_bench.phases import Phase
-from keras_bench.runs.data import describe_data, load_data, open_data, positions_of, training_rows
+from keras_bench.runs.data import describe_data, load_data, open_data, positions_of, require_folders, training_rows
 from keras_bench.runs.fingerprint import finished_phases, phase_inputs
 from keras_bench.runs.folders import RateSearchDir
 from keras_bench.runs.job import Job
@@ -46,6 +46,7 @@ def find_rate(job: Job, span: RateRange, log: Log) -> None:
     """
     _refuse_bad_range(span)
     phase = job.phases[-1]
+    require_folders(job)
     weights = find_whole_weights(job, log)
     index, store, fingerprint = open_data(job, log)
     inputs = {name: phase_inputs(job, name, fingerprint, weights.fingerprint) for name in job.phases}

@@ -23,6 +23,8 @@ from keras_bench.data.index import SPLITS, ImageIndex, SplitTable
 from keras_bench.data.sources import SOURCES, open_source
 from keras_bench.data.splits import split_images
 from keras_bench.data.store import ImageStore, limit_decoded
+from keras_bench.disk import require_writable
+from keras_bench.download import cache_folder
 from keras_bench.errors import UserError
 from keras_bench.evaluation.words import use_of_test_sentence
 from keras_bench.files import write_record
@@ -85,6 +87,18 @@ def require_data(job: Job) -> None:
             f"{job.config.name}: its images are not downloaded for you; give them with --data {source.metavar} "
             f"(with make: DATA={source.metavar}). Expected: {job.config.data_hint or source.layout}"
         )
+
+
+def require_folders(job: Job) -> None:
+    """Refuse a run whose results, bundles or cached data could not be written, before anything is downloaded.
+
+    Raises:
+        UserError: a folder is a file, may not be written to, or its name is too long.
+    """
+    require_writable(job.folder.root, "--out")
+    require_writable(cache_folder(), "$KERAS_BENCH_CACHE")
+    if job.config.export.enabled:
+        require_writable(job.exports, "--exports")
 
 
 def open_data(job: Job, log: Log) -> tuple[ImageIndex, ImageStore, str]:

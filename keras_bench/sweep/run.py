@@ -7,7 +7,7 @@ from rich.text import Text
 
 from keras_bench.console import Log
 from keras_bench.errors import UserError
-from keras_bench.runs.data import require_data
+from keras_bench.runs.data import require_data, require_folders
 from keras_bench.runs.weights import weights_name
 from keras_bench.sweep.plan import SweepPlan, SweepRequest, Task, corner, plan_sweep
 from keras_bench.sweep.points import Dimension, SearchRange
@@ -74,6 +74,7 @@ def _find_weights(plan: SweepPlan, log: Log) -> None:
     points = plan.sweep.points or (corner(plan),)
     jobs = [plan.job(point, model, plan.seeds[0]) for model in plan.models for point in points]
     require_data(jobs[0])
+    require_folders(jobs[0])
     different = {(job.backbone.name, job.config.model.alpha, weights_name(job)): job for job in jobs}
     find_all_weights(list(different.values()), log)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import tensorflow as tf
 
 from keras_bench.console import Log, duration
 from keras_bench.data.augmentation import AUGMENTATION_VERSION
+from keras_bench.disk import free_bytes, size_text
 from keras_bench.environment import usable_cores
 from keras_bench.errors import RunError
 from keras_bench.images import decoder_name
@@ -70,10 +70,13 @@ def compute_features(run: Run, phase: Phase, frozen: keras.Model) -> CachedFeatu
     network = {"network": network_digest(frozen), "precision": _precision(frozen), **_engine_versions(engine)}
     dependencies = [{**_image_dependencies(run, images[split], view), **network} for split, view in passes]
     entries = [entry_for(values) for values in dependencies]
-    missing = sum(
-        len(images[split]) for (split, _), entry in zip(passes, entries, strict=True) if not entry.is_finished
-    )
-    _check_disk(4 * missing * int(np.prod(frozen.output_shape[1:])))
+    row_bytes = 4 * int(np.prod(frozen.output_shape[1:]))
+    missing = [
+        row_bytes * len(images[split]) - entry.reserved_bytes()
+        for (split, _), entry in zip(passes, entries, strict=True)
+        if not entry.is_finished
+    ]
+    _require_space(sum(missing))
 
     @cache  # converted once, and only if there are features to compute
     def forward() -> tuple[Forward, int]:
@@ -98,14 +101,20 @@ def _worth_converting(job: Job, images: int) -> bool:
     return images * job.image_size**2 >= PIXELS_WORTH_CONVERTING
 
 
-def _check_disk(needed: int) -> None:
+def _require_space(missing: int) -> None:
+    """Refuse to compute features that do not fit on the disk.
+
+    Args:
+        missing: bytes of the features that are not cached, less what interrupted processes have reserved for them.
+
+    Raises:
+        RunError: there is too little disk space.
+    """
     folder = features_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
+    if missing > free_bytes(folder):
         raise RunError(
-            f"cached features need {needed / 1e9:.1f} GB in {folder}, but only {free / 1e9:.1f} GB are free; "
-            "use fewer views, features: streamed, or another folder by $KERAS_BENCH_CACHE"
+            f"cached features need {size_text(missing)} in {folder}, but only {size_text(free_bytes(folder))} are "
+            "free; make room, or use fewer views, features: streamed, or another folder by $KERAS_BENCH_CACHE"
         )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 import uuid
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from keras_bench.console import Log
+from keras_bench.disk import allocate, writing
 from keras_bench.download import cache_folder
 from keras_bench.errors import RunError
 from keras_bench.files import write_json
@@ -150,8 +152,19 @@ class Entry:
             part.unlink(missing_ok=True)
             progress_of(part).unlink(missing_ok=True)
         part = self.folder / f"{self.key}.{uuid.uuid4().hex}.part.npy"
-        array = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)
+        with writing(self.array, 4 * math.prod(shape)):
+            try:
+                array = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)
+                allocate(part)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
         return Unfinished(part, array, 0, 0.0, hashlib.sha256())
+
+    def reserved_bytes(self) -> int:
+        """Return the disk space that an array which a process left unfinished takes; 0 if there is none."""
+        blocks = [part.stat().st_blocks for part in self.folder.glob(f"{self.key}.*.part.npy")]
+        return 512 * max(blocks, default=0)
 
     def finish(self, unfinished: Unfinished, dependencies: Mapping[str, object], seconds: float) -> None:
         """Write the filled array's facts and give it its final name; a process killed in between is resumed."""
@@ -174,6 +187,7 @@ def _open_unfinished(part: Path, shape: tuple[int, ...]) -> Unfinished | None:
     array = _open_array(part, "r+", shape)
     if array is None:
         return None
+    allocate(part)  # earlier versions did not
     digest = hashlib.sha256(array[:rows].data)
     return Unfinished(part, array, rows, seconds, digest) if digest.hexdigest() == saved else None
 

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 import keras
 
+from keras_bench.disk import require_space
 from keras_bench.environment import describe_environment, peak_memory_mb
 from keras_bench.errors import memory_named
 from keras_bench.evaluation.classes import class_scores
 from keras_bench.evaluation.metrics import compute_metrics
 from keras_bench.evaluation.predict import predict_split
 from keras_bench.evaluation.predictions import Predictions
-from keras_bench.files import replacing, write_bytes, write_record
+from keras_bench.files import write_bytes, write_record
 from keras_bench.models.build import build_model
 from keras_bench.models.forward import keras_forward
 from keras_bench.models.phases import count_parameters
+from keras_bench.models.saving import save_model, save_weights
 from keras_bench.models.weights import initial_model
 from keras_bench.pages.class_table import class_table
 from keras_bench.phases import Phase
@@ -50,6 +52,7 @@ def train_phase(run: Run, phase: Phase) -> None:
     plan = fit_plan(run, phase)
     model = starting_model(run, run.folder.best_weights("tl") if phase == "ft" else None)
 
+    require_space_for_phase(run.folder.phase(phase), plan, model)
     cached = run.config.is_cached(phase)
     with memory_named(f"the features of phase {phase}"):
         examples = features_for(run, plan, model) if cached else images_for(run, plan, model)
@@ -61,10 +64,25 @@ def train_phase(run: Run, phase: Phase) -> None:
     best = best_model(run, plan)
     with memory_named(f"the evaluation of phase {phase}"), run.log.timed("evaluation"):
         evaluate(run, phase, best)
-    with replacing(run.folder.model(phase)) as path:
-        best.save(path)
+    save_model(best, run.folder.model(phase))
     write_result(run, phase, outcome, best)
     run.folder.remove_state(phase)
+
+
+def require_space_for_phase(folder: Path, plan: FitPlan, model: keras.Model) -> None:
+    """Refuse to train a phase whose files would not fit, before it begins.
+
+    They are model.keras, the best weights and two saved states, because the earlier one is removed last. All but the
+    first hold the optimizer's variables too: at most two for each weight that trains, as Adam keeps them.
+
+    Raises:
+        DiskFullError: there is too little disk space.
+    """
+    set_trainable(model, plan)
+    total, trainable = count_parameters(model)
+    needed = 4 * (total + 3 * (total + 2 * trainable))
+    existing = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    require_space(folder, max(0, needed - existing))
 
 
 def fit_plan(run: Run, phase: Phase, steps: int | None = None) -> FitPlan:
@@ -126,8 +144,7 @@ def with_checkpoint(run: Run, plan: FitPlan, is_whole: bool) -> FitPlan:
 def save_whole_model(run: Run, phase: Phase, model: keras.Model, fitted: keras.Model) -> None:
     """Save the whole model's weights at the best epoch, after training a model that only shares layers with it."""
     fitted.load_weights(run.folder.tail_weights(phase))
-    with replacing(run.folder.best_weights(phase)) as path:
-        model.save_weights(path)
+    save_weights(model, run.folder.best_weights(phase))
 
 
 def best_model(run: Run, plan: FitPlan) -> keras.Model:

@@ -11,8 +11,9 @@ import keras
 
 from keras_bench.errors import LostResultError
 from keras_bench.evaluation.metrics import compute_metrics
-from keras_bench.files import replacing, write_bytes, write_record
+from keras_bench.files import write_bytes, write_record
 from keras_bench.models.build import build_model
+from keras_bench.models.saving import save_model, save_weights
 from keras_bench.phases import Phase
 from keras_bench.reading import read_json
 from keras_bench.runs.damage import FILES, SPLITS, digests_of, phase_files
@@ -44,8 +45,7 @@ def restore_phase(run: Run, phase: Phase, damaged: Collection[Path]) -> None:
         _save_weights(run, phase)
     best = best_model(run, fit_plan(run, phase))
     if folder.model(phase) in damaged:
-        with replacing(folder.model(phase)) as path:
-            best.save(path)
+        save_model(best, folder.model(phase))
     lost = [split for split in SPLITS if folder.predictions(phase, split) in damaged]
     if lost:
         predictions = predict_phase(run, phase, best)
@@ -62,8 +62,7 @@ def _save_weights(run: Run, phase: Phase) -> None:
     keras.mixed_precision.set_global_policy("float32")
     model = build_model(run.model_spec)
     model.load_weights(run.folder.model(phase))
-    with replacing(run.folder.best_weights(phase)) as path:
-        model.save_weights(path)
+    save_weights(model, run.folder.best_weights(phase))
 
 
 def _refuse_other_results(run: Run, phase: Phase, predictions: dict[str, Predictions]) -> None:

@@ -23,7 +23,8 @@ from keras_bench.data.augmentation import AUGMENTATION_VERSION
 from keras_bench.download import digest_file
 from keras_bench.environment import describe_environment
 from keras_bench.errors import UserError
-from keras_bench.files import link_or_copy, replacing, write_json
+from keras_bench.files import link_or_copy, write_json
+from keras_bench.models.saving import save_model
 from keras_bench.reading import read_record
 from keras_bench.runs.history import best_row, history_digest, read_history
 from keras_bench.training.monitors import mode_of
@@ -245,8 +246,7 @@ class StateSaver(keras.callbacks.Callback):
         if time.monotonic() - self.saved < self.seconds:
             return
         path = self.folder / f"epoch{epoch + 1:04d}.json"
-        with replacing(path.with_suffix(".keras")) as unfinished:
-            self.model.save(unfinished)
+        save_model(self.model, path.with_suffix(".keras"))
         best_sha256 = None
         if self.checkpoint.is_file():
             best_sha256 = digest_file(self.checkpoint)

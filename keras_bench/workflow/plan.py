@@ -19,6 +19,7 @@ from keras_bench.runs.data import (
     open_data,
     positions_of,
     require_data,
+    require_folders,
     training_rows,
 )
 from keras_bench.runs.fingerprint import finished_phases, phase_inputs
@@ -60,6 +61,7 @@ def print_plan(job: Job, log: Log) -> None:
         f"plan of {job.config.name}: {job.backbone.name} at {job.image_size} pixels, phases {' then '.join(job.phases)}"
     )
     require_data(job)
+    require_folders(job)
     missing = missing_weights([job])
     for name in missing:
         log.line(f"weights: missing; a run would download it: {name}{offer_of_other_sizes([job])}")

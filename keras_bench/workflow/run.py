@@ -16,6 +16,7 @@ from keras_bench.runs.data import (
     load_data,
     open_data,
     require_data,
+    require_folders,
 )
 from keras_bench.runs.fingerprint import finished_phases, phase_inputs
 from keras_bench.runs.job import Job
@@ -47,6 +48,7 @@ def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
     """
     started = time.monotonic()
     require_data(job)
+    require_folders(job)
     weights = find_whole_weights(job, log)
     export_error = None
     with job.folder.lock():

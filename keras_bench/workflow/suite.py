@@ -5,7 +5,7 @@ from dataclasses import replace
 from keras_bench.config import load_experiment
 from keras_bench.console import Log
 from keras_bench.errors import UserError
-from keras_bench.runs.data import require_data
+from keras_bench.runs.data import require_data, require_folders
 from keras_bench.runs.job import Request, resolve
 from keras_bench.workflow.compare import compare_runs
 from keras_bench.workflow.launch import describe_exit, find_all_weights, run_alone, run_each
@@ -34,6 +34,7 @@ def run_suite(request: Request, models: list[str] | None, dry_run: bool, log: Lo
     names = models or list(experiment.models)
     jobs = [resolve(replace(request, model=name), experiment) for name in names]
     require_data(jobs[0])
+    require_folders(jobs[0])
     find_all_weights(jobs, log)
     codes = run_each(jobs, names, lambda job: run_alone(job, dry_run), log)
     if codes[0] == UserError.exit_code:
