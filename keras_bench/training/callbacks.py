@@ -34,11 +34,15 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
     After each epoch it also checks the weights: oneDNN's fused ReLU turns NaN into 0, so a broken network may keep a
     finite loss.
+
+    Args:
+        phase: the phase, for the message.
+        learning_rate: the phase's; the message suggests a tenth of it.
     """
 
-    def __init__(self, phase: Phase) -> None:
+    def __init__(self, phase: Phase, learning_rate: float) -> None:
         super().__init__()
-        self.phase, self.epoch = phase, 0
+        self.phase, self.learning_rate, self.epoch = phase, learning_rate, 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Remember the epoch for the message."""
@@ -62,7 +66,8 @@ class StopOnNonFinite(keras.callbacks.Callback):
     def _describe(self, moment: str) -> str:
         return (
             f"in phase {self.phase}, epoch {self.epoch + 1}, {moment}; "
-            f"try a lower learning rate, e.g. --set {self.phase}.learning_rate=1e-5"
+            f"add a lower learning rate to the same command, e.g. --set {self.phase}.learning_rate="
+            f"{self.learning_rate / 10:.2g} --variant lower-rate, which keeps what was trained so far"
         )
 
 

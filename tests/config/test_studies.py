@@ -1,11 +1,13 @@
 """The five studies: their recipes as their sources state them, and what was published of them."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from keras_bench.config import load_experiment
+from keras_bench.config.yaml_text import read_yaml
 from keras_bench.errors import UserError
 from keras_bench.report.published import stated_figures
 from keras_bench.report.study_files import load_study, read_study
@@ -148,3 +150,27 @@ def test_a_name_nobody_would_read_is_refused(tmp_path, text, message):
     path.write_text(f"source: s\ndata: d\nmatch: {{source: folder}}\n{text}\n")
     with pytest.raises(UserError, match=message):
         read_study(path, dataset("folder", ["a", "b"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda tree: tree.pop("source"), "source: "),
+        (lambda tree: tree.update(rows=[{"phase": "tl"}]), "rows: expected model, phase and numbers"),
+        (lambda tree: tree["rows"][0].update(phase="fine"), "rows: expected model, phase and numbers"),
+        (lambda tree: tree["rows"][0].update(val_top1="high"), "rows: expected model, phase and numbers"),
+        (lambda tree: tree["rows"][0].update(val_top2=0.5), "unknown figure 'val_top2'"),
+        (lambda tree: tree.update(rows="none"), "rows: "),
+        (lambda tree: tree.update(claims=[{"claim": "more"}]), "claims.0.figure: Field required"),
+        (lambda tree: (tree.pop("match", None), tree.pop("not_comparable", None)), "expected match or not_comparable"),
+        (lambda tree: tree.update(match={"classes": 2}), "unknown property of a data set 'classes'"),
+    ],
+)
+def test_a_published_study_with_a_fault_is_refused_in_one_line(tmp_path, change, expected):
+    tree = read_yaml(ROOT / "experiments" / "published" / "tiny-imagenet.yaml")
+    change(tree)
+    path = tmp_path / "study.yaml"
+    path.write_text(json.dumps(tree), encoding="utf-8")
+    with pytest.raises(UserError) as error:
+        read_study(path, {"class_names": ["a"], "source": "folder"})
+    assert str(error.value).startswith(f"{path}: {expected}")

@@ -192,10 +192,11 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_says_where(tmp_path):
     run.phase("tl").mkdir(parents=True)
     data = tf.data.Dataset.from_tensor_slices((poisoned, LABELS)).batch(8).repeat()
     with pytest.raises(
-        DivergedError, match=r"became nan in phase tl, epoch 1, (step 3|validation); .*--set tl.learning_rate=1e-5"
+        DivergedError,
+        match=r"became nan in phase tl, epoch 1, (step 3|validation); .*--set tl.learning_rate=0.0001 --variant lower",
     ):
         fit_phase(make_model(), make_phase(), run, Examples(None, lambda start: data, VALIDATION), Log())
-    watcher = StopOnNonFinite("ft")
+    watcher = StopOnNonFinite("ft", 1e-4)
     watcher.set_model(make_model())
     watcher.on_epoch_begin(1)
     with pytest.raises(DivergedError, match="became inf in phase ft, epoch 2, validation"):
