@@ -51,15 +51,7 @@ class ImageFacts:
 
 
 def audit_images(index: ImageIndex, splits: SplitTable, store: ImageStore, fingerprint: str, log: Log) -> Audit:
-    """Return the findings about a data set; every image is decoded once, nothing is written.
-
-    Args:
-        index: the images.
-        splits: their splits.
-        store: the decoded images.
-        fingerprint: the data's fingerprint.
-        log: shows progress.
-    """
+    """Return the findings about the images of this fingerprint; each is decoded once, and nothing is written."""
     facts, unreadable = _inspect_all(index, store, log)
     split_of = {int(i): split for split, where in splits.positions.items() for i in where}
     readable = sorted(facts)

@@ -99,19 +99,14 @@ def explain_run(run: Run) -> None:
     from keras_bench.explain.maps import enlarge, linear_view
     from keras_bench.models.weights import load_model
 
-    job, data, log, phase = run.job, run.data, run.log, run.final_phase
+    job, log, phase = run.job, run.log, run.final_phase
     test = Predictions.from_npz(job.folder.predictions(phase, "test"))
     rows, drawn = choose_images(job, test, log)
     model = load_model(job.folder.model(phase))
-    cells = min(job.config.explain.cells, job.image_size)
-    positions = positions_of(data, "test")[rows]
     cam = choose_cam_layer(model, job.backbone)
-    subject = ExplainedBatch(
-        _pixels(run, positions), test.predicted[rows], _boxes(data, positions), drawn, cam.name, cells
-    )
+    subject = _batch(run, test, rows, drawn, cam.name)
     log.line(
-        f"explanations of {phase}: {len(EXPLANATION_METHODS)} methods on {len(rows)} test images, then deletion, "
-        f"insertion and randomised weights"
+        f"explanations of {phase}: {len(EXPLANATION_METHODS)} methods on {len(rows)} test images, then their checks"
     )
     if cam.note:
         log.line(cam.note)
@@ -120,11 +115,6 @@ def explain_run(run: Run) -> None:
     maps = {method: enlarge(values, job.image_size) for method, values in unscaled.items()}
     curves = _curves(job, model, subject, maps, log)
     similarities = _similarities(run, model, view, subject, maps)
-    scores = {
-        method: _scores(subject, unscaled[method], maps[method], curves[method], similarities[method])
-        for method in EXPLANATION_METHODS
-    }
-    scores[RANDOM] = _random_scores(curves[RANDOM], drawn)
     checks = ExplanationChecks(
         phase=phase,
         layer=subject.layer,
@@ -132,13 +122,13 @@ def explain_run(run: Run) -> None:
         ids=tuple(map(str, test.ids[rows[:drawn]])),
         correct=tuple(map(bool, test.correct[rows[:drawn]])),
         box_share=_box_shares(subject.boxes[:drawn]),
-        scores=scores,
+        scores=_all_scores(subject, unscaled, maps, curves, similarities),
         layer_side=cam.side,
         last_side=cam.last_side,
     )
     write_bytes(job.folder.explanations, _explanations(test.ids[rows], subject, maps).to_npz())
-    files = digests_of(job.folder.explanations.parent, [job.folder.explanations])
-    write_record(job.folder.explanation_checks, {**checks.to_json(), FILES: files})
+    digests = {FILES: digests_of(job.folder.explanations.parent, [job.folder.explanations])}
+    write_record(job.folder.explanation_checks, {**checks.to_json(), **digests})
 
 
 def _settings(job: Job) -> dict[str, object]:
@@ -148,6 +138,14 @@ def _settings(job: Job) -> dict[str, object]:
     assert result is not None  # a finished run has the result of its final phase
     model = {"phase": phase, "best_epoch": result.best_epoch, "trained": result.environment.get("time")}
     return {**job.config.explain.model_dump(mode="json"), **model, "data": result.inputs.get("data")}
+
+
+def _batch(run: Run, test: Predictions, rows: np.ndarray, drawn: int, layer: str) -> ExplainedBatch:
+    """Return the chosen test images with what their maps are computed and checked with."""
+    positions = positions_of(run.data, "test")[rows]
+    cells = min(run.config.explain.cells, run.job.image_size)
+    pixels, boxes = _pixels(run, positions), _boxes(run.data, positions)
+    return ExplainedBatch(pixels, test.predicted[rows], boxes, drawn, layer, cells)
 
 
 def _pixels(run: Run, positions: np.ndarray) -> np.ndarray:
@@ -235,6 +233,21 @@ def _similarities(
     return similarities
 
 
+def _all_scores(
+    subject: ExplainedBatch,
+    unscaled: dict[str, np.ndarray],
+    maps: dict[str, np.ndarray],
+    curves: dict[str, tuple[np.ndarray, np.ndarray]],
+    similarities: dict[str, list[np.ndarray]],
+) -> dict[str, MethodScores]:
+    """Return the scores of each method and of the random map."""
+    scores = {
+        method: _scores(subject, unscaled[method], maps[method], curves[method], similarities[method])
+        for method in EXPLANATION_METHODS
+    }
+    return {**scores, RANDOM: _random_scores(curves[RANDOM], subject.drawn)}
+
+
 def _scores(
     subject: ExplainedBatch,
     unscaled: np.ndarray,
@@ -254,8 +267,7 @@ def _scores(
 
 def _random_scores(curves: tuple[np.ndarray, np.ndarray], drawn: int) -> MethodScores:
     """Return the scores of the random map, which has only curves."""
-    deletion, insertion = _padded(curves, drawn)
-    missing = (None,) * drawn
+    (deletion, insertion), missing = _padded(curves, drawn), (None,) * drawn
     return MethodScores(deletion, insertion, missing, missing, missing, missing)
 
 

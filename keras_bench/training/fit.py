@@ -231,14 +231,8 @@ def _build_callbacks(plan: FitPlan, run: RunDir, log: Log, state: SavedState | N
     board = []
     if plan.config.runtime.tensorboard and importlib.util.find_spec("tensorboard"):
         board = [keras.callbacks.TensorBoard(str(run.tensorboard(plan.phase)), write_graph=False)]
-    return [
-        FullPrecisionValidation(),
-        StopOnNonFinite(plan.phase, settings.learning_rate),
-        *deciding,
-        history,
-        *board,
-        saver,
-    ]
+    watching = [FullPrecisionValidation(), StopOnNonFinite(plan.phase, settings.learning_rate)]
+    return [*watching, *deciding, history, *board, saver]
 
 
 def _report_outcome(
