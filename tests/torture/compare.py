@@ -15,6 +15,8 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 
+from keras_bench.runs.damage import FILES, changed_files
+
 Facts = dict[str, object]
 
 # Keys and columns that hold times, memory, latencies, digests of files that hold the time they were saved, addresses of
@@ -130,10 +132,14 @@ def _flat(tree: object, prefix: str = "") -> Facts:
 
 
 def _json(path: Path, folder: str) -> Facts:
+    """Return a record's values, and instead of the digests of its files, whether these are as it says."""
     parent = re.escape(str(Path(folder).parent))
-    facts = _flat(json.loads(re.sub(parent + '/[^/"]+', "FOLDER", path.read_text(encoding="utf-8"))))
+    tree = json.loads(re.sub(parent + '/[^/"]+', "FOLDER", path.read_text(encoding="utf-8")))
+    files = sorted(tree.pop(FILES, {}))
+    changed = [str(file.relative_to(folder)) for file in changed_files(path)]
     # The origin of a bundle is the digest of its .keras file, which holds the time it was saved.
-    return {key: value for key, value in facts.items() if not key.endswith("about.fingerprint")}
+    facts = {key: value for key, value in _flat(tree).items() if not key.endswith("about.fingerprint")}
+    return facts | ({"files": files, "files that are not as recorded": changed} if files else {})
 
 
 def _csv(path: Path, folder: str) -> Facts:
