@@ -92,7 +92,8 @@ class Bundle:
         try:
             probabilities = np.asarray(self.session.run([PROBABILITIES], {IMAGE: images})[0])
         except Exception as error:  # onnxruntime's exception classes have no common base
-            raise BundleError(f"{self.path}: the model cannot be run ({_one_line(error)}); export it again") from error
+            remedy = _LESS_MEMORY if _is_out_of_memory(error) else "export it again"
+            raise BundleError(f"{self.path}: the model cannot be run ({_one_line(error)}); {remedy}") from error
         expected = (len(images), len(self.class_names))
         if probabilities.shape != expected or not np.isfinite(probabilities).all():
             raise BundleError(
@@ -222,6 +223,14 @@ def open_session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
         raise BundleError(
             f"{path}: onnxruntime {onnxruntime.__version__} cannot load it ({_one_line(error)})"
         ) from error
+
+
+_LESS_MEMORY = "out of memory: use a smaller --batch-size, or smaller images"
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    words = ("BFCArena", "bad_alloc", "ailed to allocate")  # of ONNX Runtime and C++
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def _one_line(error: Exception) -> str:
@@ -524,6 +533,9 @@ def main(words: Sequence[str] | None = None, bundle: Path | None = None, prog: s
         return _classify_all(arguments, Bundle(folder, file, arguments.threads))
     except BundleError as error:
         print(printable(f"error: {error}"), file=sys.stderr)
+        return 2
+    except MemoryError:  # an image or a batch of them; ONNX Runtime's own are BundleErrors
+        print(f"error: {_LESS_MEMORY}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader, e.g. `head`, has closed the pipe
         sys.stderr.close()

@@ -118,6 +118,41 @@ def test_unreadable_files_are_skipped_and_listed(bundle, photos, tmp_path, capsy
     assert "Traceback" not in captured.err
 
 
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (
+            RuntimeError("bfc_arena.cc:376 onnxruntime::BFCArena::AllocateRawInternal Failed to allocate memory"),
+            "memory",
+        ),
+        (RuntimeError("std::bad_alloc"), "memory"),
+        (MemoryError("Unable to allocate 9.0 GiB for an array"), "memory"),
+        (RuntimeError("Invalid rank for input"), "export it again"),
+    ],
+)
+def test_where_memory_runs_out_a_smaller_batch_is_advised_and_not_another_export(
+    error, remedy, bundle, photos, capsys, monkeypatch
+):
+    def run(self, *_):
+        raise error
+
+    monkeypatch.setattr("onnxruntime.InferenceSession.run", run)
+    assert main([next(iter(photos))], bundle) == 2
+    message = capsys.readouterr().err
+    assert len(message.splitlines()) == 1
+    assert ("use a smaller --batch-size, or smaller images" in message) == (remedy == "memory")
+    assert ("export it again" in message) == (remedy != "memory")
+
+
+def test_where_memory_runs_out_before_the_model_is_run_the_advice_is_the_same(bundle, photos, capsys, monkeypatch):
+    def stack(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "stack", stack)
+    assert main([next(iter(photos))], bundle) == 2
+    assert capsys.readouterr().err == "error: out of memory: use a smaller --batch-size, or smaller images\n"
+
+
 def test_bad_arguments_are_reported_in_one_line(bundle, tmp_path, capsys):
     for words, reason in (
         ([], "no images: expected files"),
