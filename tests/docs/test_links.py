@@ -5,7 +5,8 @@ import pytest
 from tests.docs.pages import PAGES, ROOT, anchors, blocks, links
 
 LISTED = ("architecture", "configuration", "contributing", "data-and-weights", "getting-started", "onnx-bundles")
-LISTED += ("performance", "report", "run-folder", "studies", "sweeps", "troubleshooting", "your-own-images")
+LISTED += ("performance", "reliability", "report", "run-folder", "studies", "sweeps", "troubleshooting")
+LISTED += ("your-own-images",)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
