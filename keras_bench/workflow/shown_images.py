@@ -23,7 +23,15 @@ THUMBNAIL = 128  # longest side of a thumbnail, pixels
 def images_missing(job: Job) -> bool:
     """Return whether a finished run lacks its images, or some of them are damaged."""
     record = job.folder.shown_images
-    return bool(damaged_images(job)) or not (record.is_file() or _thumbnails(job.folder))
+    return bool(damaged_images(job)) or not (record.is_file() or _are_of_earlier_version(job.folder))
+
+
+def _are_of_earlier_version(run: RunDir) -> bool:
+    """Return whether a run has the images of an earlier version, which kept no record of them.
+
+    Without cost.json, which follows them in every version, a killed process may have left only some of them.
+    """
+    return run.cost.is_file() and bool(_thumbnails(run))
 
 
 def damaged_images(job: Job) -> list[Path]:
