@@ -20,7 +20,7 @@ from keras_bench.evaluation.records import PairedTest
 from keras_bench.evaluation.statistics import draw_counts
 from keras_bench.evaluation.words import p_words
 from keras_bench.export.make import BundlePlan, make_bundle
-from keras_bench.export.phases import data_of_run
+from keras_bench.export.phases import data_of_run, refuse_damaged_run
 from keras_bench.pages.provenance import Provenance
 from keras_bench.phases import Phase
 from keras_bench.runs.job import Job
@@ -64,6 +64,7 @@ def run_ensemble(jobs: Sequence[Job], name: str, fit: bool, export: bool, log: L
 
     Raises:
         UserError: the runs cannot be averaged.
+        RunError: a run is not finished, or one of its files is damaged.
         ExportError: the bundle could not be made or does not agree with Keras.
     """
     members = _members(jobs)
@@ -84,9 +85,11 @@ def _members(jobs: Sequence[Job]) -> list[Member]:
 
     Raises:
         UserError: their images or classes differ, or a run is named twice.
+        RunError: a run is not finished, or one of its files is damaged.
     """
     members: list[Member] = []
     for job in jobs:
+        refuse_damaged_run(job.folder)
         phase = require_final_phase(job.folder)
         val, test = (Predictions.from_npz(job.folder.predictions(phase, split)) for split in ("val", "test"))
         if any(job.folder.root.resolve() == member.job.folder.root.resolve() for member in members):

@@ -12,13 +12,18 @@ from keras_bench.runs.damage import changed_files, damaged_files, describe, is_u
 from keras_bench.runs.folders import ExperimentDir, RunDir
 
 
-def intact_runs(runs: Sequence[RunDir], log: Log) -> list[RunDir]:
+def intact_runs(runs: Sequence[RunDir], log: Log, with_models: bool = False) -> list[RunDir]:
     """Return the runs of which nothing that a comparison reads is damaged, after a warning that names the others.
+
+    Args:
+        runs: finished runs.
+        log: the screen.
+        with_models: whether the models are read too, to measure them.
 
     Raises:
         UserError: no run is left.
     """
-    damaged = {run.root: damaged_files(run, with_models=False) for run in runs}
+    damaged = {run.root: damaged_files(run, with_models=with_models) for run in runs}
     lines = [
         f"{', '.join(describe(path) for path in damaged[run.root])}; {remedy(run, damaged[run.root])}"
         for run in runs

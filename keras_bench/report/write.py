@@ -49,7 +49,7 @@ def report(folder: ExperimentDir, models: list[str] | None, measure: bool, log: 
     Raises:
         UserError: there is no finished run, or the runs were tested on different images.
     """
-    runs = intact_runs(finished_runs(folder, models), log)
+    runs = intact_runs(finished_runs(folder, models), log, with_models=measure)
     refuse_different_tests(runs)
     if measure:
         settings = load_run_config(runs[0].config).latency

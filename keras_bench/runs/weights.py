@@ -10,6 +10,7 @@ from keras_bench.download import DownloadError, checksum_algorithm, digest_file,
 from keras_bench.errors import RunError, UserError
 from keras_bench.phases import Phase, as_phase
 from keras_bench.reading import read_record
+from keras_bench.runs.damage import changed_files, describe, remedy
 from keras_bench.runs.folders import RunDir, parse_run_reference
 from keras_bench.runs.job import Job
 from keras_bench.runs.weights_file import check_weights_file
@@ -197,7 +198,10 @@ def _model_of_run(reference: str, out: Path) -> Path:
     phase = final_phase(run)
     if phase is None:
         raise UserError(f"weights: {reference}: {run.root} holds no finished run; finish it first, or check --out")
-    return run.model(phase)
+    model = run.model(phase)
+    if not model.is_file() or model in changed_files(run.result(phase)):
+        raise UserError(f"weights: {reference}: {describe(model)}; {remedy(run, [model])}")
+    return model
 
 
 def final_phase(run: RunDir) -> Phase | None:

@@ -10,6 +10,7 @@ from keras_bench.files import save_figure, write_text
 from keras_bench.frames import write_frame
 from keras_bench.pages.provenance import Provenance
 from keras_bench.reading import read_json
+from keras_bench.runs.damage import damaged_files, describe, remedy
 from keras_bench.runs.data import shared_of_run
 from keras_bench.runs.job import Job
 from keras_bench.runs.results import best_phase
@@ -28,7 +29,7 @@ def write_results(plan: SweepPlan, points: Sequence[Point], tasks: Sequence[Task
     decision = plan.decision()
     folder = sweep_folder(plan.request.out, plan.sweep.name)
     with folder.lock_results(log):  # runs are read under the lock too, so the last writer has read the most
-        runs = [point_run(task.number, task.job, decision) for task in tasks if is_finished(task.job)]
+        runs = [point_run(task.number, task.job, decision) for task in tasks if _is_intact(task, log)]
         if not runs:
             log.line("no run is finished, so there is no table yet")
             return
@@ -42,6 +43,16 @@ def write_results(plan: SweepPlan, points: Sequence[Point], tasks: Sequence[Task
         log.line(line)
     log.line(f"table:   {folder.results}")
     log.line(f"page:    {folder.page}")
+
+
+def _is_intact(task: Task, log: Log) -> bool:
+    """Return whether a run is finished and nothing that the table reads of it is damaged, after a warning if it is."""
+    folder = task.job.folder
+    damaged = damaged_files(folder, task.job.phases, with_models=False) if is_finished(task.job) else []
+    if damaged:
+        named = ", ".join(map(describe, damaged))
+        log.warn(f"{task.name} is left out: {named}; {remedy(folder, damaged)}")
+    return is_finished(task.job) and not damaged
 
 
 def _write_results(plan: SweepPlan, table: SweepTable, folder: SweepDir) -> None:

@@ -2,11 +2,16 @@
 
 import json
 import re
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from keras_bench.errors import DamagedFileError, LostResultError
+from keras_bench.cli.main import main
+from keras_bench.console import Log
+from keras_bench.ensemble.run import run_ensemble
+from keras_bench.errors import DamagedFileError, LostResultError, RunError, UserError
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.files import write_bytes, write_json, write_record, write_text
 from keras_bench.reading import read_json
@@ -20,8 +25,10 @@ from keras_bench.runs.damage import (
     refuse_other_splits,
     remedy,
 )
+from keras_bench.runs.job import Request, resolve
+from keras_bench.runs.weights import find_weights
 from tests.made import make_run
-from tests.made_sweep import EMPTY_ZIP
+from tests.made_sweep import EMPTY_ZIP, FakeRunner, request, sweep
 
 
 @pytest.fixture
@@ -124,3 +131,71 @@ def test_splits_drawn_again_must_be_those_of_the_run(run):
     refuse_other_splits(run, splits)
     with pytest.raises(LostResultError, match="other splits"):
         refuse_other_splits(run, splits.assign(split="val"))
+
+
+def sealed(run, phase="ft"):
+    """Give a run's phase the digests that this version records."""
+    write_bytes(run.model(phase), EMPTY_ZIP)
+    seal(run.result(phase), run.model(phase), run.predictions(phase, "test"))
+    return run
+
+
+def flatter(run, phase="ft"):
+    """Make a run's predictions on test all correct; the file stays readable."""
+    saved = Predictions.from_npz(run.predictions(phase, "test"))
+    perfect = np.eye(len(saved.class_names), dtype=np.float32)[saved.labels]
+    write_bytes(run.predictions(phase, "test"), replace(saved, probabilities=perfect).to_npz())
+
+
+def test_an_ensemble_does_not_average_changed_predictions(run, tmp_path, capsys):
+    asked = Request("digits", "MobileNet", "ft", out=tmp_path, settings=("model.weights=none",))
+    runs = [sealed(each) for each in (run, make_run(tmp_path, "VGG16"))]
+    jobs = [replace(resolve(asked), folder=folder) for folder in runs]
+    run_ensemble(jobs, "both", fit=False, export=False, log=Log())
+    assert "The ensemble is" in capsys.readouterr().out
+    flatter(runs[1])
+    named = f"^{re.escape(str(runs[1].predictions('ft', 'test')))} is damaged; the command that made the run"
+    with pytest.raises(RunError, match=named):
+        run_ensemble(jobs, "both", fit=False, export=False, log=Log())
+    assert capsys.readouterr().out == ""
+
+
+def test_a_changed_model_is_not_measured(run, tmp_path, capsys):
+    write_bytes(sealed(run).model("ft"), b"other")
+    assert main(["report", "made", "--out", str(tmp_path), "--measure"]) == 2
+    assert f"{run.model('ft')} is damaged" in capsys.readouterr().err
+
+
+def test_a_changed_model_gives_no_initial_weights(run, tmp_path):
+    setting = "model.weights=run:made/MobileNet/seed0"
+    job = resolve(Request("digits", "MobileNet", "tl", out=tmp_path, settings=(setting,)))
+    with pytest.raises(UserError, match="model.keras is missing"):
+        find_weights(job, Log())
+    sealed(run)
+    assert find_weights(job, Log()).path == run.model("ft")
+    write_bytes(run.model("ft"), b"other")
+    with pytest.raises(
+        UserError, match=f"^weights: run:made/MobileNet/seed0: {re.escape(str(run.model('ft')))} is dam"
+    ):
+        find_weights(job, Log())
+
+
+def test_a_sweep_leaves_changed_predictions_out_of_its_table(tmp_path):
+    class Flatterer(FakeRunner):
+        """Its runs end with an error, as those whose damage cannot be mended."""
+
+        def __call__(self, job):
+            super().__call__(job)
+            sealed(job.folder, "tl")
+            if job.config.model.dropout == 0.2:
+                flatter(job.folder, "tl")
+                return 1
+            return 0
+
+    asked = request(tmp_path, "grid: {model.dropout: [0.2, 0.4]}\n")
+    code, output = sweep(asked, Flatterer())
+    assert code == 1
+    words = " ".join(output.split())
+    assert "predictions-test.npz is damaged; the command that made the run makes it again" in words
+    assert "is left out: " in words
+    assert "100.0" not in output.partition("is left out")[2]

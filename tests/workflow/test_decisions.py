@@ -21,7 +21,7 @@ from keras_bench.sweep.folder import sweep_folder
 from keras_bench.sweep.plan import plan_sweep
 from keras_bench.workflow.final import choose_final_phase
 from tests.made import make_run, make_training
-from tests.made_sweep import FakeRunner, request, sweep
+from tests.made_sweep import EMPTY_ZIP, FakeRunner, request, sweep
 
 NAMES = ["a", "b", "c"]
 LABELS = np.repeat([0, 1, 2], [120, 40, 40])
@@ -51,7 +51,7 @@ def set_predictions(run, phase, correct):
 def made(out, model, correct, chosen_by=None):
     run = make_run(out, model, names=NAMES, skills=(("tl", 1.0),))
     set_predictions(run, "tl", correct)
-    write_bytes(run.model("tl"), b"weights")
+    write_bytes(run.model("tl"), EMPTY_ZIP)
     if chosen_by:
         write_json(run.run, {**run.read_run(), "chosen_by": chosen_by})
     return run
