@@ -12,13 +12,14 @@ import hashlib
 import io
 import json
 import mmap
+import os
 import re
 import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NoReturn, TextIO, TypedDict
 
@@ -37,11 +38,16 @@ LABELS = "labels.json"
 FLOAT_MODEL = "model.onnx"
 INT8_MODEL = "model.int8.onnx"
 EXPECTED = "sample/expected.json"
+PREDICT = "predict.py"
+VERIFICATION = "verification.json"
+CARD = "MODEL_CARD.md"
+REQUIRED = (FLOAT_MODEL, LABELS, EXPECTED, PREDICT, VERIFICATION, CARD)  # in every bundle, so in its sums
 SAMPLE_TOLERANCE = 1e-4  # of a probability, between the machine that made the bundle and this one
 INT8_TOLERANCE = 0.05  # likewise for int8, whose kernels round differently from processor to processor
 GROUP_BYTES = 64 << 20  # most decoded bytes in one batch
 DECODERS = 4  # threads that read ahead
 REPORT_SECONDS = 5.0  # between two progress lines
+MAX_THREADS = 1024
 
 
 Answer = TypedDict("Answer", {"class": str, "title": str, "probability": float})
@@ -67,6 +73,7 @@ class Bundle:
         class_names: K names, in the order of the probabilities.
         class_titles: K display names.
         metadata: the model file's metadata.
+        max_megapixels: limit of `decode` in the run that made the bundle; the default if the bundle does not record it.
 
     Raises:
         ChangedBundleError: a file is missing or changed.
@@ -81,6 +88,7 @@ class Bundle:
         _require_one_file(self.path)
         self.session = open_session(self.path, threads)
         self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
+        self.max_megapixels = _recorded_limit(self.metadata)
         self._check_interface()
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
@@ -133,6 +141,12 @@ class Bundle:
                 f"{self.path.parent / LABELS}: its {len(self.class_names)} class names are not the model's, which "
                 f"gives {count} probabilities; take both from the same bundle"
             )
+
+
+def _recorded_limit(metadata: Mapping[str, str]) -> int:
+    recorded = metadata.get("max_megapixels", "")
+    is_valid = recorded.isdecimal() and len(recorded) < 9 and 1 <= int(recorded) <= HIGHEST_LIMIT
+    return int(recorded) if is_valid else MAX_MEGAPIXELS
 
 
 def _require_one_file(path: Path) -> None:
@@ -242,16 +256,20 @@ def check_sums(folder: Path, names: Iterable[str] | None = None) -> list[str]:
 
     Args:
         folder: the bundle.
-        names: files to compare; None: every listed file.
+        names: files to compare; None: every listed file, and those that every bundle has.
 
     Raises:
         ChangedBundleError: a file is missing, not listed, or changed.
         BundleError: a file is a symbolic link, or SHA256SUMS is malformed.
     """
     digests = read_sums(folder)
-    checked = list(digests if names is None else names)
+    checked = list({**digests, **dict.fromkeys(REQUIRED)} if names is None else names)
     for name in checked:
         file = folder / name
+        if name not in digests and file.is_file():
+            raise ChangedBundleError(
+                f"{file} is not listed in {SUMS}, so it may have been changed; copy the whole folder again"
+            )
         if name not in digests or not file.is_file():
             raise ChangedBundleError(f"{file} is missing from the bundle; copy the whole folder again")
         if any((folder / part).is_symlink() for part in (name, *map(str, PurePosixPath(name).parents[:-1]))):
@@ -338,9 +356,15 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def verify_samples(
-    folder: Path, file: str = FLOAT_MODEL, threads: int = 0, max_megapixels: float = MAX_MEGAPIXELS
+    folder: Path, file: str = FLOAT_MODEL, threads: int = 0, max_megapixels: float | None = None
 ) -> float:
     """Classify the sample images and return the largest difference from their probabilities at export.
+
+    Args:
+        folder: the bundle.
+        file: "model.onnx" or "model.int8.onnx".
+        threads: threads per operation; 0: one per core.
+        max_megapixels: limit of `decode`; None: the bundle's.
 
     Raises:
         ChangedBundleError: as for `Bundle`, or a probability differs by more than 1e-4 (int8: 0.05).
@@ -350,7 +374,8 @@ def verify_samples(
     bundle = Bundle(folder, file, threads)
     expected = _read_expected(folder, file, len(bundle.class_names))
     try:
-        images = [decode((folder / name).read_bytes(), max_megapixels) for name in expected]
+        limit = max_megapixels or bundle.max_megapixels
+        images = [decode((folder / name).read_bytes(), limit) for name in expected]
     except (UnreadableImageError, OSError) as error:
         raise BundleError(f"{folder / EXPECTED}: a sample image cannot be read ({_one_line(error)})") from error
     difference = float(np.abs(bundle.predict(images) - np.array(list(expected.values()))).max())
@@ -387,10 +412,10 @@ def find_images(arguments: Iterable[str]) -> list[str]:
     for argument in arguments:
         if argument == "-":
             paths += _paths_on_stdin()
-        elif Path(argument).is_dir():
+        elif os.path.isdir(argument):  # unlike Path.is_dir, without an error if the name is too long
             images = (path for path in Path(argument).rglob("*") if is_image_name(path.name) and path.is_file())
             paths += [str(path) for path in sorted(images)]
-        elif not Path(argument).exists() and glob.has_magic(argument):
+        elif not os.path.exists(argument) and glob.has_magic(argument):
             paths += sorted(name for name in glob.glob(argument, recursive=True) if Path(name).is_file())
         else:
             paths.append(argument)
@@ -404,12 +429,15 @@ def _paths_on_stdin() -> list[str]:
 
 
 def classify(
-    bundle: Bundle, paths: Sequence[str], batch_size: int = 32, max_megapixels: float = MAX_MEGAPIXELS
+    bundle: Bundle, paths: Sequence[str], batch_size: int = 32, max_megapixels: float | None = None
 ) -> Iterator[tuple[str, np.ndarray | UnreadableImageError]]:
-    """Yield each path in order with its probabilities, float32 (K,), or the error where it is unreadable or larger."""
+    """Yield each path in order with its probabilities, float32 (K,), or the error where it is unreadable or larger.
+
+    Images are larger above `max_megapixels`; None: the bundle's limit.
+    """
     group: list[tuple[str, np.ndarray | UnreadableImageError]] = []
     size = 0
-    for path, image in _read_ahead(paths, max_megapixels):
+    for path, image in _read_ahead(paths, max_megapixels or bundle.max_megapixels):
         group.append((path, image))
         size += 0 if isinstance(image, UnreadableImageError) else image.nbytes
         if len(group) >= batch_size or size >= GROUP_BYTES:
@@ -526,7 +554,8 @@ def main(words: Sequence[str] | None = None, bundle: Path | None = None, prog: s
         file = INT8_MODEL if arguments.int8 else FLOAT_MODEL
         if arguments.verify:
             difference = verify_samples(folder, file, arguments.threads, arguments.max_megapixels)
-            print(printable(f"{folder}: all checksums match; sample images agree within {difference:.2g}"))
+            words = f"{folder}: all checksums match; sample images agree within {difference:.2g}"
+            print(printable(words), flush=True)
             if unlisted := unlisted_words(unlisted_files(folder)):
                 print(printable(f"note: {unlisted}"), file=sys.stderr)
             return 0
@@ -540,8 +569,20 @@ def main(words: Sequence[str] | None = None, bundle: Path | None = None, prog: s
     except BrokenPipeError:  # the reader, e.g. `head`, has closed the pipe
         sys.stderr.close()
         return 0
+    except OSError as error:
+        what = "standard output cannot be written" if error.filename is None else f"{error.filename} cannot be read"
+        print(printable(f"error: {what}: {error.strerror or error}"), file=sys.stderr)
+        _discard_output()
+        return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _discard_output() -> None:
+    """Let what is still to be written to standard output vanish, or Python would try again when it ends."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        with open(os.devnull, "wb") as nothing, suppress(OSError):
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 def _classify_all(arguments: argparse.Namespace, bundle: Bundle) -> int:
@@ -579,25 +620,36 @@ def _parse_arguments(words: Sequence[str] | None, bundle: Path | None, prog: str
     add("--top", type=_positive, default=1, metavar="K", help="classes per image (default: 1)")
     add("--format", choices=("table", "csv", "jsonl"), default="table", help="default: table")
     add("--batch-size", type=_positive, default=32, metavar="N", help="images per batch (default: 32)")
-    add("--threads", type=int, default=0, metavar="N", help="threads per operation (default: one per core)")
-    limit = f"refuse larger images, WebP and progressive JPEG from half as many (default: {MAX_MEGAPIXELS})"
-    add("--max-megapixels", type=_megapixels, default=MAX_MEGAPIXELS, metavar="N", help=limit)
+    add("--threads", type=_threads, default=0, metavar="N", help="threads per operation (default: one per core)")
+    limit = "refuse larger images, WebP and progressive JPEG from half as many (default: as in training)"
+    add("--max-megapixels", type=_megapixels, metavar="N", help=limit)
     add("--int8", action="store_true", help="use model.int8.onnx")
     add("--verify", action="store_true", help="verify checksums and sample images, then exit")
     return parser.parse_args(words)
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, received {text!r}")
-    return int(text)
+    return _whole_number(text, 1, 1_000_000_000)
+
+
+def _threads(text: str) -> int:
+    return _whole_number(text, 0, MAX_THREADS)
 
 
 def _megapixels(text: str) -> int:
-    number = _positive(text)
-    if number > HIGHEST_LIMIT:
-        raise argparse.ArgumentTypeError(f"expected at most {HIGHEST_LIMIT:,}, received {text!r}")
-    return number
+    return _whole_number(text, 1, HIGHEST_LIMIT)
+
+
+def _whole_number(text: str, lowest: int, highest: int) -> int:
+    is_number = text.isdecimal() and len(text) < 20
+    if not is_number or int(text) < lowest:
+        expected = f"expected a whole number of at least {lowest}"
+    elif int(text) > highest:
+        expected = f"expected at most {highest:,}"
+    else:
+        return int(text)
+    received = repr(text) if len(text) <= 40 else f"{text[:20]!r}… of {len(text):,} characters"
+    raise argparse.ArgumentTypeError(f"{expected}, received {received}")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ the pixels it was trained on. Only Pillow and NumPy are used.
 
 import io
 import math
+import re
 import warnings
-from collections.abc import Callable
 
 import numpy as np
 import PIL
@@ -16,24 +16,25 @@ from PIL import ExifTags, Image, ImageFile
 # Raise it whenever `decode` returns other pixels for some file than before, or accepts or rejects other files under the
 # same limit: cached images and features of the earlier decoder are then no longer used. Pillow's version is part of the
 # key too.
-DECODER_VERSION = 2
+DECODER_VERSION = 3
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp")
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 ANIMATED_FORMATS = ("PNG", "GIF", "WEBP")
-# More than single exposures of 35 mm cameras (61) and of most medium-format cameras and phones (102 and 108) have.
-# Decoding needs about 7 bytes per pixel, and 16 for WebP and progressive JPEG, of which half as many are allowed.
-MAX_MEGAPIXELS = 125
+# More than any phone (200) or medium-format camera (151) takes in one exposure. Decoding needs about 7 bytes per pixel,
+# and 16 for WebP and progressive JPEG, of which half as many are allowed.
+MAX_MEGAPIXELS = 250
 HIGHEST_LIMIT = 10_000  # that can be set
 STRIP_PIXELS = 1 << 20  # converted to RGB at a time
-# The pixels as stored in the file, as a view of the upright image, by EXIF orientation; 1 is upright.
-STORED_VIEWS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: lambda upright: upright[:, ::-1],
-    3: lambda upright: upright[::-1, ::-1],
-    4: lambda upright: upright[::-1],
-    5: lambda upright: upright.transpose(1, 0, 2),
-    6: lambda upright: np.rot90(upright),
-    7: lambda upright: upright.transpose(1, 0, 2)[::-1, ::-1],
-    8: lambda upright: np.rot90(upright, -1),
+MAX_SCANS = 100  # of a JPEG, as the programs of libjpeg-turbo recommend; encoders write about ten
+# How Pillow turns pixels upright, by EXIF orientation; 1 is upright.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }
 SUPPORTED = "a JPEG, PNG, BMP, GIF or WebP image"
 # Offset and bytes by which other files are recognised.
@@ -94,7 +95,7 @@ def decode(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
 
     Raises:
         UnreadableImageError: the bytes are empty, of an unsupported format, truncated or damaged, or the image is above
-            the limit.
+            the limit or a JPEG of more than 100 scans.
     """
     if not data:
         raise UnreadableImageError("the file is empty")
@@ -102,6 +103,8 @@ def decode(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image, max_megapixels)
+            if image.format in ("JPEG", "MPO"):
+                _check_scans(data)
             return _upright_rgb(image)
     except Image.UnidentifiedImageError as error:
         raise UnreadableImageError(_describe_other(data)) from error
@@ -158,6 +161,11 @@ def encode_png(image: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
+def is_above_limit(reason: str) -> bool:
+    """Return whether the message of an UnreadableImageError says that the image is above the limit."""
+    return reason.endswith(_REMEDY)
+
+
 _REMEDY = "; shrink it, or raise the limit: dataset.max_megapixels, or --max-megapixels where a bundle predicts"
 
 
@@ -175,6 +183,28 @@ def _check_size(image: Image.Image, max_megapixels: float) -> None:
         raise UnreadableImageError(
             f"{image.width}×{image.height} pixels are more than {limit:g} megapixels"
             f"{f', the limit for {kind}' if kind else ''}{_REMEDY}"
+        )
+
+
+_MARKER = re.compile(rb"\xff+([\x01-\xfe])")
+
+
+def _check_scans(data: bytes) -> None:
+    """Refuse a JPEG with more scans than encoders write: each takes time for every pixel, though it may be tiny."""
+    if data.count(b"\xff\xda") <= MAX_SCANS:  # quick; counts those in thumbnails too
+        return
+    count = position = 0
+    while found := _MARKER.search(data, position):  # as libjpeg, skips whatever is not a marker
+        marker, position = found[1][0], found.end()
+        if marker == 0xD9:  # the end of the image
+            break
+        count += marker == 0xDA
+        if marker != 0x01 and not 0xD0 <= marker <= 0xD8:  # others have a length
+            position += int.from_bytes(data[position : position + 2], "big")
+    if count > MAX_SCANS:
+        raise UnreadableImageError(
+            f"a JPEG of {count:,} scans; up to {MAX_SCANS} are read, since each takes as long as an image; "
+            "save it again as a baseline JPEG or PNG"
         )
 
 
@@ -210,16 +240,20 @@ def _upright_rgb(image: Image.Image) -> np.ndarray:
     """
     image.load()  # before `getexif`: a PNG's EXIF data may come after its pixels
     orientation = _orientation(image)
-    shape = (image.width, image.height, 3) if orientation >= 5 else (image.height, image.width, 3)
-    upright = np.empty(shape, dtype=np.uint8)
-    stored = STORED_VIEWS[orientation](upright) if orientation in STORED_VIEWS else upright
-    rows = max(1, STRIP_PIXELS // image.width)
-    if rows >= image.height:
-        stored[...] = _rgb_values(image)
-    else:
-        for top in range(0, image.height, rows):
-            bottom = min(top + rows, image.height)
-            stored[top:bottom] = _rgb_values(image.crop((0, top, image.width, bottom)))
+    width, height = image.size
+    upright = np.empty((width, height, 3) if orientation >= 5 else (height, width, 3), dtype=np.uint8)
+    rows = max(1, STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        strip = image if rows >= height else image.crop((0, top, width, bottom))
+        if orientation in TURNS:  # by Pillow, since NumPy is slow at copying pixels in another order
+            strip = strip.transpose(TURNS[orientation])
+        values = _rgb_values(strip)
+        if rows >= height and values.shape[-1] == 3:
+            return values
+        start, end = (height - bottom, height - top) if orientation in (3, 4, 6, 7) else (top, bottom)
+        place = upright[:, start:end] if orientation >= 5 else upright[start:end]
+        place[...] = values
     return upright
 
 
@@ -235,7 +269,7 @@ def _orientation(image: Image.Image) -> int:
         raise
     except Exception:  # damaged EXIF data says nothing about the pixels
         return 1
-    return int(orientation) if orientation in STORED_VIEWS else 1
+    return int(orientation) if orientation in TURNS else 1
 
 
 def _rgb_values(image: Image.Image) -> np.ndarray:

@@ -78,6 +78,7 @@ def files_of_every_kind() -> dict[str, bytes]:
         "gray.jpg": encoded(rgb.convert("L"), "JPEG"),
         "cmyk.jpg": encoded(rgb.convert("CMYK"), "JPEG"),
         "cmyk-progressive.jpg": encoded(rgb.convert("CMYK"), "JPEG", progressive=True),
+        "many-scans.jpg": with_repeated_scan(encoded(rgb, "JPEG", progressive=True), 200),
         "arithmetic.jpg": ARITHMETIC_JPEG,
         "12-bit.jpg": TWELVE_BIT_JPEG,
         "two.mpo": animation("MPO", 2),
@@ -99,3 +100,9 @@ def files_of_every_kind() -> dict[str, bytes]:
         "1-bit.bmp": encoded(rgb.convert("1"), "BMP"),
         "rgb.tiff": encoded(rgb, "TIFF"),
     }
+
+
+def with_repeated_scan(data: bytes, count: int) -> bytes:
+    """Return a progressive JPEG whose last scan comes `count` times more; libjpeg decodes each."""
+    start, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
+    return data[:end] + data[start:end] * count + data[end:]

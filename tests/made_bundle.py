@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from keras_bench.config import DatasetConfig
 from keras_bench.export.files import write_labels, write_runner, write_samples, write_sums
 
 NAMES = ["red", "green", "<b>blue</b>, \x1b[31mcielo"]
@@ -44,12 +45,16 @@ def picture(seed, width=20, height=12):
 
 
 def make_bundle(folder: Path) -> Path:
-    """Write a bundle with the model, labels, samples, runner and sums."""
+    """Write a bundle with all files but model.int8.onnx."""
     folder.mkdir()
     onnx.save(tiny_model(NAMES), folder / "model.onnx")
     write_labels(folder, NAMES, NAMES)
     images = [picture(0), picture(1, 9, 30)]
     write_samples(folder, images, {"model.onnx": np.stack([expected(image) for image in images])}, NAMES[:2])
     write_runner(folder)
+    data = {"dataset": DatasetConfig(source="folder").model_dump(mode="json"), "fingerprint": "f", "test_images": 2}
+    agreement = {"images": 2, "onnx_top1": {"value": 1.0}}
+    (folder / "verification.json").write_text(json.dumps({"data": data, "agreement": agreement}))
+    (folder / "MODEL_CARD.md").write_text("A card.\n")
     write_sums(folder)
     return folder

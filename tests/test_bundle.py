@@ -94,7 +94,7 @@ def damaged_files(folder):
         "empty.jpg": "empty",
         "text.png": "not a JPEG",
         "cut.jpg": "truncated",
-        "vast.png": "is more than 125 megapixels; shrink it",
+        "vast.png": "is more than 250 megapixels; shrink it",
     }
 
 
@@ -168,6 +168,70 @@ def test_bad_arguments_are_reported_in_one_line(bundle, tmp_path, capsys):
     assert "is not a bundle: expected SHA256SUMS in it" in capsys.readouterr().err
 
 
+RUNNERS = {
+    "predict": ["-c", "import sys; from keras_bench.cli.main import main; sys.exit(main(sys.argv[1:]))", "predict"],
+    "predict.py": [],
+}
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_errors_of_the_system_are_one_line(bundle, runner):
+    first = RUNNERS[runner] + [str(bundle / ("predict.py" if runner == "predict.py" else "."))]
+
+    def run(*words, output=subprocess.PIPE):
+        command = [sys.executable, *first, *words]
+        done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True)
+        assert "Traceback" not in done.stderr
+        assert "Exception ignored" not in done.stderr
+        return done.returncode, done.stderr
+
+    code, error = run(f"{'a' * 300}.jpg")
+    assert code == 1
+    assert "aaa.jpg: File name too long\n1 of 1 files could not be read\n" in error
+    if os.path.exists("/dev/full"):
+        for words in ([str(bundle / "sample")], ["--verify"]):
+            with open("/dev/full", "w") as full:
+                assert run(*words, output=full) == (
+                    1, "error: standard output cannot be written: No space left on device\n"
+                )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("--threads", "99999999999999", "expected at most 1,024, received '99999999999999'"),
+        ("--threads", "-5", "expected a whole number of at least 0, received '-5'"),
+        ("--top", "9" * 5000, "expected a whole number of at least 1, received '99999999999999999999'… of 5,000 "),
+        ("--top", "12345678901", "expected at most 1,000,000,000, received"),
+        ("--batch-size", "1.5", "expected a whole number of at least 1, received '1.5'"),
+        ("--max-megapixels", "10001", "expected at most 10,000, received '10001'"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_in_one_short_line(bundle, capsys, option, value, reason):
+    assert main([f"{option}={value}", "a.jpg"], bundle) == 2
+    error = capsys.readouterr().err
+    assert reason in error
+    assert "_positive" not in error
+    assert len(error) < 200
+    assert len(error.splitlines()) == 1
+
+
+def test_the_limit_of_the_run_applies_unless_another_is_given(bundle, tmp_path, capsys):
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (1200, 1000)).save(photo)
+    assert main([str(photo)], bundle) == 0
+    for recorded, limit in (("1", 1), ("", 250), ("-1", 250), ("0", 250), ("9" * 9, 250), ("10001", 250), ("x", 250)):
+        model = tiny_model(NAMES)
+        model.metadata_props.add(key="max_megapixels", value=recorded)
+        onnx.save(model, bundle / "model.onnx")
+        write_sums(bundle)
+        assert Bundle(bundle).max_megapixels == limit
+        assert main([str(photo)], bundle) == (1 if limit == 1 else 0)
+        assert ("1200×1000 pixels are more than 1 megapixels" in capsys.readouterr().err) == (limit == 1)
+        assert main([str(photo), "--max-megapixels", "2"], bundle) == 0
+        assert verify_samples(bundle) < 1e-6
+
+
 def test_a_changed_byte_is_refused_before_any_prediction(bundle, photos, capsys):
     content = bytearray((bundle / "model.onnx").read_bytes())
     content[len(content) // 2] ^= 1
@@ -209,9 +273,8 @@ def test_other_models_are_refused(bundle):
 
 def test_checksums_are_those_of_the_system_tool(bundle):
     names = check_sums(bundle)
-    assert {"model.onnx", "labels.json", "predict.py", "sample/1.png", "sample/2.png", "sample/expected.json"} == set(
-        names
-    )
+    others = {"labels.json", "predict.py", "verification.json", "MODEL_CARD.md"}
+    assert {"model.onnx", *others, "sample/1.png", "sample/2.png", "sample/expected.json"} == set(names)
     if shutil.which("sha256sum"):
         subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=bundle, check=True)
 

@@ -23,6 +23,7 @@ from tests.image_files import (
     files_of_every_kind,
     frames,
     png,
+    with_repeated_scan,
 )
 
 RGB = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[10, 20, 30], [40, 50, 60], [70, 80, 90]]], np.uint8)
@@ -229,6 +230,21 @@ def test_progressive_jpeg_gives_the_pixels_of_a_baseline_jpeg():
     np.testing.assert_array_equal(decode(progressive), decode(plain))
 
 
+def test_a_jpeg_of_too_many_scans_is_refused_before_any_is_decoded(monkeypatch):
+    image = Image.fromarray(np.kron(RGB, np.ones((64, 64, 1), np.uint8)))
+    thumbnails = b"\xff\xfe" + (2 + 400).to_bytes(2, "big") + b"\xff\xda" * 200  # inside a comment: no scans
+    plain = encoded(image, "JPEG", progressive=True)
+    scans = plain.count(b"\xff\xda")
+    commented = plain[:2] + thumbnails + plain[2:]
+    np.testing.assert_array_equal(decode(commented), decode(plain))
+    np.testing.assert_array_equal(decode(with_repeated_scan(commented, 100 - scans)), decode(plain))
+    monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile.load", None)
+    for padding in (b"", b"\xff" * 9, b"junk\0\xff\0", b"\xff\x01\xff\xd0"):  # libjpeg skips these
+        data = with_repeated_scan(commented[:-2] + padding + commented[-2:], 101 - scans)
+        with pytest.raises(UnreadableImageError, match="a JPEG of 101 scans; up to 100 are read"):
+            decode(data)
+
+
 @pytest.mark.parametrize("interlaced", [False, True])
 @pytest.mark.parametrize(("color_type", "channels"), [(0, 1), (2, 3), (6, 4)])
 @pytest.mark.parametrize("dtype", ["u1", ">u2"])
@@ -313,8 +329,8 @@ def test_other_kinds_are_named_with_what_to_do(read, data, message):
 @pytest.mark.parametrize("name", files_of_every_kind())
 def test_every_kind_is_read_or_told_apart(name):
     data = files_of_every_kind()[name]
-    if name in ("12-bit.jpg", "rgb.tiff"):
-        with pytest.raises(UnreadableImageError, match="convert it"):
+    if name in ("12-bit.jpg", "rgb.tiff", "many-scans.jpg"):
+        with pytest.raises(UnreadableImageError, match="convert it|save it again"):
             decode(data)
     elif name != "arithmetic.jpg":
         assert {32, 24} == set(decode(data).shape[:2])

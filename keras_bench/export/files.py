@@ -8,13 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_bench.bundle import EXPECTED, LABELS, SIGNATURE, SUMS
+from keras_bench.bundle import EXPECTED, LABELS, PREDICT, SIGNATURE, SUMS
 from keras_bench.images import encode_png
 from keras_bench.printable import printable_json
 
-PREDICT = "predict.py"
-VERIFICATION = "verification.json"
-CARD = "MODEL_CARD.md"
 _EMBEDDED = ("keras_bench.images", "keras_bench.printable")  # modules whose source predict.py contains
 
 

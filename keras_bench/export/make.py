@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_bench.bundle import FLOAT_MODEL, INT8_MODEL, Bundle
+from keras_bench.bundle import CARD, FLOAT_MODEL, INT8_MODEL, VERIFICATION, Bundle
 from keras_bench.config import Config
 from keras_bench.console import Log
 from keras_bench.cost.latency import LATENCY, LatencySetting, start_worker
@@ -114,6 +114,7 @@ def _write_float_model(plan: BundlePlan, folder: Path) -> None:
         **plan.origin,
         "class_names": names,
         "image_size": plan.image_size,
+        "max_megapixels": plan.config.dataset.max_megapixels,
         "license": LICENSE_NOTE,
     }
     members = [(load_model(file), weight) for file, weight in plan.members]
@@ -176,7 +177,7 @@ def _write_samples(plan: BundlePlan, folder: Path, test: Predictions, int8: Int8
 def _write_verification(plan: BundlePlan, folder: Path, agreement: Agreement, int8: Int8, log: Log) -> Verification:
     """Write verification, model card, runner and checksums."""
     from keras_bench.export.agreement import MAX_DIFFERENCE, TIE
-    from keras_bench.export.files import CARD, VERIFICATION, write_runner, write_sums
+    from keras_bench.export.files import write_runner, write_sums
     from keras_bench.models.onnx import OPSET
 
     verification = Verification(

@@ -11,6 +11,7 @@ from keras_bench.bundle import (
     FLOAT_MODEL,
     INT8_MODEL,
     SIGNATURE,
+    VERIFICATION,
     Bundle,
     BundleError,
     ChangedBundleError,
@@ -26,7 +27,6 @@ from keras_bench.data.store import ImageStore
 from keras_bench.errors import RunError, UserError
 from keras_bench.evaluation.statistics import proportion_interval
 from keras_bench.evaluation.words import share_words
-from keras_bench.export.files import VERIFICATION
 from keras_bench.export.places import run_bundle
 from keras_bench.export.signing import load_public_key, verify_signature
 from keras_bench.reading import read_record

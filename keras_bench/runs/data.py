@@ -29,6 +29,7 @@ from keras_bench.errors import UserError
 from keras_bench.evaluation.words import use_of_test_sentence
 from keras_bench.files import write_record
 from keras_bench.frames import write_frame
+from keras_bench.images import is_above_limit
 from keras_bench.reading import read_intact, read_json, read_record
 from keras_bench.runs.damage import (
     FILES,
@@ -115,13 +116,21 @@ def load_data(job: Job, index: ImageIndex, store: ImageStore, fingerprint: str, 
     for warning in index.warnings:
         log.warn(warning)
     if store.unreadable:
-        examples = "; ".join(f"{index.ids[i]}: {why}" for i, why in list(store.unreadable.items())[:3])
-        log.warn(f"{len(store.unreadable)} unreadable images are left out (all are listed in dataset.json): {examples}")
+        _warn_of_unreadable(index, store, log)
     splits = split_images(index, job.config.dataset, store.readable)
     for warning in splits.warnings:
         log.warn(warning)
     _refuse_portions_beyond_epoch(job, len(splits.positions["train"]))
     return Data(index, store, splits, fingerprint)
+
+
+def _warn_of_unreadable(index: ImageIndex, store: ImageStore, log: Log) -> None:
+    examples = "; ".join(f"{index.ids[i]}: {why}" for i, why in list(store.unreadable.items())[:3])
+    log.warn(f"{len(store.unreadable)} unreadable images are left out (all are listed in dataset.json): {examples}")
+    too_large = sum(map(is_above_limit, store.unreadable.values()))
+    if too_large:
+        which = "1 of them is" if too_large == 1 else f"{too_large:,} of them are"
+        log.warn(f"{which} left out for the size alone; dataset.max_megapixels ({store.max_megapixels:g}) is the limit")
 
 
 def _refuse_portions_beyond_epoch(job: Job, image_count: int) -> None:

@@ -192,6 +192,22 @@ def test_files_that_the_sums_do_not_list_are_named(bundle, own_main, capsys):
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+@pytest.mark.parametrize("name", ["predict.py", "verification.json", "MODEL_CARD.md", "sample/expected.json"])
+def test_sums_that_leave_out_a_file_of_every_bundle_prove_nothing(bundle, photo, own_main, capsys, name, is_there):
+    sums = (bundle / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (bundle / "SHA256SUMS").write_text("".join(line for line in sums if name not in line))
+    if is_there:
+        with (bundle / name).open("a") as stream:
+            stream.write("\n")
+    else:
+        (bundle / name).unlink()
+    reason = "is not listed in SHA256SUMS, so it may have been changed" if is_there else "is missing from the bundle"
+    for way, code in (("verify", 1), ("predict.py --verify", 2)):
+        line = refusal(capsys, ways(bundle, photo, own_main)[way], code)
+        assert f"{bundle / name} {reason}; copy the whole folder again" in line
+
+
 def test_a_folder_in_place_of_the_sums_is_refused(bundle):
     (bundle / "SHA256SUMS").unlink()
     (bundle / "SHA256SUMS").mkdir()

@@ -75,6 +75,7 @@ def test_the_verification_agrees_with_the_files(out, bundle):
     assert verification["about"]["model"] == "MobileNet"
     metadata = Bundle(bundle).metadata
     assert json.loads(metadata["class_names"]) == [str(name) for name in test.class_names]
+    assert metadata["max_megapixels"] == "250"
     assert metadata["fingerprint"] == verification["about"]["fingerprint"]
     card = (bundle / "MODEL_CARD.md").read_text()
     assert "# MobileNet, ft, on" in card

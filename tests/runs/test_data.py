@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from keras_bench.console import Log
 from keras_bench.errors import UserError
@@ -36,6 +37,18 @@ def photos(tmp_path):
     put(tmp_path / "photos", "train/cat/exact.png", encoded(scene(200), "PNG"))
     put(tmp_path / "photos", "train/dog/near.jpg", encoded(scene(301), quality=60))
     return tmp_path / "photos"
+
+
+def test_a_run_says_how_many_images_are_left_out_for_their_size(photos, tmp_path, capsys):
+    put(tmp_path / "photos", "train/cat/half.png", encoded(scene(0), "PNG")[:200])
+    for name in ("large", "larger"):
+        put(tmp_path / "photos", f"train/dog/{name}.png", encoded(Image.new("1", (1200, 1000)), "PNG"))
+    data_of(photos, tmp_path / "runs")
+    assert "for the size" not in capsys.readouterr().out
+    data_of(photos, tmp_path / "runs", "dataset.max_megapixels=1")
+    output = capsys.readouterr().out
+    assert "3 unreadable images are left out" in output
+    assert "2 of them are left out for the size alone; dataset.max_megapixels (1) is the limit" in output
 
 
 @pytest.mark.parametrize(
