@@ -25,6 +25,14 @@ def _zeros(path: Path) -> None:
     path.write_bytes(bytes(path.stat().st_size))
 
 
+def change_digit(path: Path) -> None:
+    """Change the first digit after the middle of a text file by one: the file can still be read."""
+    content = bytearray(path.read_bytes())
+    position = next(i for i in range(len(content) // 2, len(content)) if content[i] in b"0123456789")
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
 DAMAGE: dict[str, Callable[[Path], None]] = {
     "empty": _cut(0),
     "cut to half": _cut(0.5),

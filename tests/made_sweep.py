@@ -11,6 +11,7 @@ from keras_bench.runs.damage import FILES
 from keras_bench.runs.fingerprint import phase_inputs
 from keras_bench.sweep.plan import SweepRequest
 from keras_bench.sweep.run import run_sweep
+from keras_bench.workflow.shown_images import MADE_OF, made_of
 from tests.made import make_training
 
 DATA = "f" * 32  # the fingerprint of made-up data
@@ -55,7 +56,7 @@ class FakeRunner:
         final = job.phases[-1]
         write_json(job.folder.run, {"phases": list(job.phases), "final_phase": final})
         write_bytes(job.folder.model(final), EMPTY_ZIP)
-        write_record(job.folder.shown_images, {FILES: {}})
+        write_record(job.folder.shown_images, {MADE_OF: made_of(job.folder), FILES: {}})
         write_json(job.folder.cost, file_identity(job.folder, final))
         write_json(job.folder.timing, {"seconds": 100.0 * job.config.training.batch_size / 16})
         return 0

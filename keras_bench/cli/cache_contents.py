@@ -11,6 +11,7 @@ from rich.text import Text
 
 from keras_bench.console import Log
 from keras_bench.download import cache_folder
+from keras_bench.errors import DamagedFileError
 from keras_bench.locks import remove_if_unlocked
 from keras_bench.training.feature_eviction import evict
 from keras_bench.training.feature_store import Entry, entries
@@ -45,7 +46,7 @@ def _entry_row(entry: Entry) -> tuple[object, ...] | None:
         facts, used = entry.read_facts(), entry.facts.stat().st_mtime
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError):
+    except (OSError, TypeError, DamagedFileError):
         return ("damaged", *"??????", f"{entry.key}: runs that need it compute it again")
     about = facts.get("about", {})
     properties = [about.get(key, "?") for key in ("backbone", "image_size", "precision", "view")]

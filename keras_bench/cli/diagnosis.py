@@ -10,7 +10,7 @@ from keras_bench.cli.cache_contents import cache_folders, folder_size
 from keras_bench.console import Log
 from keras_bench.download import cache_folder
 from keras_bench.environment import usable_cores
-from keras_bench.errors import UserError, one_line
+from keras_bench.errors import DamagedFileError, UserError, one_line
 from keras_bench.runs.machine import Check, check_folder, check_memory, check_packages, check_weight_files
 from keras_bench.training.feature_store import Entry, entries
 
@@ -53,7 +53,7 @@ def _is_intact(entry: Entry) -> bool:
         return bool(entry.read_facts()["bytes"] == entry.array.stat().st_size)
     except FileNotFoundError:
         return True
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, TypeError, KeyError, DamagedFileError):
         return False
 
 

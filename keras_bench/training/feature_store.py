@@ -26,11 +26,11 @@ import numpy as np
 from keras_bench.console import Log
 from keras_bench.disk import allocate, writing
 from keras_bench.download import cache_folder
-from keras_bench.errors import RunError
-from keras_bench.files import write_json
+from keras_bench.errors import DamagedFileError, RunError
+from keras_bench.files import write_record
 from keras_bench.locks import wait_for_lock
 from keras_bench.parallel import map_in_order
-from keras_bench.reading import refused
+from keras_bench.reading import read_json, refused
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -78,7 +78,7 @@ class Unfinished:
         """Record that the first `rows` rows are on disk, so an interrupted pass resumes after them."""
         self.array.flush()
         progress = {"rows": rows, "seconds": seconds, "digest": self.digest.hexdigest()}
-        write_json(progress_of(self.path), progress)
+        write_record(progress_of(self.path), progress)
 
 
 def progress_of(part: Path) -> Path:
@@ -120,7 +120,7 @@ class Entry:
         try:
             facts = self.read_facts()
             seconds, digest = float(facts["seconds"]), str(facts["digest"])
-        except (ValueError, KeyError, TypeError, FileNotFoundError):
+        except (ValueError, KeyError, TypeError, FileNotFoundError, DamagedFileError):
             return None
         except OSError as error:
             raise refused(self.facts, error) from error
@@ -136,8 +136,10 @@ class Entry:
 
         Raises:
             FileNotFoundError: the array is not finished, or was removed.
+            DamagedFileError: the facts are damaged.
         """
-        return dict(json.loads(self.facts.read_text(encoding="utf-8")))
+        self.facts.stat()  # raises FileNotFoundError
+        return read_json(self.facts)
 
     def start(self, shape: tuple[int, ...]) -> Unfinished:
         """Return the array to fill: one that an interrupted process left, or a new one. The lock must be held.
@@ -170,7 +172,7 @@ class Entry:
         """Write the filled array's facts and give it its final name; a process killed in between is resumed."""
         unfinished.save(len(unfinished.array), seconds)
         facts = {"about": dict(dependencies), "seconds": seconds, "bytes": unfinished.path.stat().st_size}
-        write_json(self.facts, {**facts, "digest": unfinished.digest.hexdigest()})
+        write_record(self.facts, {**facts, "digest": unfinished.digest.hexdigest()})
         os.replace(unfinished.path, self.array)
         progress_of(unfinished.path).unlink(missing_ok=True)
 
@@ -178,9 +180,9 @@ class Entry:
 def _open_unfinished(part: Path, shape: tuple[int, ...]) -> Unfinished | None:
     """Return an array that a process left unfinished; None if no row of it was saved, or it is not as it was saved."""
     try:
-        progress = json.loads(progress_of(part).read_text(encoding="utf-8"))
+        progress = read_json(progress_of(part))
         rows, seconds, saved = int(progress["rows"]), float(progress["seconds"]), str(progress["digest"])
-    except (ValueError, KeyError, TypeError, FileNotFoundError):  # cut off before its first save, or damaged
+    except (ValueError, KeyError, TypeError, DamagedFileError):  # cut off before its first save, or damaged
         return None
     except OSError as error:
         raise refused(progress_of(part), error) from error

@@ -4,7 +4,8 @@ Keras's BackupAndRestore keeps neither the counters of EarlyStopping, ReduceLROn
 history, so a resumed training would decide differently from an uninterrupted one. Nor does a .keras file hold the
 state of the seed generators (Keras 3.15): Dropout would draw the masks of the first epoch again.
 
-Every file of the state is checked by its digest before the phase resumes from it.
+Every file of the state is checked by its digest before the phase resumes from it; those of earlier versions lack some
+of the digests.
 """
 
 import time
@@ -23,7 +24,7 @@ from keras_bench.data.augmentation import AUGMENTATION_VERSION
 from keras_bench.download import digest_file
 from keras_bench.environment import describe_environment
 from keras_bench.errors import UserError
-from keras_bench.files import link_or_copy, write_json
+from keras_bench.files import link_or_copy, write_record
 from keras_bench.models.saving import save_model
 from keras_bench.reading import read_record
 from keras_bench.runs.history import best_row, history_digest, read_history
@@ -255,7 +256,7 @@ class StateSaver(keras.callbacks.Callback):
             type(callback).__name__: {name: getattr(callback, name) for name in COUNTERS if hasattr(callback, name)}
             for callback in self.deciding
         }
-        write_json(
+        write_record(
             path,
             {
                 "epochs": epoch + 1,

@@ -6,7 +6,7 @@ from pathlib import Path
 from keras_bench.console import Log, duration
 from keras_bench.cost.latency import LATENCY
 from keras_bench.errors import ExportError, memory_named
-from keras_bench.files import write_json
+from keras_bench.files import write_record
 from keras_bench.phases import Phase
 from keras_bench.reading import is_intact, read_intact, read_json
 from keras_bench.runs.damage import damaged_files, describe, is_unreadable, refuse_lost
@@ -167,7 +167,7 @@ def _report_time(job: Job, total: float, log: Log) -> None:
     parts = {**log.spent, "other": max(0.0, total - sum(log.spent.values()))}
     shares = ", ".join(f"{part} {seconds / total:.0%}" for part, seconds in parts.items() if seconds / total >= 0.005)
     log.line(f"time: {duration(total)}: {shares}")
-    write_json(
+    write_record(
         job.folder.timing, {"seconds": round(total, 1), **{part: round(value, 2) for part, value in parts.items()}}
     )
 

@@ -7,31 +7,52 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from keras_bench.download import digest_file
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.files import save_figure, write_bytes, write_record
 from keras_bench.images import UnreadableImageError, decode
+from keras_bench.reading import is_intact, read_json
 from keras_bench.runs.damage import FILES, changed_files, digests_of, is_unreadable
 from keras_bench.runs.data import positions_of
 from keras_bench.runs.folders import RunDir
 from keras_bench.runs.job import Job
 from keras_bench.runs.run import Run
+from keras_bench.runs.weights import final_phase, require_final_phase
 
+MADE_OF = "made_of"  # the key of what the images depend on, in their record
 GRID_IMAGES = 18  # images in the grid of sample predictions
 THUMBNAIL = 128  # longest side of a thumbnail, pixels
 
 
 def images_missing(job: Job) -> bool:
-    """Return whether a finished run lacks its images, or some of them are damaged."""
-    record = job.folder.shown_images
-    return bool(damaged_images(job)) or not (record.is_file() or _are_of_earlier_version(job.folder))
+    """Return whether a finished run lacks its images, has those of other predictions, or some of them are damaged."""
+    run = job.folder
+    if final_phase(run) is None or damaged_images(job):
+        return True
+    if run.shown_images.is_file():
+        return read_json(run.shown_images).get(MADE_OF) != made_of(run)
+    return not _are_of_earlier_version(run)
+
+
+def made_of(run: RunDir) -> dict[str, str]:
+    """Return what the images of a finished run depend on: `phase`, the final one, and the digest of its predictions."""
+    phase = require_final_phase(run)
+    predictions = run.predictions(phase, "test")
+    return {"phase": phase, "predictions_sha256": digest_file(predictions) if predictions.is_file() else "missing"}
 
 
 def _are_of_earlier_version(run: RunDir) -> bool:
-    """Return whether a run has the images of an earlier version, which kept no record of them.
+    """Return whether an earlier version, which kept no record, made a thumbnail of every image that the report shows.
 
     Without cost.json, which follows them in every version, a killed process may have left only some of them.
     """
-    return run.cost.is_file() and bool(_thumbnails(run))
+    from keras_bench.report.read import shown_positions
+
+    predictions = run.predictions(require_final_phase(run), "test")
+    if not (run.cost.is_file() and is_intact(predictions, Predictions.from_npz)):
+        return False
+    test = Predictions.from_npz(predictions)
+    return all(run.thumbnail(str(test.ids[row])).is_file() for row in shown_positions(test))
 
 
 def damaged_images(job: Job) -> list[Path]:
@@ -69,7 +90,7 @@ def make_images(run: Run) -> None:
         files.append(run.folder.thumbnail(str(test.ids[row])))
         write_bytes(files[-1], stream.getvalue())
     record = run.folder.shown_images
-    write_record(record, {FILES: digests_of(record.parent, files)})
+    write_record(record, {MADE_OF: made_of(run.folder), FILES: digests_of(record.parent, files)})
 
 
 def _draw_samples(run: Run, test: Predictions) -> list[Path]:

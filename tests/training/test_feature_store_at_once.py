@@ -15,7 +15,7 @@ from keras_bench.training import feature_store as store
 from keras_bench.training.feature_eviction import evict
 from keras_bench.training.feature_store import entries, entry_for, load_or_compute_features
 from tests.at_once import children
-from tests.damage import DAMAGE
+from tests.damage import DAMAGE, change_digit
 from tests.logs import WarningsLog
 
 IMAGES = np.arange(64 * 4, dtype=np.float32).reshape(64, 4)
@@ -188,13 +188,13 @@ def test_what_can_neither_be_used_nor_resumed_is_removed_unless_its_lock_is_held
 
 @pytest.mark.parametrize(
     ("file", "damage"),
-    [("array", name) for name in DAMAGE] + [("facts", name) for name in ("empty", "zeros", "cut to half")],
+    [("array", name) for name in DAMAGE] + [("facts", name) for name in ("empty", "zeros", "cut to half", "one digit")],
 )
 def test_damaged_features_are_computed_again_and_the_run_says_so(capsys, file, damage):
     entry, log = entry_for(ABOUT), WarningsLog()
     undisturbed(entry, log=log)
     assert log.warned == []
-    DAMAGE[damage](getattr(entry, file))
+    {**DAMAGE, "one digit": change_digit}[damage](getattr(entry, file))
     assert main(["cache"]) == 0
     assert ("runs that need it compute it again" in capsys.readouterr().out) == (file == "facts")
     np.testing.assert_array_equal(undisturbed(entry, log=log).array, 2 * IMAGES + 1)

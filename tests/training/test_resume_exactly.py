@@ -18,7 +18,7 @@ from keras_bench.models.auxiliary import with_auxiliary
 from keras_bench.runs.folders import run_folder
 from keras_bench.training.fit import Examples, FitPlan, fit_phase
 from keras_bench.training.resume import seed_generators
-from tests.damage import DAMAGE
+from tests.damage import DAMAGE, change_digit
 from tests.logs import InterruptedLog
 
 RNG = np.random.default_rng(0)
@@ -136,7 +136,7 @@ def test_other_software_than_before_is_said(tmp_path, monkeypatch):
 
 BEST = "best weights and their copy"
 DAMAGED = [
-    *(("epoch0002.json", damage) for damage in ("empty", "zeros", "cut to half")),
+    *(("epoch0002.json", damage) for damage in ("empty", "zeros", "cut to half", "one digit")),
     *(("epoch0002.keras", damage) for damage in ("missing", "cut to half", "one byte in the middle")),
     *(("history.csv", damage) for damage in ("missing", "empty", "one byte in the middle")),
     *((BEST, damage) for damage in ("missing", "last byte")),
@@ -162,7 +162,7 @@ def test_a_damaged_state_is_not_believed_and_the_phase_starts_over(tmp_path, und
         paths[1].unlink()
         paths[1].write_bytes(content)  # a file of its own, not a second name
     for path in paths:
-        path.unlink() if damage == "missing" else DAMAGE[damage](path)
+        {**DAMAGE, "missing": Path.unlink, "one digit": change_digit}[damage](path)
     log = InterruptedLog()
     again, figures = fit(tmp_path, plan, log=log)
     (warning,) = log.warned
