@@ -95,16 +95,34 @@ def splits_damaged(run: RunDir) -> bool:
 def lost_results(run: RunDir, phases: Sequence[Phase]) -> list[Path]:
     """Return the result.json of each phase that was finished and whose result.json is damaged or missing.
 
-    The state folder exists from a phase's start until its result.json is written. Predictions without either are
-    those of a finished phase.
+    A missing one is lost if predictions are there but no state folder, which exists from a phase's start until its
+    result.json is written, and if something else was made from the phase: earlier versions kept no such folder before
+    the first saved state.
     """
     lost = []
     for phase in phases:
         result = run.result(phase)
-        is_missing = not result.exists() and run.predictions(phase, "test").exists() and not run.state(phase).is_dir()
+        is_missing = has_only_predictions(run, phase) and _was_finished(run, phase)
         if is_missing or (result.exists() and read_intact(result, PhaseResult.from_json) is None):
             lost.append(result)
     return lost
+
+
+def has_only_predictions(run: RunDir, phase: Phase) -> bool:
+    """Return whether a phase has predictions, but neither a result.json nor a saved state."""
+    has_predictions = run.predictions(phase, "test").exists()
+    return has_predictions and not run.result(phase).exists() and not run.state(phase).is_dir()
+
+
+def recorded_phases(run: RunDir) -> list[Phase]:
+    """Return the phases among which run.json chose; empty if it is missing, damaged or of an earlier version."""
+    return read_intact(run.run, lambda content: list(content.get("phases", []))) or []
+
+
+def _was_finished(run: RunDir, phase: Phase) -> bool:
+    """Return whether something was made from a phase, which happens only once it is finished."""
+    is_continued = phase == "tl" and run.phase("ft").is_dir()
+    return is_continued or run.export(phase).is_file() or phase in recorded_phases(run)
 
 
 def refuse_lost(run: RunDir, damaged: Sequence[Path]) -> None:
@@ -135,18 +153,20 @@ def remedy(run: RunDir, damaged: Sequence[Path]) -> str:
         refuse_lost(run, damaged)
     except LostResultError as error:
         return str(error)
+    names = [phase for phase in PHASES if run.result(phase) in damaged]  # not lost, so removed
+    made = f"trains {' and '.join(names)} again" if names else "makes it again"
     command = read_intact(run.environment, lambda content: list(map(str, content["command"]))) or []
     if command[:1] != ["run"]:  # a suite starts `python -m keras_bench.run`, without the verb
         command = ["run", *command] if command[:1] == ["--model"] else []
     words = shlex.join(word for word in command if word != "--in-suite")
-    return f"the command that made the run makes it again{f': keras-bench {words}' if words else ''}"
+    return f"the command that made the run {made}{f': keras-bench {words}' if words else ''}"
 
 
 def _lost_of_phase(run: RunDir, phase: Phase, damaged: Sequence[Path]) -> list[Path]:
     """Return the damaged files of a phase that only training can make again."""
     weights = [run.model(phase), run.best_weights(phase)]  # either is made from the other
     no_weights = all(path in damaged or not path.is_file() for path in weights)
-    lost = [path for path in (run.result(phase), run.history(phase)) if path in damaged]
+    lost = [path for path in (*lost_results(run, [phase]), run.history(phase)) if path in damaged]
     return [*lost, *(weights if no_weights and any(path in damaged for path in weights) else [])]
 
 
@@ -186,7 +206,7 @@ def _damaged_of_phase(run: RunDir, phase: Phase, with_models: bool) -> list[Path
     if lost := lost_results(run, [phase]):
         return lost
     if not run.result(phase).is_file():
-        return []
+        return [run.result(phase)] if phase in recorded_phases(run) else []  # someone removed the phase
     digests = recorded_digests(run.result(phase))
     checks: dict[Path, Callable[[Path], object]] = {run.history(phase): read_history}
     checks |= {run.predictions(phase, split): Predictions.from_npz for split in SPLITS}

@@ -1,6 +1,7 @@
 """The story of a run: one model through its phases, from images to a finished run folder."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from keras_bench.console import Log, duration
@@ -9,7 +10,14 @@ from keras_bench.errors import ExportError, memory_named
 from keras_bench.files import write_record
 from keras_bench.phases import Phase
 from keras_bench.reading import is_intact, read_intact, read_json
-from keras_bench.runs.damage import damaged_files, describe, is_unreadable, refuse_lost
+from keras_bench.runs.damage import (
+    damaged_files,
+    describe,
+    has_only_predictions,
+    is_unreadable,
+    lost_results,
+    refuse_lost,
+)
 from keras_bench.runs.data import (
     audit_data,
     describe_data,
@@ -85,7 +93,10 @@ def _complete_run(job: Job, weights: InitialWeights, log: Log) -> None:
     if begun and not job.folder.splits.is_file() and job.folder.splits not in damaged:
         damaged.append(job.folder.splits)  # every version wrote it, but only this one its digest
     refuse_lost(job.folder, damaged)
-    is_trained = set(finished) == set(job.phases) <= set(_compared_phases(job))
+    compared = _compared_phases(job)
+    is_trained = set(finished) == set(job.phases) <= set(compared) and all(
+        job.folder.result(phase).is_file() for phase in compared
+    )
     if set(finished) == set(job.phases):
         damaged += damaged_parts(job)
     has_dropped = _drop_damaged_timing(job, log)
@@ -93,8 +104,7 @@ def _complete_run(job: Job, weights: InitialWeights, log: Log) -> None:
         nothing = "" if has_dropped or damaged_comparison(job.experiment_folder) else ": nothing to do"
         log.line(f"{job.folder.root}: {' and '.join(finished)} finished before with the same settings{nothing}.")
         return
-    for path in damaged:
-        log.warn(f"{describe(path)}; it is made again")
+    _warn_of_damage(job, damaged, log)
     _introduce(job, weights, finished, log)
     with log.timed(INPUT):
         data = load_data(job, index, store, fingerprint, log)
@@ -108,7 +118,7 @@ def _complete_run(job: Job, weights: InitialWeights, log: Log) -> None:
     run = Run(job, data, log, weights, tuple(devices))
     _train_missing(run, finished, damaged)
     if not is_trained:
-        choose_final_phase(run)
+        choose_final_phase(run, _phases_to_compare(job, finished, compared))
     make_parts(run)
 
 
@@ -133,6 +143,24 @@ def _train_missing(run: Run, finished: list[Phase], damaged: list[Path]) -> None
 def _compared_phases(job: Job) -> list[Phase]:
     """Return the phases among which run.json chose; empty if it is missing or damaged."""
     return read_intact(job.folder.run, lambda content: list(content.get("phases", job.phases))) or []
+
+
+def _phases_to_compare(job: Job, finished: Sequence[Phase], compared: Sequence[Phase]) -> tuple[Phase, ...]:
+    """Return the phases among which to choose: without run.json and any training, a finished ft counts beside tl."""
+    if compared or job.phases != ("tl",) or list(finished) != ["tl"] or lost_results(job.folder, ["ft"]):
+        return job.phases
+    return ("tl", "ft")  # the choice leaves out phases that are not finished
+
+
+def _warn_of_damage(job: Job, damaged: Sequence[Path], log: Log) -> None:
+    """Say which files are made again, and which phases are trained again."""
+    for path in damaged:
+        is_result = path in [job.folder.result(phase) for phase in job.phases]
+        log.warn(f"{describe(path)}; {f'{path.parent.name} is trained again' if is_result else 'it is made again'}")
+    for phase in job.phases:
+        result = job.folder.result(phase)
+        if has_only_predictions(job.folder, phase) and result not in damaged:
+            log.warn(f"{describe(result)}: an earlier version was interrupted; {phase} is trained again")
 
 
 def _drop_damaged_timing(job: Job, log: Log) -> bool:

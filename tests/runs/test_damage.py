@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -89,7 +90,8 @@ def test_what_only_training_makes_is_refused_with_the_folders_to_remove(run):
         refuse_lost(run, [run.history("ft")])
 
 
-def test_a_phase_without_a_result_was_finished_unless_its_state_folder_is_there(run):
+def test_a_phase_without_a_result_was_finished_if_run_json_lists_it_and_its_state_folder_is_gone(run):
+    write_json(run.run, {**read_json(run.run), "phases": ["tl", "ft"]})
     assert lost_results(run, ("tl", "ft")) == []
     run.result("ft").unlink()
     assert lost_results(run, ("tl", "ft")) == [run.result("ft")]
@@ -97,6 +99,27 @@ def test_a_phase_without_a_result_was_finished_unless_its_state_folder_is_there(
     assert lost_results(run, ("tl", "ft")) == []
     write_text(run.result("tl"), "{}")
     assert lost_results(run, ("tl", "ft")) == [run.result("tl")]
+
+
+def test_a_run_that_an_earlier_version_left_before_its_result_goes_on(run):
+    """It kept no state folder before the first saved state."""
+    run.result("ft").unlink()
+    run.run.unlink()
+    assert lost_results(run, ("tl", "ft")) == []
+    write_json(run.export("ft"), {})
+    assert lost_results(run, ("tl", "ft")) == [run.result("ft")]
+    run.export("ft").unlink()
+    run.result("tl").unlink()  # ft continued it
+    assert lost_results(run, ("tl", "ft")) == [run.result("tl")]
+
+
+def test_a_removed_phase_is_missing_and_trained_again(run):
+    write_json(run.run, {**read_json(run.run), "phases": ["tl", "ft"]})
+    shutil.rmtree(run.phase("ft"))
+    assert damaged_files(run) == [run.result("ft")]
+    assert damaged_files(run, ["tl"]) == []
+    refuse_lost(run, damaged_files(run))
+    assert remedy(run, damaged_files(run)) == "the command that made the run trains ft again"
 
 
 @pytest.mark.parametrize(

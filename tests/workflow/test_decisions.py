@@ -127,7 +127,7 @@ def test_the_final_phase_is_best_in_the_metric_that_chose_the_epochs(tmp_path, s
     make_training(job.folder, [(phase, 1.0) for phase in ("tl", "ft")], names=NAMES)
     set_predictions(job.folder, "tl", SMALL)
     set_predictions(job.folder, "ft", LARGE)
-    choose_final_phase(Run(job, None, Log()))
+    choose_final_phase(Run(job, None, Log()), job.phases)
     content = json.loads(job.folder.run.read_text())
     assert (content["final_phase"], content["chosen_by"]) == (final, chosen_by)
     assert job.folder.chosen_by() == chosen_by.removeprefix("val ")
