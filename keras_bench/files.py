@@ -57,25 +57,32 @@ def replacing(path: Path, needed: int | None = None) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
+def replacing_folder(folder: Path, keep: Callable[[], Path | None] = lambda: None) -> Iterator[Path]:
     """Yield a new temporary folder, which gets its final name, in place of an earlier folder, if the block succeeds.
 
     The caller holds the lock under which this folder is written, so that `sweep` can restore the earlier folder if
     the process is killed between the two renamings.
+
+    Args:
+        folder: the folder.
+        keep: called once the new folder is complete; returns where to move the earlier one, None to remove it.
 
     Raises:
         DiskFullError: there is no space for it.
     """
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary, earlier = _temporary(folder, WRITING), _temporary(folder, BEFORE)
+        temporary = _temporary(folder, WRITING)
         temporary.mkdir()
         try:
             yield temporary
+            kept = keep()
+            earlier = kept or _temporary(folder, BEFORE)
             with suppress(FileNotFoundError):  # there is no earlier one
                 os.replace(folder, earlier)
             os.replace(temporary, folder)
-            shutil.rmtree(earlier, ignore_errors=True)
+            if kept is None:
+                shutil.rmtree(earlier, ignore_errors=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_bench.bundle import CARD, FLOAT_MODEL, INT8_MODEL, VERIFICATION, Bundle
+from keras_bench.bundle import CARD, FLOAT_MODEL, INT8_MODEL, SIGNATURE, VERIFICATION, Bundle
 from keras_bench.config import Config
 from keras_bench.console import Log
 from keras_bench.cost.latency import LATENCY, LatencySetting, start_worker
@@ -15,6 +15,7 @@ from keras_bench.environment import describe_environment
 from keras_bench.errors import ExportError, is_out_of_memory, one_line
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.evaluation.statistics import proportion_interval, share_interval
+from keras_bench.export.earlier import place_to_keep, report_replaced
 from keras_bench.export.int8 import quantize_bundle
 from keras_bench.export.places import positions_by_id, run_bundle
 from keras_bench.export.records import Agreement, Int8, Verification
@@ -78,12 +79,19 @@ def _lock_file(folder: Path) -> Path:
 
 
 def make_bundle(plan: BundlePlan, log: Log) -> Verification:
-    """Write a checked bundle, which replaces an earlier one of the same name.
+    """Write a checked bundle, which replaces an earlier one of the same name; what a user put into that is kept.
 
     Raises:
         ExportError: the model cannot be converted, or disagrees with Keras; nothing is left behind.
     """
-    with lock_bundle(plan.folder, log), replacing_folder(plan.folder) as folder:
+    kept, was_signed = None, False
+
+    def keep() -> Path | None:
+        nonlocal kept, was_signed
+        kept, was_signed = place_to_keep(plan.folder), (plan.folder / SIGNATURE).is_file()
+        return kept
+
+    with lock_bundle(plan.folder, log), replacing_folder(plan.folder, keep) as folder:
         log.line(f"{plan.title}: converting to ONNX")
         _write_float_model(plan, folder)
         test = _test_images_to_verify(plan)
@@ -98,6 +106,7 @@ def make_bundle(plan: BundlePlan, log: Log) -> Verification:
         _write_samples(plan, folder, test, int8)
         verification = _write_verification(plan, folder, agreement, int8, log)
     log.line(f"bundle:  {plan.folder}")
+    report_replaced(plan.folder, kept, was_signed, log)
     return verification
 
 

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_bench.bundle import Bundle, BundleError, check_sums
+from keras_bench.bundle import Bundle
 from keras_bench.config.schema import ExportConfig
 from keras_bench.console import Log
 from keras_bench.cost.cost_file import file_identity
 from keras_bench.data.index import ImageIndex
 from keras_bench.data.store import ImageStore
 from keras_bench.environment import usable_cores
+from keras_bench.export.earlier import changed_in_bundle
 from keras_bench.parallel import map_in_order
 from keras_bench.phases import Phase
 from keras_bench.reading import read_record
@@ -38,18 +39,10 @@ def export_finished(job: Job, phase: Phase) -> bool:
 
 
 def damaged_exports(job: Job, phase: Phase) -> list[Path]:
-    """Return export.json if it is damaged, and the phase's bundle if one of its files is damaged or missing."""
+    """Return export.json if it is damaged, and the files of the phase's bundle that are damaged or missing."""
     record, folder = job.folder.export(phase), job.exports / bundle_name(job, phase)
     damaged = [record] if is_unreadable(record) else []
-    return [*damaged, *([folder] if folder.is_dir() and _is_damaged_bundle(folder) else [])]
-
-
-def _is_damaged_bundle(folder: Path) -> bool:
-    try:
-        check_sums(folder)
-    except (BundleError, ValueError, OSError):  # a sum is not UTF-8
-        return True
-    return False
+    return [*damaged, *(changed_in_bundle(folder) if folder.is_dir() else [])]
 
 
 def made_of(job: Job, phase: Phase) -> dict[str, object]:
