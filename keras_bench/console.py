@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -147,15 +147,21 @@ def table_text(table: Table) -> str:
 def _make_printable(table: Table) -> None:
     """Escape what names from data could do to a terminal."""
     for column in table.columns:
-        column._cells = [_printable_text(cell) if isinstance(cell, str | Text) else cell for cell in column._cells]
+        column.header = _printable_cell(column.header, newlines=True)  # ours, in several lines
+        column.footer = _printable_cell(column.footer, newlines=True)
+        column._cells = list(map(_printable_cell, column._cells))
     table.title = table.title and _printable_text(table.title)
     table.caption = table.caption and _printable_text(table.caption)
 
 
-def _printable_text(text: str | Text) -> str | Text:
+def _printable_cell(cell: RenderableType, newlines: bool = False) -> RenderableType:
+    return _printable_text(cell, newlines) if isinstance(cell, str | Text) else cell
+
+
+def _printable_text(text: str | Text, newlines: bool = False) -> str | Text:
     if isinstance(text, str):
-        return printable(text)
-    escaped = printable(text.plain)
+        return printable(text, newlines)
+    escaped = printable(text.plain, newlines)
     return text if escaped == text.plain else Text(escaped)
 
 

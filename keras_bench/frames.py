@@ -64,20 +64,22 @@ def write_frame(path: Path, frame: pd.DataFrame, float_format: str | None = None
 
 
 def _with_safe_cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with the text of its cells as `cell_text` writes it."""
+    """Return the table with the text of its cells and of its header as `cell_text` writes it."""
     import pandas as pd
-
-    def safe(column: pd.Series) -> pd.Series:
-        cells = [cell_text(value) if isinstance(value, str) else value for value in column]
-        return pd.Series(cells, column.index, column.dtype)
-
-    return frame.assign(**{str(name): safe(column) for name, column in frame.items() if _may_hold_text(column)})
-
-
-def _may_hold_text(column: pd.Series) -> bool:
     from pandas.api.types import is_object_dtype, is_string_dtype
 
-    return is_object_dtype(column) or is_string_dtype(column)
+    def safe(value: object) -> object:
+        return cell_text(value) if isinstance(value, str) else value
+
+    def safe_column(column: pd.Series) -> pd.Series:
+        if isinstance(column.dtype, pd.CategoricalDtype):  # it takes no text but its categories
+            column = column.astype(object)
+        if not (is_object_dtype(column) or is_string_dtype(column)):
+            return column
+        return pd.Series(list(map(safe, column)), column.index, column.dtype)
+
+    columns = {position: safe_column(column) for position, (_, column) in enumerate(frame.items())}
+    return pd.DataFrame(columns, frame.index).set_axis(list(map(safe, frame.columns)), axis=1)
 
 
 def append_frame(path: Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -122,6 +124,7 @@ def read_frame(path: Path, dtype: type[str] | type[float], required: Sequence[st
         frame = pd.read_csv(path, dtype=str, encoding="utf-8", keep_default_na=False)
         if not isinstance(frame.index, pd.RangeIndex):  # how pandas reads rows that are longer than the header
             raise ValueError("its rows have more cells than its header")
+        frame.columns = frame.columns.map(text_of_cell)
         if missing := [name for name in required if name not in frame]:
             raise ValueError(f"no column {missing[0]!r}")
         # Converted from text, because the number parser of pandas may get the last digit wrong before version 3.1.

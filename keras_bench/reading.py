@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Record = TypeVar("Record")
 
+REBUILD_REMEDY = ", or remove the file to have it rebuilt"
+
 
 @cache
 def _type_adapter(record_type: type[Record]) -> TypeAdapter[Record]:
@@ -144,7 +146,7 @@ def unreadable(path: Path, reason: Exception | str, writer: str | None) -> Damag
     versions = f"it was written by {writer}, this is {__version__}" if writer else f"this is {__version__}"
     return DamagedFileError(
         f"{path} cannot be read ({one_line(reason, limit=None)}): it is damaged, or from another version of "
-        f"keras-bench ({versions}); use the version that wrote it, or remove the file to have it rebuilt"
+        f"keras-bench ({versions}); use the version that wrote it{REBUILD_REMEDY}"
     )
 
 

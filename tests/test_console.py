@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_bench import console
-from keras_bench.console import Log
+from keras_bench.console import Log, table_text
 from keras_bench.printable import UNSAFE, accept_all_characters
 from tests.nasty import NASTY_NAMES
 
@@ -40,7 +40,7 @@ def test_a_nested_activity_is_credited_with_its_own_time_only(monkeypatch):
 def text_table(*cells):
     table = Table(title=Text("title \x1b[2J"), caption="caption \u202e")
     for _ in cells:
-        table.add_column("name\nunit")
+        table.add_column("name\nunit", footer="sum")
     table.add_row(*cells)
     return table
 
@@ -61,6 +61,16 @@ def test_names_control_neither_the_screen_nor_the_log(capsys, tmp_path):
         assert r"title \x1b[2J" in text
         assert "crab 🦀" in text
     assert log.path.read_text().splitlines()[-1].endswith(r"  two \x1b")
+
+
+def test_headers_and_footers_control_nothing_either():
+    table = Table(show_footer=True)
+    table.add_column("class \x1b[2J\nunit", footer=Text("sum \u202e"))
+    shown = table_text(table)
+    assert r"class \x1b[2J" in shown
+    assert r"sum \u202e" in shown
+    assert "unit" in shown
+    assert not UNSAFE.search(shown.replace("\n", ""))
 
 
 def test_a_terminal_gets_no_control_characters_from_names():

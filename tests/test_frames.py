@@ -114,6 +114,21 @@ def test_names_that_control_a_terminal_or_a_spreadsheet_are_harmless_on_disk_and
     assert "'-0.5" not in (tmp_path / "again.csv").read_text()
 
 
+def test_categories_and_headers_are_harmless_too_and_come_back(tmp_path):
+    frame = pd.DataFrame({"=1+1": pd.Categorical(["=a", "b", None]), "x;=2": ["a;b", "c;=d", "e"], "n": [1, 2, 3]})
+    path = tmp_path / "table.csv"
+    write_frame(path, frame)
+    assert path.read_text().splitlines() == [
+        r"'=1+1,x\u{3b}=2,n", "'=a,a;b,1", r"b,c\u{3b}=d,2", ",e,3"
+    ]  # fmt: skip
+    again = read_frame(path, str)
+    assert again.columns.tolist() == list(frame.columns)
+    assert again["=1+1"].tolist() == ["=a", "b", ""]
+    assert again["x;=2"].tolist() == ["a;b", "c;=d", "e"]
+    append_frame(path, pd.DataFrame({"=1+1": ["f"], "n": [4]}), [])
+    assert read_frame(path, str)["=1+1"].tolist() == ["=a", "b", "", "f"]
+
+
 def test_numbers_come_back_with_every_digit_and_an_empty_cell_is_nan(tmp_path):
     path = tmp_path / "numbers.csv"
     write_frame(path, frame_of([{"epoch": k, "loss": value} for k, value in enumerate([*AWKWARD, None])]))

@@ -20,7 +20,13 @@ from keras_bench.printable import (
 
 # Lone surrogates too: Python reads bytes of a file name that are not UTF-8 as such.
 any_text = st.text(
-    st.one_of(st.characters(), st.sampled_from("\x00\x1b\r\n\t\x9b\u202e\u2066\u200b\ufeff\udce9\\u{}'=+-@1 "))
+    st.one_of(
+        st.characters(),
+        st.sampled_from(
+            "\x00\x1b\r\n\t\x9b\u202e\u2066\u200b\ufeff\udce9;\"\\u{}'=+-@1 "
+            "\u200c\u200d\u06cc\u094d🔥🏴\U000e0061\U000e007f"
+        ),
+    )
 )
 BIDI_MARKS = [*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A)), "\u200e", "\u200f", "\u061c"]
 ZERO_WIDTH = ["\u200b", "\u200c", "\u200d", "\u2060", "\ufeff", "\u00ad", "\u180e", "\u034f"]
@@ -49,13 +55,50 @@ def test_names_in_any_script_stay_as_they_are(text):
     assert printable(text) == cell_text(text) == text
 
 
+SPELLED_WITH_JOINERS = {
+    "Persian": "می\u200cخواهم",
+    "Hindi": "क्\u200dष",
+    "Kannada": "ರ್\u200cಕ",
+    "Malayalam, at the end": "അവന്\u200d",
+    "Sinhala": "ශ්\u200dරී",
+    "family": "👨\u200d👩\u200d👧",
+    "skin tone": "👩🏽\u200d🔬",
+    "variation selector": "❤️\u200d🔥",
+    "Scotland": "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+}
+
+
+@pytest.mark.parametrize("text", SPELLED_WITH_JOINERS.values(), ids=SPELLED_WITH_JOINERS)
+def test_names_that_are_spelled_with_invisible_characters_stay_too(text):
+    for name in (text, f"x {text}, {text}"):
+        assert printable(name) == cell_text(name) == name
+        assert printable_json(json.dumps(name, ensure_ascii=False)) == f'"{name}"'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pay\u200dpal", "é\u200cé", "猫\u200d猫", "ночь\u200cю", "می\u200c", "\u200cمی", "می\u200c\u200cخ",
+        "🔥\u200d", "🔥\u200ca",
+        "🔥\u200c🔥", "a\ufe0f\u200d🔥", "12\u200c3", "🏴\U000e0067", "🏴\U000e007f", "x\U000e0067\U000e0062\U000e007f",
+        "🏴" + 7 * "\U000e0061" + "\U000e007f", "🏴\U000e0041\U000e007f", "🏴\U000e0061\U000e007f\U000e0061\U000e007f",
+    ],
+)  # fmt: skip
+def test_joiners_and_tags_that_nobody_would_see_are_escaped(text):
+    shown = printable(text)
+    assert shown != text
+    assert not UNSAFE.search(shown)
+    assert text_of_cell(cell_text(text)) == text
+
+
 @given(any_text)
 def test_no_control_format_or_separator_character_is_left(text):
     arabic_signs = (
         "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2"  # visible, though of category Cf
     )
     for shown in (printable(text), cell_text(text)):
-        kinds = {unicodedata.category(c) for c in shown if c not in arabic_signs and ord(c) < 0x11000}
+        spelled = {"\u200c", "\u200d"}  # between letters, which the tests below decide
+        kinds = {unicodedata.category(c) for c in shown if c not in (*arabic_signs, *spelled) and ord(c) < 0x11000}
         assert not kinds & {"Cc", "Cf", "Cs", "Zl", "Zp"}
         assert not UNSAFE.search(shown)
         shown.encode("utf-8")
@@ -66,9 +109,14 @@ def test_no_control_format_or_separator_character_is_left(text):
 @example("''=1")
 @example("'\u3000＝1")
 @example("-1\n")
+@example("x;=1+1")
+@example('x; "=1')
+@example("x;-1")
 def test_a_cell_gives_its_text_back_and_is_no_formula(text):
     cell = cell_text(text)
     assert text_of_cell(cell) == text
+    for part in cell.split(";")[1:]:
+        assert part.strip(' "\u3000')[:1] not in tuple("=+-@＝＋－＠")
     if cell.strip()[:1] in tuple("=+-@＝＋－＠\t\r") and cell.strip():
         float(cell)  # a number
 

@@ -24,12 +24,12 @@ from keras_bench.console import Log
 from keras_bench.data.sources import SOURCES, open_source
 from keras_bench.data.splits import split_images
 from keras_bench.data.store import ImageStore
-from keras_bench.errors import RunError, UserError
+from keras_bench.errors import DamagedFileError, RunError, UserError
 from keras_bench.evaluation.statistics import proportion_interval
 from keras_bench.evaluation.words import share_words
 from keras_bench.export.places import run_bundle
 from keras_bench.export.signing import load_public_key, verify_signature
-from keras_bench.reading import read_record
+from keras_bench.reading import REBUILD_REMEDY, read_record
 
 # Other names make tensorflow-datasets fetch and run the code of a third party ("kaggle:…", "huggingface:…").
 _OWN_BUILDER = re.compile(r"\w+(/[^:]+)?(:[\d.*]+)?")
@@ -96,9 +96,13 @@ def _recorded(folder: Path) -> _Recorded:
     """Return what a bundle records about its test images.
 
     Raises:
-        UserError: verification.json is damaged.
+        UserError: verification.json is malformed.
     """
-    return read_record(folder / VERIFICATION, _recorded_of)
+    try:
+        return read_record(folder / VERIFICATION, _recorded_of)
+    except DamagedFileError as error:
+        reason = str(error).removesuffix(REBUILD_REMEDY)
+        raise UserError(f"{reason}, or ask for the bundle again") from error
 
 
 def _recorded_of(content: dict[str, Any]) -> _Recorded:

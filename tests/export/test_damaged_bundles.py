@@ -270,7 +270,9 @@ def test_malformed_expectations_are_refused(bundle, photo, own_main, capsys, con
 @pytest.mark.parametrize("content", [{}, {"data": 1}, [1], b"\xff", {"data": {"dataset": {"source": "moon"}}}])
 def test_a_malformed_verification_is_refused(bundle, capsys, content):
     with_sums(bundle, "verification.json", content)
-    assert "verification.json cannot be read" in refusal(capsys, lambda: main(["verify", str(bundle)]), 2)
+    line = refusal(capsys, lambda: main(["verify", str(bundle)]), 2)
+    assert "verification.json cannot be read" in line
+    assert line.endswith("use the version that wrote it, or ask for the bundle again")  # it is never rebuilt
 
 
 def test_a_recorded_data_set_cannot_fetch_the_code_of_a_third_party(bundle, capsys, image_folder):
