@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from keras_bench.bundle import Bundle, BundleError, check_sums, classify, find_images, main, verify_samples
-from keras_bench.export.files import write_labels, write_sums
+from keras_bench.export.files import write_labels, write_runner, write_sums
 from keras_bench.images import decode
 from tests.conftest import encoded
 from tests.made_bundle import NAMES, expected, make_bundle, picture, tiny_model
@@ -230,6 +230,15 @@ def test_the_limit_of_the_run_applies_unless_another_is_given(bundle, tmp_path, 
         assert ("1200×1000 pixels are more than 1 megapixels" in capsys.readouterr().err) == (limit == 1)
         assert main([str(photo), "--max-megapixels", "2"], bundle) == 0
         assert verify_samples(bundle) < 1e-6
+
+
+def test_an_import_in_several_lines_is_not_left_half_in_the_runner(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "keras_bench.export.files._source", lambda module: "from keras_bench.images import (\n    x,\n)\n"
+    )
+    with pytest.raises(ValueError, match="expected its import of keras_bench.images on one line"):
+        write_runner(tmp_path)
+    assert not (tmp_path / "predict.py").exists()
 
 
 def test_a_changed_byte_is_refused_before_any_prediction(bundle, photos, capsys):

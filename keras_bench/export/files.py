@@ -47,7 +47,8 @@ def write_runner(folder: Path) -> None:
     runner = _source("keras_bench.bundle")
     for module in _EMBEDDED:
         line = next(line for line in runner.splitlines(keepends=True) if line.startswith(f"from {module} import "))
-        assert "(" not in line, f"bundle.py must import {module} on one line"
+        if "(" in line:
+            raise ValueError(f"bundle.py: expected its import of {module} on one line, which predict.py replaces")
         before, _, after = runner.partition(line)
         body = _source(module).split('"""', 2)[2].lstrip("\n")  # without its docstring
         runner = before + body.replace("from __future__ import annotations\n\n", "") + after
