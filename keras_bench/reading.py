@@ -73,7 +73,7 @@ def read_record(path: Path, parse: Callable[[dict[str, Any]], Record]) -> Record
             raise ValueError("its content has changed since it was written")
         return parse(tree)
     except FileNotFoundError as error:
-        raise unreadable(path, "it is missing", None) from error
+        raise _missing(path) from error
     except KeyError as error:
         raise unreadable(path, f"{error.args[0]}: missing", _writer_version(tree)) from error
     except (ValueError, TypeError, AttributeError) as error:
@@ -119,7 +119,7 @@ def arrays_of(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             yield arrays
     except FileNotFoundError as error:
-        raise unreadable(path, "it is missing", None) from error
+        raise _missing(path) from error
     except KeyError as error:
         raise unreadable(path, str(error.args[0]), None) from error
     except (
@@ -139,6 +139,13 @@ def _writer_version(tree: object) -> str | None:
     for key in ("environment", "packages", "keras-bench"):
         tree = tree.get(key) if isinstance(tree, dict) else None
     return str(tree) if tree else None
+
+
+def _missing(path: Path) -> DamagedFileError:
+    """Return the error of a file that is not there."""
+    return DamagedFileError(
+        f"{path} cannot be read: it is missing; restore it from a copy, or repeat the command that made it"
+    )
 
 
 def unreadable(path: Path, reason: Exception | str, writer: str | None) -> DamagedFileError:

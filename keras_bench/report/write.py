@@ -92,6 +92,7 @@ def write_report(folder: ExperimentDir, runs: list[RunDir], log: Log) -> str:
     """
     comparison = read_comparison(folder, runs, log)
     provenance = Provenance.now()
+    folder.comparison.unlink(missing_ok=True)  # its digests are not those of the files written from here on
     write_frame(folder.results, results_frame(comparison))
     folders = {(run.model_name, run.seed): run for run in runs}
     figures = _experiment_figures(comparison)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 FILES = "files"  # the key of the digests in a record: sha256 by path, relative to the record's folder
 SPLITS = ("val", "test")
+FOLDER_OPTIONS = ("--out=", "--exports=")
 
 
 def digests_of(folder: Path, files: Iterable[Path]) -> dict[str, str]:
@@ -52,12 +53,30 @@ def changed_files(record: Path) -> list[Path]:
 
 
 def _is(path: Path, digest: str) -> bool:
-    return path.is_file() and digest_file(path) == digest
+    return path.is_file() and (digest_file(path) == digest or _is_with_other_line_ends(path, digest))
+
+
+def _is_with_other_line_ends(path: Path, digest: str) -> bool:
+    """Return whether a table differs from its digest in the ends of its lines only, as after a transfer as text."""
+    if path.suffix != ".csv":
+        return False
+    content = path.read_bytes().replace(b"\r\n", b"\n")
+    return digest in (hashlib.sha256(content.replace(b"\n", ends)).hexdigest() for ends in (b"\n", b"\r\n"))
 
 
 def describe(path: Path) -> str:
-    """Return "PATH is damaged" or "PATH is missing"."""
+    """Return "PATH is damaged", "PATH is missing" or, of an edited config.yaml, "PATH was changed …"."""
+    if is_edited(path):
+        return f"{path} was changed since it was written"
     return f"{path} is {'damaged' if path.exists() else 'missing'}"
+
+
+def is_edited(path: Path) -> bool:
+    """Return whether a file that counts as damaged is a config.yaml that can still be read: someone changed it."""
+    try:
+        return path.suffix == ".yaml" and path.is_file() and bool(read_yaml(path))
+    except UserError:
+        return False
 
 
 def phase_files(run: RunDir, phase: Phase) -> list[Path]:
@@ -158,8 +177,26 @@ def remedy(run: RunDir, damaged: Sequence[Path]) -> str:
     command = read_intact(run.environment, lambda content: list(map(str, content["command"]))) or []
     if command[:1] != ["run"]:  # a suite starts `python -m keras_bench.run`, without the verb
         command = ["run", *command] if command[:1] == ["--model"] else []
-    words = shlex.join(word for word in command if word != "--in-suite")
+    words = shlex.join(_in_folder([word for word in command if word != "--in-suite"], run.root.parents[2]))
     return f"the command that made the run {made}{f': keras-bench {words}' if words else ''}"
+
+
+def _in_folder(words: Sequence[str], out: Path) -> list[str]:
+    """Return the words of a recorded command with the folder where the run is now, if it was copied or moved.
+
+    An exports folder below the recorded one moves with it.
+    """
+    split = [part for word in words for part in (word.split("=", 1) if word.startswith(FOLDER_OPTIONS) else [word])]
+    values = {name: split[split.index(name) + 1] for name in ("--out", "--exports") if name in split[:-1]}
+    before = Path(values.get("--out", "runs"))
+    if not split or os.path.abspath(before) == os.path.abspath(out):
+        return list(words)
+    now = {"--out": str(out)}
+    exports = Path(values.get("--exports", "."))
+    if exports.is_relative_to(before):
+        now["--exports"] = str(out / exports.relative_to(before))
+    moved = [now.get(name, word) for name, word in zip(["", *split], split, strict=False)]
+    return moved if "--out" in values else [*moved, "--out", str(out)]
 
 
 def _lost_of_phase(run: RunDir, phase: Phase, damaged: Sequence[Path]) -> list[Path]:
@@ -230,7 +267,7 @@ def _is_damaged(
     if not path.is_file():
         return always_written or path.name in digests
     if path.name in digests:
-        return digest_file(path) != digests[path.name]
+        return not _is(path, digests[path.name])
     try:
         read(path)
     except UserError:

@@ -1,6 +1,7 @@
 """The comparison at the end of a run or suite: rebuilt if something changed, otherwise printed again at once."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from keras_bench.console import Log
@@ -16,13 +17,20 @@ def compare_runs(folder: ExperimentDir, log: Log) -> None:
     Runs that cannot be compared cause only a warning, since the work that was asked for is done.
     """
     if not is_current(folder):
-        for path in damaged_comparison(folder):
-            log.warn(f"{describe(path)}; it is made again")
         with folder.lock_comparison(log):
             # Another process may have written it while this one waited.
-            if not is_current(folder) and not _write_comparison(folder, log):
-                return
+            if not is_current(folder):
+                _warn_of_damage(damaged_comparison(folder), log)
+                if not _write_comparison(folder, log):
+                    return
     log.lines(folder.summary.read_text(encoding="utf-8").rstrip("\n"))
+
+
+def _warn_of_damage(paths: Sequence[Path], log: Log) -> None:
+    """Say in one line which files are made again."""
+    more = f", as are {len(paths) - 3} more files of the comparison" if len(paths) > 3 else ""
+    if paths:
+        log.warn(f"{', '.join(map(describe, paths[:3]))}{more}; made again")
 
 
 def _write_comparison(folder: ExperimentDir, log: Log) -> bool:
@@ -39,8 +47,18 @@ def _write_comparison(folder: ExperimentDir, log: Log) -> bool:
 
 
 def damaged_comparison(folder: ExperimentDir) -> list[Path]:
-    """Return the files of a comparison that are damaged, or missing since it was written."""
-    return [folder.comparison] if is_unreadable(folder.comparison) else changed_files(folder.comparison)
+    """Return the files of a comparison that are damaged, or missing since it was written.
+
+    Files in the folder of a run or phase that someone removed are not damaged.
+    """
+    if is_unreadable(folder.comparison):
+        return [folder.comparison]
+    return [path for path in changed_files(folder.comparison) if _folder_of(path, folder).is_dir()]
+
+
+def _folder_of(path: Path, folder: ExperimentDir) -> Path:
+    """Return the folder without which a file of the comparison cannot be: the figures' folder is made with them."""
+    return path.parent.parent if path.parent.name == folder.figures.name else path.parent
 
 
 def is_current(folder: ExperimentDir) -> bool:

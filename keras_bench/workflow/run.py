@@ -100,7 +100,8 @@ def _complete_run(job: Job, weights: InitialWeights, log: Log) -> None:
     if set(finished) == set(job.phases):
         damaged += damaged_parts(job)
     has_dropped = _drop_damaged_timing(job, log)
-    if is_trained and not damaged and not missing_parts(job) and is_intact(job.experiment_folder.audit, read_json):
+    is_complete = is_trained and not damaged and not missing_parts(job)
+    if is_complete and is_intact(job.experiment_folder.audit, read_json):
         nothing = "" if has_dropped or damaged_comparison(job.experiment_folder) else ": nothing to do"
         log.line(f"{job.folder.root}: {' and '.join(finished)} finished before with the same settings{nothing}.")
         return
@@ -111,6 +112,8 @@ def _complete_run(job: Job, weights: InitialWeights, log: Log) -> None:
         data = audit_data(job, data, log, begun)
         for line in describe_data(data):
             log.line(line)
+    if is_complete:  # only the audit was missing
+        return
     with log.timed("start of TensorFlow"):
         from keras_bench.models.start import start_tensorflow
 

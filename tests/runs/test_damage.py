@@ -20,14 +20,17 @@ from keras_bench.runs.damage import (
     FILES,
     changed_files,
     damaged_files,
+    describe,
     digests_of,
     lost_results,
     refuse_lost,
     refuse_other_splits,
     remedy,
 )
+from keras_bench.runs.folders import ExperimentDir
 from keras_bench.runs.job import Request, resolve
 from keras_bench.runs.weights import find_weights
+from keras_bench.workflow.compare import damaged_comparison
 from tests.made import make_run
 from tests.made_sweep import EMPTY_ZIP, FakeRunner, request, sweep
 
@@ -122,20 +125,62 @@ def test_a_removed_phase_is_missing_and_trained_again(run):
     assert remedy(run, damaged_files(run)) == "the command that made the run trains ft again"
 
 
+def test_an_edited_configuration_is_changed_rather_than_damaged(run):
+    write_text(run.config, f"# a note\n{run.config.read_text()}")
+    assert describe(run.config) == f"{run.config} was changed since it was written"
+    write_text(run.config, "")
+    assert describe(run.config) == f"{run.config} is damaged"
+    run.config.unlink()
+    assert describe(run.config) == f"{run.config} is missing"
+
+
+def test_a_table_with_other_line_ends_is_not_damaged(run):
+    content = run.history("tl").read_bytes()
+    assert b"\r\n" in content
+    seal(run.result("tl"), run.history("tl"))
+    run.history("tl").write_bytes(content.replace(b"\r\n", b"\n"))
+    assert damaged_files(run) == []
+    seal(run.result("tl"), run.history("tl"))
+    run.history("tl").write_bytes(content)
+    assert damaged_files(run) == []
+    run.history("tl").write_bytes(content.replace(b"1.5", b"1.6"))
+    assert damaged_files(run) == [run.history("tl")]
+
+
+def test_a_comparison_without_a_removed_run_is_not_damaged(run):
+    folder = ExperimentDir(run.root.parents[1])
+    write_text(run.model_card, "card")
+    write_text(folder.results, "results")
+    write_text(folder.figures / "coverage.svg", "figure")
+    files = [run.model_card, folder.results, folder.figures / "coverage.svg"]
+    write_record(folder.comparison, {FILES: digests_of(folder.root, files)})
+    shutil.rmtree(run.root)
+    assert damaged_comparison(folder) == []
+    shutil.rmtree(folder.figures)
+    assert damaged_comparison(folder) == files[2:]
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [
         (
             ["run", "--set", "tl.epochs=2", "--data", "my photos"],
-            ": keras-bench run --set tl.epochs=2 --data 'my photos'",
+            ": keras-bench run --set tl.epochs=2 --data 'my photos' --out {out}",
         ),
-        (["--model", "MobileNet", "--in-suite"], ": keras-bench run --model MobileNet"),
+        (["--model", "MobileNet", "--in-suite"], ": keras-bench run --model MobileNet --out {out}"),
+        (
+            ["run", "--out", "there", "--exports=there/bundles", "--seed", "0"],
+            ": keras-bench run --out {out} --exports {out}/bundles --seed 0",
+        ),
+        (["run", "--exports", "elsewhere", "--out=there"], ": keras-bench run --exports elsewhere --out {out}"),
         ([], ""),
     ],
 )
-def test_the_remedy_is_the_command_of_the_run(run, command, words):
+def test_the_remedy_is_the_command_of_the_run_for_the_folder_where_it_is_now(run, command, words):
     write_json(run.environment, {**read_json(run.environment), "command": command})
-    assert remedy(run, [run.run]) == f"the command that made the run makes it again{words}"
+    assert (
+        remedy(run, [run.run]) == f"the command that made the run makes it again{words.format(out=run.root.parents[2])}"
+    )
     assert "to train ft again" in remedy(run, [run.history("ft")])
 
 
