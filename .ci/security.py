@@ -135,9 +135,12 @@ def _title_of_licence_file(package: Distribution) -> str:
 
 
 def is_allowed(licence: str) -> bool:
-    """Return whether the policy allows a licence; of several that can be chosen from (OR), one is enough."""
-    choices = re.split(r"\bor\b|;|/", licence.lower())
-    return any(_is_choice_allowed(choice) for choice in choices)
+    """Return whether the policy allows a licence; of several that can be chosen from (OR), one is enough.
+
+    Classifiers, which ";" separates, do not say whether one can choose, so all of them must be allowed.
+    """
+    classifiers = licence.lower().split(";")
+    return all(any(map(_is_choice_allowed, re.split(r"\sor\s|/", classifier))) for classifier in classifiers)
 
 
 def _is_choice_allowed(licence: str) -> bool:
@@ -148,11 +151,16 @@ def _is_choice_allowed(licence: str) -> bool:
 def _is_term_allowed(term: str) -> bool:
     if any(name in term for name in FORBIDDEN):
         return False
-    if any(name in term for name in WEAK_COPYLEFT):
+    if any(_names(term, name) for name in WEAK_COPYLEFT):
         return True
-    if re.search(r"\bgpl|general public", term) and "exception" not in term:
-        return False
-    return any(re.search(rf"(?<![a-z]){re.escape(name)}", term) for name in PERMISSIVE) or "exception" in term
+    if re.search(r"\bgpl|general public", term):
+        return re.search(r"\bwith\b.*\bexception\b", term) is not None
+    return any(_names(term, name) for name in PERMISSIVE)
+
+
+def _names(term: str, name: str) -> bool:
+    """Return whether a licence's name stands in a term as a word, which a version may follow: "lgplv3"."""
+    return re.search(rf"(?<![a-z]){re.escape(name)}(?=v?\d|[^a-z]|$)", term) is not None
 
 
 def main() -> int:

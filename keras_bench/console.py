@@ -3,7 +3,7 @@
 import io
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_bench.disk import writing
+from keras_bench.errors import RunError
 from keras_bench.printable import printable
 from keras_bench.watchdog import Watchdog, stall_seconds
 
@@ -68,10 +69,11 @@ class Log:
         """
 
         def warn(seconds: float) -> None:
-            self.warn(
-                f"{title}: no {unit.removesuffix('s')} has finished for {duration(seconds)}; "
-                "it goes on by itself if the machine is only busy, else Ctrl-C ends it"
-            )
+            with suppress(OSError, RunError):  # it is on the screen; where run.log has no space, watching goes on
+                self.warn(
+                    f"{title}: no {_singular(unit)} has finished for {duration(seconds)}; "
+                    "it goes on by itself if the machine is only busy, else Ctrl-C ends it"
+                )
 
         with Watchdog(stall_seconds(), warn) as watchdog, self._bar(title, total, unit, done) as show:
 
@@ -163,6 +165,13 @@ def _printable_text(text: str | Text, newlines: bool = False) -> str | Text:
         return printable(text, newlines)
     escaped = printable(text.plain, newlines)
     return text if escaped == text.plain else Text(escaped)
+
+
+def _singular(unit: str) -> str:
+    """Return "image" for "images", "class" for "classes", "batch" for "batches" and "entry" for "entries"."""
+    if unit.endswith("ies"):
+        return f"{unit[:-3]}y"
+    return unit[:-2] if unit.endswith(("sses", "ches", "shes", "xes")) else unit.removesuffix("s")
 
 
 def duration(seconds: float) -> str:

@@ -173,8 +173,11 @@ def _refuse_long_names(existing: Path, folder: Path) -> None:
 def describe_os_error(error: OSError) -> tuple[str, int]:
     """Return what to tell the user about an error of the system that nobody expected, and the exit code."""
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    if is_full(error) and not names:  # every file of this package is written with its name
+        reason = _FULL[error.errno or errno.ENOSPC]
+        return f"standard output cannot be written: {reason}; print to the screen or to a file on another disk", 1
     if is_full(error):
-        return str(full_disk(Path(names[0] if names else "."), error)), DiskFullError.exit_code
+        return str(full_disk(Path(names[0]), error)), DiskFullError.exit_code
     remedy = _REMEDIES.get(error.errno or 0)
     reason = error.strerror or one_line(error)
     text = f"{' -> '.join(names)}: {reason}" if names else f"the system refused to read or write a file: {reason}"

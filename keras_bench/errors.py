@@ -95,7 +95,8 @@ def quoted(value: object, limit: int = MAX_QUOTED) -> str:
     try:
         text = repr(value)
     except ValueError:  # Python writes no integers of more than 4,300 digits
-        return f"a {type(value).__name__} with too many digits to show"
+        kind = "an integer" if isinstance(value, int) else "a value that holds an integer"
+        return f"{kind} with too many digits to show"
     return shortened(text, limit)
 
 
@@ -103,6 +104,11 @@ def shortened(text: str, limit: int = MAX_QUOTED) -> str:
     """Return a text on one line, cut to `limit` characters, ending in "…" where something was cut off."""
     kept = text if len(text) <= limit else f"{text[: limit - 1]}…"
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in kept)
+
+
+def name_text(name: object) -> str:
+    """Return a name from a file on one line and cut to `MAX_QUOTED` characters; it may be any value that YAML has."""
+    return shortened(name) if isinstance(name, str) else quoted(name)
 
 
 def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:

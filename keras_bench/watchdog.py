@@ -5,7 +5,10 @@ import threading
 import time
 from collections.abc import Callable
 
+from keras_bench.errors import UserError, quoted
+
 SECONDS = 300.0  # without a finished step, before the first warning
+MAX_SECONDS = 1_000_000_000
 VARIABLE = "KERAS_BENCH_STALL_SECONDS"  # environment variable with another number of seconds; 0: never warn
 
 
@@ -55,9 +58,18 @@ class Watchdog:
 
 
 def stall_seconds() -> float:
-    """Return the seconds without a finished step before a warning, from the environment if they are set there."""
-    try:
-        seconds = float(os.environ.get(VARIABLE, SECONDS))
-    except ValueError:
+    """Return the seconds without a finished step before a warning, from the environment if they are set there.
+
+    Raises:
+        UserError: the environment holds something else.
+    """
+    text = os.environ.get(VARIABLE)
+    if not text:
         return SECONDS
-    return seconds if 0 <= seconds <= threading.TIMEOUT_MAX / 2 else SECONDS
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= MAX_SECONDS:
+        raise UserError(f"{VARIABLE}: expected seconds from 0 (never warn) to {MAX_SECONDS:,}, received {quoted(text)}")
+    return seconds

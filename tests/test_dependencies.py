@@ -131,6 +131,13 @@ def test_every_package_that_a_user_installs_has_a_licence_that_the_policy_allows
         ("Free for non-commercial use", False),
         ("Proprietary", False),
         ("limited", False),
+        ("GNU Affero General Public License v3; Python Software Foundation License", False),
+        ("MIT License; Python Software Foundation License", True),
+        ("GPL-3.0-or-later WITH GCC-exception-3.1", True),
+        ("custom exception", False),
+        ("Mitchell Custom", False),
+        ("iscool", False),
+        ("simple", False),
         ("", False),
     ],
 )

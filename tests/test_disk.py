@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,20 @@ import pytest
 from keras_bench.cli import main as cli
 from keras_bench.cli.main import main
 from keras_bench.console import Log
-from keras_bench.disk import DiskFullError, allocate, require_space, require_writable, size_text, writing
+from keras_bench.disk import (
+    DiskFullError,
+    allocate,
+    describe_os_error,
+    require_space,
+    require_writable,
+    size_text,
+    writing,
+)
 from keras_bench.errors import UserError
 from keras_bench.files import replacing, write_bytes
 from keras_bench.frames import append_frame, frame_of
+from keras_bench.runs.data import require_folders
+from keras_bench.runs.job import Request, resolve
 
 
 def test_sizes_are_readable():
@@ -244,3 +255,27 @@ def test_the_end_of_what_reads_the_output_is_no_error():
 def test_a_file_that_fits_is_written_without_a_word(tmp_path):
     write_bytes(tmp_path / "a", b"content")
     assert (tmp_path / "a").read_bytes() == b"content"
+
+
+def test_a_full_disk_without_a_name_is_that_of_standard_output():
+    text, code = describe_os_error(OSError(errno.ENOSPC, "No space left on device"))
+    assert (text.partition(";")[0], code) == ("standard output cannot be written: the disk is full", 1)
+
+
+def test_a_cache_that_holds_something_may_be_read_only(tmp_path, monkeypatch):
+    """What a run needs may all be there; an empty one is of no use."""
+    cache, real = tmp_path / "cache", tempfile.TemporaryFile
+    cache.mkdir()
+
+    def refuse(*arguments, dir, **options):
+        if Path(dir) == cache:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return real(*arguments, dir=dir, **options)
+
+    monkeypatch.setenv("KERAS_BENCH_CACHE", str(cache))
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    job = resolve(Request("digits", "MobileNet", "tl", out=tmp_path / "runs", weights="none"))
+    with pytest.raises(UserError, match="Read-only"):
+        require_folders(job)
+    (cache / "decoded").mkdir()
+    require_folders(job)

@@ -19,7 +19,7 @@ from keras_bench.config.expectation import describe_expected, key_schemas
 from keras_bench.config.former import current_names
 from keras_bench.config.schema import Config
 from keras_bench.config.yaml_text import Tree, YAMLTextError, parse_yaml, read_yaml
-from keras_bench.errors import UserError, quoted, shortened, unknown_name
+from keras_bench.errors import UserError, name_text, quoted, shortened, unknown_name
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def load_experiment(name: str, origin: str = "--experiment") -> Experiment:
         raise UserError(f"{path}: models: expected a mapping of model names to overriding keys, e.g. {{VGG16: {{}}}}")
     for model in models:
         if model not in BACKBONES:
-            name = shortened(str(model))
+            name = name_text(model)
             raise UserError(f"{path}: models.{name}: {unknown_name('model', name, BACKBONES)}")
     if not models:
         raise UserError(f"{path}: models: expected at least one model, e.g. models: {{EfficientNetB0: {{}}}}")
@@ -147,7 +147,7 @@ def check_keys(layer: Layer, tree: Mapping[Any, object], section: type[BaseModel
         if key not in section.model_fields:
             if prefix == "" and key == "models":
                 raise UserError(f"{layer.origin}: models can only be set in an experiment file")
-            name = shortened(str(key))
+            name = name_text(key)
             raise UserError(f"{layer.origin}: {prefix}{name}: {unknown_name('key', name, section.model_fields)}")
         subsection = section.model_fields[key].annotation
         if isinstance(subsection, type) and issubclass(subsection, BaseModel):

@@ -47,6 +47,8 @@ def extracted(archive: Path, log: Log) -> Path:
     except OSError as error:
         raise refused(archive, error) from error
     folder = cache_folder() / "extracted" / f"{stem}-{digest[:16]}"
+    if folder.is_dir():  # whole, since it gets its name last; the cache may be read-only
+        return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():

@@ -1,6 +1,7 @@
 """Checks the entries of an untrusted zip archive before the first byte is written."""
 
 import os
+import re
 import shutil
 import stat
 import unicodedata
@@ -68,7 +69,9 @@ def indistinct_names(files: Iterable[zipfile.ZipInfo]) -> tuple[str, str] | None
 
 def _check_entry(archive: Path, entry: zipfile.ZipInfo) -> None:
     name, mode = PurePosixPath(entry.filename.replace("\\", "/")), entry.external_attr >> 16
-    drive_or_empty = len(name.parts[0]) > 1 and name.parts[0][1] == ":" if name.parts else True
+    first = name.parts[0] if name.parts else ""
+    is_drive = re.match("[A-Za-z]:" if os.name == "nt" else "[A-Za-z]:$", first)  # elsewhere `C:a` is a usual name
+    drive_or_empty = not first or is_drive is not None
     if name.is_absolute() or ".." in name.parts or drive_or_empty or stat.S_ISLNK(mode):
         raise UserError(f"{archive}: refused, its entry {quoted(entry.filename)} would leave the folder")
     if stat.S_IFMT(mode) in _SPECIAL_FILES:

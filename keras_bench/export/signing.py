@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 import stat
 import sys
 from pathlib import Path
@@ -47,7 +48,9 @@ def load_private_key(path: Path, log: Log) -> Ed25519PrivateKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise _unusable("--sign", path, f"it is of another type ({_type_name(key)})")
     if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
-        log.warn(f"--sign: {path}: other users may read or change this private key; run: chmod 600 {path}")
+        log.warn(
+            f"--sign: {path}: other users may read or change this private key; run: chmod 600 {shlex.quote(str(path))}"
+        )
     return key
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from keras_bench.console import Log
 from keras_bench.environment import set_tensorflow_defaults
-from keras_bench.errors import UserError, one_line, quoted
+from keras_bench.errors import RunError, UserError, one_line, quoted
 
 # Keras's own defaults. With others the same run would give other numbers, or none.
 REQUIRED = {"backend": "tensorflow", "image_data_format": "channels_last", "floatx": "float32", "epsilon": 1e-7}
@@ -46,7 +46,9 @@ def import_keras() -> list[str]:
         a sentence for each setting of the user, in KERAS_BACKEND or keras.json, that is ignored.
 
     Raises:
-        UserError: keras.json is damaged, or this process has already imported Keras with another backend.
+        UserError: keras.json holds settings that Keras does not take, or this process has already imported Keras with
+            another backend.
+        RunError: Keras cannot be imported for another reason.
     """
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     given = {
@@ -57,6 +59,8 @@ def import_keras() -> list[str]:
     try:
         import keras
     except (ValueError, AttributeError, TypeError) as error:
+        if not _is_json(home / "keras.json"):
+            raise RunError(f"Keras cannot be imported: {one_line(error)}") from error
         raise UserError(f"{home / 'keras.json'}: {one_line(error)}; correct that file or remove it") from error
     if keras.backend.backend() != REQUIRED["backend"]:
         backend = keras.backend.backend()
@@ -71,6 +75,15 @@ def import_keras() -> list[str]:
         for place, (key, value) in given.items()
         if key in REQUIRED and value != REQUIRED[key]
     ]
+
+
+def _is_json(path: Path) -> bool:
+    """Return whether Keras reads settings from a file; it ignores one that is missing or not JSON."""
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _read_settings(path: Path) -> dict[str, object]:

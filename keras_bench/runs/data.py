@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,11 +94,17 @@ def require_data(job: Job) -> None:
 def require_folders(job: Job) -> None:
     """Refuse a run whose results, bundles or cached data could not be written, before anything is downloaded.
 
+    A cache that holds something may be read-only, since it may hold all that is needed; what is missing in it is
+    refused where it would be written.
+
     Raises:
         UserError: a folder is a file, may not be written to, or its name is too long.
     """
     require_writable(job.folder.root, "--out")
-    require_writable(cache_folder(), "$KERAS_BENCH_CACHE")
+    cache = cache_folder()
+    is_warm = cache.is_dir() and any(cache.iterdir())
+    with suppress(UserError) if is_warm else nullcontext():
+        require_writable(cache, "$KERAS_BENCH_CACHE")
     if job.config.export.enabled:
         require_writable(job.exports, "--exports")
 

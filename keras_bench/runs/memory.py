@@ -1,5 +1,6 @@
 """What to do when memory runs out: the batch size to try, as options to add to the same command."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -47,9 +48,12 @@ def smaller_batch(job: Job, others: bool) -> str:
     if not has_work and not others:
         return f"add {options} to the same command: half of the {training.batch_size} images per step"
     out = job.request.out
+    named = out if out.name not in ("", "..") else out.resolve()  # `.`, `..` and `/` have no name to extend
+    other = shlex.quote(str(named.parent / f"{named.name or 'runs'}-batch-{size}"))
+    reason = f", since {out} holds work with {training.batch_size}" if has_work else ""
     return (
-        f"add {options} --out {out.with_name(f'{out.name}-batch-{size}')} to the same command: half of the "
-        f"{training.batch_size} images per step, in another folder, since {out} holds work with {training.batch_size}"
+        f"add {options} --out {other} to the same command: half of the {training.batch_size} images per step, in "
+        f"another folder{reason}"
     )
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from keras_bench.errors import UserError, one_line
+from keras_bench.errors import RunError, UserError, one_line
 from keras_bench.printable import accept_all_characters
 from keras_bench.processes import run_child
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 KERAS_MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 MAX_INFLATION = 1000  # how many times its stored size an array may take in memory; weights hardly compress
+MAX_CONFIG_BYTES = 64 << 20  # of config.json; the largest of keras.applications has under 2 MB
+MAX_PACKING = 20  # how many times its packed size model.weights.h5 may have; Keras does not pack it
+CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE")  # of HDF5's library itself
 REMEDY = "copy or download it again, or use other weights"
 
 
@@ -32,11 +35,16 @@ def check_weights_file(path: Path) -> None:
 
     Raises:
         UserError: it cannot, they are not, or the file holds code or refers to other files.
+        RunError: the check was ended from outside, for example because memory ran out.
     """
     done = run_child([sys.executable, "-m", "keras_bench.runs.weights_file", str(path)], capture=True)
     fault = done.stdout.strip()
     if done.returncode < 0:
-        fault = f"it is damaged: reading it ended with {signal.Signals(-done.returncode).name}"
+        name = signal.Signals(-done.returncode).name
+        if name not in CRASHES:
+            killer = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+            raise RunError(f"weights: {path}: its check was ended by {name}{killer}; repeat the command")
+        fault = f"it is damaged: reading it ended with {name}"
     elif done.returncode > 0 and not fault:
         lines = done.stderr.strip().splitlines()
         fault = f"it could not be checked ({one_line(lines[-1]) if lines else done.returncode})"
@@ -65,6 +73,9 @@ def _fault_of_keras(path: Path) -> str:
             missing = [name for name in KERAS_MEMBERS if name not in archive.namelist()]
             if missing:
                 return f"expected a .keras file of Keras 3, but {missing[0]} is missing in it"
+            vast = _vast_member(archive)
+            if vast:
+                return f"it is damaged, or no model: {vast} claims more bytes than it can hold"
             damaged = archive.testzip()
             if damaged is not None:
                 return f"it is damaged (wrong checksum of {damaged})"
@@ -74,6 +85,17 @@ def _fault_of_keras(path: Path) -> str:
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
         return f"it is damaged ({one_line(error, limit=160)})"
     return _fault_of_hdf5(io.BytesIO(weights), len(weights))
+
+
+def _vast_member(archive: zipfile.ZipFile) -> str:
+    """Return the name of a member of a .keras file that would take far more memory than a model's; "" if none does."""
+    for entry in archive.infolist():
+        limit = MAX_CONFIG_BYTES
+        if entry.filename == "model.weights.h5":
+            limit = max(limit, MAX_PACKING * entry.compress_size)
+        if entry.filename in KERAS_MEMBERS and entry.file_size > limit:
+            return entry.filename
+    return ""
 
 
 def _holds_lambda(config: object) -> bool:

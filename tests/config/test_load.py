@@ -152,3 +152,11 @@ def test_what_this_version_does_not_accept_of_an_earlier_run_is_told_in_one_line
     with pytest.raises(UserError, match=message) as refusal:
         run_config(tmp_path, text)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_key_with_more_digits_than_python_writes_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "study.yaml"
+    for text in (f"? 0x{'F' * 5000}\n: 1\nmodels: {{VGG16: {{}}}}\n", f"models:\n  ? 0x{'F' * 5000}\n  : {{}}\n"):
+        path.write_text(text)
+        with pytest.raises(UserError, match="an integer with too many digits to show"):
+            load_experiment(str(path)).resolve("VGG16")

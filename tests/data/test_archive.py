@@ -55,6 +55,12 @@ def test_entries_that_would_leave_the_folder_are_refused_before_anything_is_writ
     assert not list(tmp_path.rglob("evil.txt"))
 
 
+def test_a_folder_with_a_colon_is_no_drive(tmp_path):
+    archive = make_zip(tmp_path / "a.zip", {"1:1 views/a.txt": "1", "b:c/d.txt": "2"})
+    extract_archive(archive, tmp_path / "out", Log())
+    assert (tmp_path / "out" / "1:1 views" / "a.txt").read_text() == "1"
+
+
 def test_links_are_refused(tmp_path):
     link = zipfile.ZipInfo("link")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16

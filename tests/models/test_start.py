@@ -1,9 +1,12 @@
 """Keras starts with the settings that results are defined for, in a fresh process, whatever the user's own are."""
 
+import builtins
 import json
 
 import pytest
 
+from keras_bench.errors import RunError
+from keras_bench.models.start import import_keras
 from tests.checks import python
 
 START = """
@@ -64,3 +67,21 @@ def test_usual_settings_say_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     write_settings(tmp_path, '{"backend": "tensorflow", "floatx": "float32"}')
     assert "ignored" not in python(START)
+
+
+@pytest.mark.parametrize("text", [None, "not JSON"])
+def test_an_error_of_keras_itself_does_not_blame_settings_that_it_did_not_read(tmp_path, monkeypatch, text):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras-home"))
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    if text is not None:
+        write_settings(tmp_path, text)
+    real = builtins.__import__
+
+    def broken(name, *arguments):
+        if name == "keras":
+            raise AttributeError("module 'numpy' has no attribute 'bool'")
+        return real(name, *arguments)
+
+    monkeypatch.setattr(builtins, "__import__", broken)
+    with pytest.raises(RunError, match="^Keras cannot be imported: module 'numpy' has no attribute 'bool'$"):
+        import_keras()

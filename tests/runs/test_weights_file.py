@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from keras_bench.cli.main import main
-from keras_bench.errors import UserError
+from keras_bench.errors import RunError, UserError
 from keras_bench.runs import weights_file
 from keras_bench.runs.weights_file import check_weights_file, fault_of
 from tests.damage import DAMAGE
@@ -166,6 +166,22 @@ def test_a_crash_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(weights_file, "run_child", lambda command, capture: crashed)
     with pytest.raises(UserError, match=r"weights.h5: it is damaged: reading it ended with SIGSEGV; copy or download"):
         check_weights_file(path)
+
+
+def test_a_check_that_was_killed_is_no_damage(tmp_path, monkeypatch):
+    killed = subprocess.CompletedProcess([], -9, "", "")
+    monkeypatch.setattr(weights_file, "run_child", lambda command, capture: killed)
+    with pytest.raises(RunError, match=r"weights.h5: its check was ended by SIGKILL, as the system does when memory"):
+        check_weights_file(write_h5(tmp_path / "weights.h5"))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
+def test_a_member_that_unpacks_to_far_more_than_a_model_is_refused_before_it_is_read(tmp_path, name):
+    path = tmp_path / "vast.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member in ("config.json", "metadata.json", "model.weights.h5"):
+            archive.writestr(member, bytes(70 << 20) if member == name else b"{}")
+    assert fault_of(path) == f"it is damaged, or no model: {name} claims more bytes than it can hold"
 
 
 @pytest.mark.parametrize("name", ["weights.h5", "weights.keras", "weights.npz", "folder.h5"])

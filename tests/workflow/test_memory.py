@@ -2,6 +2,7 @@
 
 import io
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -119,6 +120,18 @@ def test_the_options_can_be_pasted_behind_a_command_with_work_of_the_old_batch_s
         again = resolve(request_of(arguments, "MobileNet"))
         assert again.config.training.batch_size == 32
         assert not again.folder.root.is_relative_to(out)
+
+
+def test_the_other_folder_has_a_name_whatever_out_is(tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path / "runs")
+    folders = {".": f"{tmp_path}/runs-batch-16", "..": f"{tmp_path}-batch-16", "/": "/runs-batch-16"}
+    folders |= {"my runs": "'my runs-batch-16'", "a": "a-batch-16"}
+    for out, other in folders.items():
+        job = resolve(Request("digits", "MobileNet", out=Path(out), weights="none"))
+        advice = smaller_batch(job, others=True)
+        assert f" --out {other} to the same command: " in advice
+        assert "holds work" not in advice
 
 
 CHILDREN = {
