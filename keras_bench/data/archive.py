@@ -47,14 +47,13 @@ def extracted(archive: Path, log: Log) -> Path:
     except OSError as error:
         raise refused(archive, error) from error
     folder = cache_folder() / "extracted" / f"{stem}-{digest[:16]}"
-    if folder.is_dir():  # whole, since it gets its name last; the cache may be read-only
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not folder.is_dir():
-            sweep(folder.parent, folder.name.__eq__)
-            with replacing_folder(folder) as unfinished:
-                extract_archive(archive, unfinished, log)
+    if not folder.is_dir():  # one that is there is whole, and the cache may be read-only
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not folder.is_dir():
+                sweep(folder.parent, folder.name.__eq__)
+                with replacing_folder(folder) as unfinished:
+                    extract_archive(archive, unfinished, log)
     sweep_unlocked(folder.parent, lambda name: folder.with_name(f"{name}.lock"))
     return folder
 
