@@ -112,7 +112,7 @@ def test_every_file_that_the_report_reads_is_named_where_it_is_damaged(damage, t
         path.unlink() if damage == "missing" else DAMAGE[damage](path)
         left, warned = _rows_and_warnings(tmp_path)
         if path in training:
-            assert [line for line in warned if line.startswith(f"a run is left out: {path} is")], path
+            assert [line for line in warned if line.startswith(f"a run is left out: {path} ")], path
             assert {model for model, *_ in left} == {"MobileNet"}
         elif damage != "missing":
             assert [line for line in warned if line.startswith(f"{path} is damaged, and the report does without")]

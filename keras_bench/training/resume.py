@@ -96,9 +96,9 @@ def _parse_state(path: Path, tree: dict[str, Any]) -> SavedState:
 
 def computing_with() -> dict[str, object]:
     """Return what else changes the bits of an epoch besides its inputs: versions, processor, accelerators, commit."""
-    environment = describe_environment([device.name for device in tf.config.list_physical_devices("GPU")])
+    environment, devices = describe_environment([]), tf.config.list_physical_devices("GPU")
     packages = {name: environment["packages"][name] for name in ("keras-bench", "tensorflow", "keras", "numpy")}
-    machine = {"cpu": environment["cpu"], "cores": environment["cores"], "GPUs": len(environment["accelerators"])}
+    machine = {"cpu": environment["cpu"], "cores": environment["cores"], "GPUs": len(devices)}
     return {**packages, "commit": environment["commit"], "augmentation": AUGMENTATION_VERSION, **machine}
 
 

@@ -132,7 +132,7 @@ def test_a_messy_folder_is_read_and_everything_left_out_is_reported(tmp_path):
     reasons = {index.ids[i].rsplit("/", 1)[1]: reason for i, reason in store.unreadable.items()}
     assert set(reasons) == {"half.jpg", "empty.png", "page.jpg"}
     assert reasons["empty.png"] == "the file is empty"
-    assert reasons["page.jpg"] == "not a JPEG, PNG, BMP, GIF or WebP image"
+    assert "not a JPEG, PNG, BMP, GIF or WebP image" in reasons["page.jpg"]
     assert len(store.sizes) == 3
     assert all(store.image(int(i)).shape[2] == 3 for i in np.flatnonzero(store.readable))
     nested = [image_id for image_id in index.ids if "/deeper/still/" in image_id]

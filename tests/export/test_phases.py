@@ -234,6 +234,10 @@ def test_int8_is_calibrated_on_the_training_images_of_splits_csv(out, tmp_path, 
     kept = {row[0] for row in rows if row[2] == "train"} - set(leaked)
     texts = [",".join([*row[:2], "leaked" if row[0] in leaked else row[2]]) for row in rows]
     run.splits.write_text("\n".join(texts) + "\n")
+    dataset = {
+        key: value for key, value in json.loads(run.dataset.read_text()).items() if key not in ("files", "sha256")
+    }
+    run.dataset.write_text(json.dumps(dataset))  # as an earlier version, which kept no digests
     calibrated = []
 
     def record(title, settings, data, *rest):

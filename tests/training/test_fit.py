@@ -13,6 +13,7 @@ from keras_bench.backbones.table import BACKBONES
 from keras_bench.config import load_experiment, parse_setting
 from keras_bench.console import Log
 from keras_bench.errors import RunError
+from keras_bench.files import write_record
 from keras_bench.models.build import ModelSpec, build_model
 from keras_bench.runs.folders import run_folder
 from keras_bench.runs.history import read_history
@@ -174,7 +175,7 @@ def test_a_phase_that_had_stopped_early_does_not_train_again(tmp_path):
     phase = make_phase()
     run, outcome = run_phase(tmp_path, phase)
     (path,) = run.state("tl").glob("epoch*.json")
-    path.write_text(json.dumps({**json.loads(path.read_text()), "stopped": True}))
+    write_record(path, {**json.loads(path.read_text()), "stopped": True})
     longer = replace(phase, config=make_phase("tl.epochs=9").config)
     _, again = run_phase(tmp_path, longer, InterruptedLog(5))
     assert (again.epochs, again.best_epoch) == (outcome.epochs, outcome.best_epoch)
