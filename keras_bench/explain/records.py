@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from keras_bench.phases import Phase
-from keras_bench.reading import arrays_of, record_of
+from keras_bench.reading import arrays_of, is_intact, record_of
+from keras_bench.runs.damage import changed_files
+from keras_bench.runs.folders import RunDir
 
 # The name of each method in tables and figures.
 METHOD_TITLES = {"saliency": "Saliency", "smoothgrad": "SmoothGrad", "gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++"}
@@ -133,3 +135,9 @@ class ExplanationChecks:
     def from_json(tree: dict[str, object]) -> "ExplanationChecks":
         """Rebuild the value from checks.json's content."""
         return record_of(ExplanationChecks, {"correct" if name == "right" else name: tree[name] for name in tree})
+
+
+def explanations_intact(run: RunDir) -> bool:
+    """Return whether explanations.npz exists and is as it was written."""
+    is_changed = run.explanations in changed_files(run.explanation_checks)
+    return not is_changed and is_intact(run.explanations, Explanations.from_npz)

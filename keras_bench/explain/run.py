@@ -12,13 +12,19 @@ import numpy as np
 from keras_bench.config.recipe import MAX_SEED
 from keras_bench.config.schema import ExplainConfig
 from keras_bench.console import Log
-from keras_bench.errors import DamagedFileError
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.explain.choice import choice_lost, choose_images, restore_choice
-from keras_bench.explain.records import EXPLANATION_METHODS, RANDOM, ExplanationChecks, Explanations, MethodScores
+from keras_bench.explain.records import (
+    EXPLANATION_METHODS,
+    RANDOM,
+    ExplanationChecks,
+    Explanations,
+    MethodScores,
+    explanations_intact,
+)
 from keras_bench.files import write_bytes, write_record
 from keras_bench.reading import read_json
-from keras_bench.runs.damage import FILES, changed_files, digests_of, is_unreadable
+from keras_bench.runs.damage import FILES, digests_of, is_unreadable
 from keras_bench.runs.data import Data, positions_of
 from keras_bench.runs.fingerprint import changed_settings
 from keras_bench.runs.job import Job
@@ -63,22 +69,13 @@ def damaged_explanations(job: Job) -> list[Path]:
     """Return the files of the explanations that are damaged; missing ones do not count."""
     checks, maps, choice = job.folder.explanation_checks, job.folder.explanations, job.experiment_folder.explained
     damaged = [path for path in (checks, choice) if is_unreadable(path)]
-    return [*damaged, *([maps] if maps.is_file() and _maps_damaged(job) else [])]
-
-
-def _maps_damaged(job: Job) -> bool:
-    """Return whether explanations.npz is missing or damaged."""
-    try:
-        Explanations.from_npz(job.folder.explanations)
-    except DamagedFileError:
-        return True
-    return bool(changed_files(job.folder.explanation_checks))
+    return [*damaged, *([maps] if maps.is_file() and not explanations_intact(job.folder) else [])]
 
 
 def _maps_finished(job: Job) -> bool:
     if not job.folder.explanation_checks.is_file() or is_unreadable(job.folder.explanation_checks):
         return False
-    if _maps_damaged(job):
+    if not explanations_intact(job.folder):
         return False
     checks = read_json(job.folder.explanation_checks)
     if checks.get("layer_side") is None and job.image_size < LARGE_ENOUGH:

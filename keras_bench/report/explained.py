@@ -1,8 +1,7 @@
 """Chooses the explained test images that the report shows, with all models side by side. No TensorFlow."""
 
-from keras_bench.explain.records import Explanations
+from keras_bench.explain.records import Explanations, explanations_intact
 from keras_bench.report.comparison import ExplainedImage, ModelExplanation
-from keras_bench.report.intact import explanations_intact
 from keras_bench.report.phase_predictions import phase_predictions
 from keras_bench.runs.folders import RunDir
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from keras_bench.console import Log
 from keras_bench.errors import UserError
-from keras_bench.explain.records import Explanations
+from keras_bench.explain.records import explanations_intact
 from keras_bench.phases import PHASES
-from keras_bench.reading import is_intact
 from keras_bench.runs.damage import changed_files, damaged_files, describe, is_unreadable, remedy
 from keras_bench.runs.folders import ExperimentDir, RunDir
 
@@ -54,9 +53,3 @@ def damaged_parts(run: RunDir) -> list[Path]:
     damaged = [path for path in records if is_unreadable(path)]
     maps = [run.explanations] if run.explanations.is_file() and not explanations_intact(run) else []
     return [*damaged, *maps, *changed_files(run.shown_images)]
-
-
-def explanations_intact(run: RunDir) -> bool:
-    """Return whether explanations.npz exists and is as it was written."""
-    is_changed = run.explanations in changed_files(run.explanation_checks)
-    return not is_changed and is_intact(run.explanations, Explanations.from_npz)

@@ -133,9 +133,14 @@ def has_only_predictions(run: RunDir, phase: Phase) -> bool:
     return has_predictions and not run.result(phase).exists() and not run.state(phase).is_dir()
 
 
-def recorded_phases(run: RunDir) -> list[Phase]:
-    """Return the phases among which run.json chose; empty if it is missing, damaged or of an earlier version."""
-    return read_intact(run.run, lambda content: list(content.get("phases", []))) or []
+def recorded_phases(run: RunDir, unrecorded: Sequence[Phase] = ()) -> list[Phase]:
+    """Return the phases among which run.json chose; empty if it is missing or damaged.
+
+    Args:
+        run: the run's folder.
+        unrecorded: what to return for an earlier version's run.json, which does not say.
+    """
+    return read_intact(run.run, lambda content: list(content.get("phases", unrecorded))) or []
 
 
 def _was_finished(run: RunDir, phase: Phase) -> bool:
@@ -275,14 +280,18 @@ def _is_damaged(
     return False
 
 
-def _test_zip(path: Path) -> None:
-    """Raise a DamagedFileError unless every member of an archive has the checksum it states."""
+def is_whole_zip(path: Path) -> bool:
+    """Return whether a file is an archive whose members have the checksums it states."""
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except Exception as error:  # zipfile reports damage through nearly any exception
-        raise DamagedFileError(f"{path} is damaged") from error
-    if damaged is not None:
+            return archive.testzip() is None
+    except Exception:  # zipfile reports damage through nearly any exception
+        return False
+
+
+def _test_zip(path: Path) -> None:
+    """Raise a DamagedFileError unless every member of an archive has the checksum it states."""
+    if not is_whole_zip(path):
         raise DamagedFileError(f"{path} is damaged")
 
 

@@ -32,13 +32,7 @@ from keras_bench.files import write_record
 from keras_bench.frames import write_frame
 from keras_bench.images import is_above_limit
 from keras_bench.reading import read_intact, read_json, read_record
-from keras_bench.runs.damage import (
-    FILES,
-    digests_of,
-    is_unreadable,
-    refuse_other_splits,
-    splits_damaged,
-)
+from keras_bench.runs.damage import FILES, digests_of, is_unreadable, refuse_other_splits, splits_damaged
 from keras_bench.runs.folders import ExperimentDir, RunDir
 from keras_bench.runs.job import Job
 

@@ -9,7 +9,6 @@ of the digests.
 """
 
 import time
-import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from keras_bench.errors import UserError
 from keras_bench.files import link_or_copy, write_record
 from keras_bench.models.saving import save_model
 from keras_bench.reading import read_record
+from keras_bench.runs.damage import is_whole_zip
 from keras_bench.runs.history import best_row, history_digest, read_history
 from keras_bench.training.monitors import mode_of
 
@@ -118,7 +118,7 @@ def damage_of(state: SavedState, history: Path) -> str | None:
     """
     if not state.model.is_file():
         return f"{state.model} is missing"
-    intact = _is_zip(state.model) if state.model_sha256 is None else digest_file(state.model) == state.model_sha256
+    intact = is_whole_zip(state.model) if state.model_sha256 is None else digest_file(state.model) == state.model_sha256
     if not intact:
         return f"{state.model} is damaged"
     if not history.is_file():
@@ -129,15 +129,6 @@ def damage_of(state: SavedState, history: Path) -> str | None:
         return f"{history} is damaged"
     is_same = epochs[: state.epochs] == list(range(1, state.epochs + 1)) and state.history_sha256 in (None, digest)
     return None if is_same else f"{history} is damaged"
-
-
-def _is_zip(path: Path) -> bool:
-    """Return whether a file is an archive whose members have the checksums it states."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except Exception:  # zipfile reports damage through nearly any exception
-        return False
 
 
 def load_state(state: SavedState, model: keras.Model) -> None:

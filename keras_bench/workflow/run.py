@@ -9,13 +9,14 @@ from keras_bench.cost.latency import LATENCY
 from keras_bench.errors import ExportError, memory_named
 from keras_bench.files import write_record
 from keras_bench.phases import Phase
-from keras_bench.reading import is_intact, read_intact, read_json
+from keras_bench.reading import is_intact, read_json
 from keras_bench.runs.damage import (
     damaged_files,
     describe,
     has_only_predictions,
     is_unreadable,
     lost_results,
+    recorded_phases,
     refuse_lost,
 )
 from keras_bench.runs.data import (
@@ -93,7 +94,7 @@ def _complete_run(job: Job, weights: InitialWeights, log: Log) -> None:
     if begun and not job.folder.splits.is_file() and job.folder.splits not in damaged:
         damaged.append(job.folder.splits)  # every version wrote it, but only this one its digest
     refuse_lost(job.folder, damaged)
-    compared = _compared_phases(job)
+    compared = recorded_phases(job.folder, job.phases)
     is_trained = set(finished) == set(job.phases) <= set(compared) and all(
         job.folder.result(phase).is_file() for phase in compared
     )
@@ -141,11 +142,6 @@ def _train_missing(run: Run, finished: list[Phase], damaged: list[Path]) -> None
         else:
             with memory_named(f"phase {phase}"):
                 train_phase(run, phase)
-
-
-def _compared_phases(job: Job) -> list[Phase]:
-    """Return the phases among which run.json chose; empty if it is missing or damaged."""
-    return read_intact(job.folder.run, lambda content: list(content.get("phases", job.phases))) or []
 
 
 def _phases_to_compare(job: Job, finished: Sequence[Phase], compared: Sequence[Phase]) -> tuple[Phase, ...]:
