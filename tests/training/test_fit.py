@@ -1,6 +1,5 @@
 """One phase of a small MobileNet, really fitted: which weights are kept, what stops it, and that it resumes exactly."""
 
-import json
 from dataclasses import replace
 from itertools import count
 
@@ -15,6 +14,7 @@ from keras_bench.console import Log
 from keras_bench.errors import RunError
 from keras_bench.files import write_record
 from keras_bench.models.build import ModelSpec, build_model
+from keras_bench.reading import read_json
 from keras_bench.runs.folders import run_folder
 from keras_bench.runs.history import read_history
 from keras_bench.training.callbacks import AtomicCheckpoint, DivergedError, StopOnNonFinite
@@ -175,7 +175,7 @@ def test_a_phase_that_had_stopped_early_does_not_train_again(tmp_path):
     phase = make_phase()
     run, outcome = run_phase(tmp_path, phase)
     (path,) = run.state("tl").glob("epoch*.json")
-    write_record(path, {**json.loads(path.read_text()), "stopped": True})
+    write_record(path, {**read_json(path), "stopped": True})
     longer = replace(phase, config=make_phase("tl.epochs=9").config)
     _, again = run_phase(tmp_path, longer, InterruptedLog(5))
     assert (again.epochs, again.best_epoch) == (outcome.epochs, outcome.best_epoch)
