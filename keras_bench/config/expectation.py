@@ -61,7 +61,8 @@ def _list_words(schema: Schema) -> str:
     if "prefixItems" in schema:
         return f"a list{example}, of two numbers{_bounds(schema['prefixItems'][0])}, the lower one first"
     least = schema.get("minItems", 0)
-    return f"a list{example}, of {least} to {schema['maxItems']:,} items, each {_words(schema['items'])}"
+    different = "different " if schema.get("uniqueItems") else ""
+    return f"a list{example}, of {least} to {schema['maxItems']:,} {different}items, each {_words(schema['items'])}"
 
 
 def _bounds(schema: Schema) -> str:

@@ -223,7 +223,8 @@ def _validate(tree: Tree, layers: list[Layer]) -> Config:
         if not _has(tree, keys):  # a run's file that lacks a required key
             raise UserError(f"{layers[0].origin}: {path}: expected {expected}, received nothing") from error
         origin = next(layer.origin for layer in reversed(layers) if _has(layer.tree, keys))
-        raise UserError(f"{origin}: {path}: expected {expected}, received {quoted(_value_at(tree, keys))}") from error
+        received = first["msg"] if first["type"] == "repeated_item" else quoted(_value_at(tree, keys))
+        raise UserError(f"{origin}: {path}: expected {expected}, received {received}") from error
 
 
 def _all_keys() -> set[str]:

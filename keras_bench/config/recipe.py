@@ -8,12 +8,14 @@ key sets, a JSON round trip and an error location for each key; we only translat
 """
 
 import unicodedata
+from collections import Counter
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 from pydantic_core import PydanticCustomError
 
 from keras_bench.config.decision import DecisionMetric, decision_of
+from keras_bench.errors import quoted
 from keras_bench.images import HIGHEST_LIMIT, MAX_MEGAPIXELS
 
 # The upper bounds of most keys are far above anything useful. They are there so that a slip such as 1e26 is refused by
@@ -22,7 +24,7 @@ MAX_SEED = 2**32 - 1  # the largest that NumPy takes
 MAX_EPOCHS = 1_000_000
 MAX_BATCH_SIZE = 65_536
 MAX_IMAGES = 1_000_000_000
-MAX_CLASSES = 10_000  # that can be named one by one
+MAX_CLASSES = 50_000  # that can be named one by one; ImageNet-21k has 21,841
 
 
 def _require_plain(text: str) -> str:
@@ -38,9 +40,16 @@ def _require_order(values: tuple[float, float]) -> tuple[float, float]:
     return values
 
 
+def _require_distinct(items: tuple[str, ...]) -> tuple[str, ...]:
+    if repeated := next((name for name, count in Counter(items).items() if count > 1), None):
+        raise PydanticCustomError("repeated_item", "{name} more than once", {"name": quoted(repeated)})
+    return items
+
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 # Control characters would act on the terminal, and half of a surrogate pair cannot be written to a file.
 Text = Annotated[str, Field(max_length=4096), AfterValidator(_require_plain)]
+Name = Annotated[Text, Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Zoom = Annotated[float, Field(gt=-1, le=10)]
 Share = Annotated[float, Field(ge=-1, le=1)]
@@ -49,6 +58,12 @@ Factor = Annotated[float, Field(gt=0, le=100)]
 ZoomRange = Annotated[tuple[Zoom, Zoom], Strict(False), AfterValidator(_require_order)]
 ShareRange = Annotated[tuple[Share, Share], Strict(False), AfterValidator(_require_order)]
 FactorRange = Annotated[tuple[Factor, Factor], Strict(False), AfterValidator(_require_order)]
+ClassNames = Annotated[
+    tuple[Name, ...],
+    Field(min_length=1, max_length=MAX_CLASSES, json_schema_extra={"uniqueItems": True}),
+    Strict(False),
+    AfterValidator(_require_distinct),
+]
 Monitor = Literal["auto", "val_cross_entropy", "val_top1", "val_balanced_cross_entropy", "val_balanced_accuracy"]
 
 
@@ -64,10 +79,8 @@ class DatasetConfig(Section):
     source: Literal["tiny-imagenet", "folder", "csv", "tfds", "digits"] = Field(
         "tiny-imagenet", description="where the images come from"
     )
-    tfds_name: Text | None = Field(None, description="tensorflow-datasets builder, e.g. cifar10 (source: tfds)")
-    classes: Annotated[tuple[Text, ...], Field(min_length=1, max_length=MAX_CLASSES), Strict(False)] | None = Field(
-        None, description="use only these classes; null: all"
-    )
+    tfds_name: Name | None = Field(None, description="tensorflow-datasets builder, e.g. cifar10 (source: tfds)")
+    classes: ClassNames | None = Field(None, description="use only these classes; null: all")
     image_size: int | None = Field(
         None,
         ge=16,

@@ -115,10 +115,11 @@ def guess_source(path: Path) -> str:
 def _select_classes(index: ImageIndex, selected: tuple[str, ...] | None) -> ImageIndex:
     if selected is None:
         return index
+    labels = {name: label for label, name in enumerate(index.class_names)}
     for name in selected:
-        if name not in index.class_names:
+        if name not in labels:
             raise UserError(f"dataset.classes: {unknown_name('class', name, index.class_names)}")
-    old_labels = [index.class_names.index(name) for name in index.class_names if name in set(selected)]
+    old_labels = sorted({labels[name] for name in selected})
     keep = np.flatnonzero(np.isin(index.labels, old_labels))
     read = index.read
     return replace(

@@ -62,7 +62,8 @@ def _values(schema):
             return strategies.tuples(*map(_values, schema["prefixItems"])).map(list)
     assert schema["type"] == "array", schema
     most = min(schema["maxItems"], 6)
-    return strategies.lists(_values(schema["items"]), min_size=schema.get("minItems", 0), max_size=most)
+    items, least, unique = _values(schema["items"]), schema.get("minItems", 0), schema.get("uniqueItems", False)
+    return strategies.lists(items, min_size=least, max_size=most, unique=unique)
 
 
 def _numbers(schema):

@@ -68,6 +68,12 @@ def test_scientific_notation_without_a_point_is_a_number(tmp_path):
         ("{}", ["augmentation.zoom=0.1"], r"expected a list, e.g. \[-0.1, 0.1\].*received 0.1"),
         ("{}", ["augmentation.zoom=[0.1]"], r"augmentation.zoom: expected"),
         ("dataset: {source: imagnet}", [], r"dataset.source: expected 'tiny-imagenet', 'folder', .* or 'digits'"),
+        (
+            "{}",
+            ["dataset.classes=[a, b, a]"],
+            r"classes: expected a list, of 1 to 50,000 different .*received 'a' more",
+        ),
+        ("{}", ["dataset.tfds_name=''"], r"dataset.tfds_name: expected text of at least one character .*received ''"),
         ("{}", ["ft.unfreeze=some"], r"ft.unfreeze: expected 'all' or a whole number of at least 1.*received 'some'"),
         ("{}", ["tl.epochs"], r"--set tl.epochs: expected KEY=VALUE"),
         ("{}", ["tl=3"], r"--set tl=3: tl: expected keys of tl, received 3"),
