@@ -13,6 +13,7 @@ from keras_bench.explain.run import damaged_explanations, explain_finished, expl
 from keras_bench.export.phases import export_phases
 from keras_bench.export.places import damaged_exports, export_finished
 from keras_bench.runs.damage import damaged_files, is_unreadable
+from keras_bench.runs.folders import RunDir
 from keras_bench.runs.job import Job
 from keras_bench.runs.run import Run
 from keras_bench.workflow.shown_images import damaged_images, images_missing, make_images
@@ -146,9 +147,15 @@ def measure_latencies(jobs: Sequence[Job], log: Log) -> None:
 
     Damaged runs are left out; they are named where they are run and where they are compared.
     """
+    runs = runs_to_measure(jobs)
+    if runs:
+        measure_latency(runs, jobs[0].config.latency, any(has_accelerator(run) for run in runs), log)
+
+
+def runs_to_measure(jobs: Sequence[Job]) -> list[RunDir]:
+    """Return the finished, undamaged runs of the jobs; none if all their latencies have been measured or none shall."""
     settings = jobs[0].config.latency
     if not settings.enabled:
-        return
+        return []
     runs = [job.folder for job in jobs if job.folder.run.is_file() and not damaged_files(job.folder, job.phases)]
-    if runs and not latency_finished(runs, settings):
-        measure_latency(runs, settings, any(has_accelerator(run) for run in runs), log)
+    return runs if runs and not latency_finished(runs, settings) else []

@@ -32,9 +32,9 @@ from keras_bench.runs.job import Job
 from keras_bench.runs.memory import memory_advice
 from keras_bench.runs.run import Run
 from keras_bench.runs.weights import InitialWeights, find_whole_weights
-from keras_bench.workflow.compare import compare_runs, damaged_comparison
+from keras_bench.workflow.compare import compare_runs, is_current
 from keras_bench.workflow.final import choose_final_phase
-from keras_bench.workflow.parts import damaged_parts, make_parts, measure_latencies, missing_parts
+from keras_bench.workflow.parts import damaged_parts, make_parts, measure_latencies, missing_parts, runs_to_measure
 from keras_bench.workflow.provenance import restore_provenance, write_provenance
 
 INPUT, COMPARISON = "reading and checking images", "tables and figures"
@@ -64,7 +64,7 @@ def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
         log.path = job.folder.log
         try:
             with memory_advice(job, others=in_suite), memory_named(INPUT, FEWER_DECODED):
-                _complete_run(job, weights, log)
+                _complete_run(job, weights, log, in_suite)
         except ExportError as error:  # training is finished, so its results are shown before the error
             export_error = error
         if not in_suite:
@@ -81,7 +81,7 @@ def run_job(job: Job, log: Log, in_suite: bool = False) -> None:
         raise export_error
 
 
-def _complete_run(job: Job, weights: InitialWeights, log: Log) -> None:
+def _complete_run(job: Job, weights: InitialWeights, log: Log, in_suite: bool) -> None:
     """Do everything the run still lacks, from reading images to bundles."""
     with log.timed(INPUT):
         index, store, fingerprint = open_data(job, log)
@@ -103,7 +103,7 @@ def _complete_run(job: Job, weights: InitialWeights, log: Log) -> None:
     has_dropped = _drop_damaged_timing(job, log)
     is_complete = is_trained and not damaged and not missing_parts(job)
     if is_complete and is_intact(job.experiment_folder.audit, read_json):
-        nothing = "" if has_dropped or damaged_comparison(job.experiment_folder) else ": nothing to do"
+        nothing = "" if has_dropped or _has_more_to_do(job, in_suite) else ": nothing to do"
         log.line(f"{job.folder.root}: {' and '.join(finished)} finished before with the same settings{nothing}.")
         return
     _warn_of_damage(job, damaged, log)
@@ -124,6 +124,11 @@ def _complete_run(job: Job, weights: InitialWeights, log: Log) -> None:
     if not is_trained:
         choose_final_phase(run, _phases_to_compare(job, finished, compared))
     make_parts(run)
+
+
+def _has_more_to_do(job: Job, in_suite: bool) -> bool:
+    """Return whether latencies or the comparison, which follow a complete run, are made; a suite makes its own."""
+    return not in_suite and (bool(runs_to_measure([job])) or not is_current(job.experiment_folder))
 
 
 def _train_missing(run: Run, finished: list[Phase], damaged: list[Path]) -> None:
