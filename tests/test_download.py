@@ -1,11 +1,14 @@
 import hashlib
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from keras_bench import download as files
 from keras_bench.console import Log
-from keras_bench.download import DownloadError, download
+from keras_bench.download import DownloadError, digest_file, download
+from tests.damage import DAMAGE
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -100,3 +103,45 @@ def test_http_errors_and_dead_servers_have_different_messages(server, tmp_path):
         download(address(server, "/missing"), tmp_path / "file.bin", MD5, Log())
     with pytest.raises(DownloadError, match="no connection"):
         download("http://127.0.0.1:9/file", tmp_path / "file.bin", MD5, Log())
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """A list that gets an entry per file read to be digested; every file counts as written long before."""
+    reads, digest = [], hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *arguments: reads.append(arguments) or digest(*arguments))
+    monkeypatch.setattr(files, "TICK_SECONDS", -3600.0)
+    return reads
+
+
+def test_a_file_is_read_once_until_it_changes(tmp_path, reads):
+    path, other = tmp_path / "file", tmp_path / "other"
+    path.write_bytes(CONTENT)
+    first = [digest_file(path), digest_file(path)]
+    assert first == [hashlib.sha256(CONTENT).hexdigest()] * 2
+    assert len(reads) == 1
+    assert digest_file(path, "md5") == MD5
+    other.write_bytes(CONTENT[::-1])  # of the same size
+    os.replace(other, path)
+    assert digest_file(path) == hashlib.sha256(CONTENT[::-1]).hexdigest()
+    assert len(reads) == 3
+
+
+def test_a_byte_flipped_in_place_is_seen_although_the_modification_time_is_kept(tmp_path, reads):
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    status, before = path.stat(), digest_file(path)
+    while path.stat().st_ctime_ns == status.st_ctime_ns:  # until the clock of the file system has ticked
+        DAMAGE["one byte in the middle"](path)
+        DAMAGE["one byte in the middle"](path)
+    DAMAGE["one byte in the middle"](path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert digest_file(path) != before
+
+
+def test_a_file_that_was_just_written_is_read_again(tmp_path, reads, monkeypatch):
+    monkeypatch.undo()
+    path = tmp_path / "file"
+    for content in (CONTENT, CONTENT[::-1]) * 20:  # faster than the clock of the file system
+        path.write_bytes(content)
+        assert digest_file(path) == hashlib.sha256(content).hexdigest()
