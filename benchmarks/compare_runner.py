@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_bench.bundle import FLOAT_MODEL, IMAGE, PROBABILITIES, Bundle, open_session
+from keras_bench.bundle.model import Bundle
+from keras_bench.bundle.onnx_file import IMAGE, PROBABILITIES, open_session
+from keras_bench.bundle.sums import FLOAT_MODEL
 
 BATCH = 32
 

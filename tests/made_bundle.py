@@ -8,7 +8,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from keras_bench.config import DatasetConfig
-from keras_bench.export.files import write_labels, write_runner, write_samples, write_sums
+from keras_bench.export.files import write_labels, write_samples, write_sums
+from keras_bench.export.runner import write_runner
 
 NAMES = ["red", "green", "<b>blue</b>, \x1b[31mcielo"]
 MATRIX = np.array([[3.0, -1.0, 0.0], [0.0, 2.0, -1.0], [-2.0, 0.0, 4.0]], dtype=np.float32)

@@ -14,8 +14,11 @@ import onnx
 import pytest
 from PIL import Image
 
-from keras_bench.bundle import Bundle, BundleError, check_sums, classify, find_images, main, verify_samples
-from keras_bench.export.files import write_labels, write_runner, write_sums
+from keras_bench.bundle.classify import classify, find_images
+from keras_bench.bundle.command import main
+from keras_bench.bundle.model import Bundle, verify_samples
+from keras_bench.bundle.sums import BundleError, check_sums
+from keras_bench.export.files import write_labels, write_sums
 from keras_bench.images import decode
 from tests.conftest import encoded
 from tests.made_bundle import NAMES, expected, make_bundle, picture, tiny_model
@@ -232,15 +235,6 @@ def test_the_limit_of_the_run_applies_unless_another_is_given(bundle, tmp_path, 
         assert verify_samples(bundle) < 1e-6
 
 
-def test_an_import_in_several_lines_is_not_left_half_in_the_runner(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "keras_bench.export.files._source", lambda module: "from keras_bench.images import (\n    x,\n)\n"
-    )
-    with pytest.raises(ValueError, match="expected its import of keras_bench.images on one line"):
-        write_runner(tmp_path)
-    assert not (tmp_path / "predict.py").exists()
-
-
 def test_a_changed_byte_is_refused_before_any_prediction(bundle, photos, capsys):
     content = bytearray((bundle / "model.onnx").read_bytes())
     content[len(content) // 2] ^= 1
@@ -303,7 +297,7 @@ def test_memory_stays_small_however_large_the_images_are(bundle, tmp_path, monke
     for i in range(6):
         paths.append(str(tmp_path / f"{i}.png"))
         Image.fromarray(picture(i, 64, 64)).save(paths[-1])
-    monkeypatch.setattr("keras_bench.bundle.GROUP_BYTES", 2 * 64 * 64 * 3)
+    monkeypatch.setattr("keras_bench.bundle.classify.GROUP_BYTES", 2 * 64 * 64 * 3)
     sizes = []
     opened = Bundle(bundle)
     monkeypatch.setattr(opened, "predict", lambda images: sizes.append(len(images)) or np.zeros((len(images), 3)))

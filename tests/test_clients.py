@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_bench.bundle import Bundle
+from keras_bench.bundle.model import Bundle
 from keras_bench.export.files import write_labels, write_samples, write_sums
 from keras_bench.models.onnx import save, to_onnx
 from tests.models.test_onnx import build

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from keras_bench.export.files import write_runner
+from keras_bench.export.runner import write_runner
 from keras_bench.images import UnreadableImageError, decode
 from tests import fuzz_images
 from tests.fuzz_images import MAX_BYTES, MAX_SECONDS, damaged_file, examine, fuzz

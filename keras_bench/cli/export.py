@@ -35,7 +35,7 @@ def add_to(verbs: Verbs) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Export one phase, or all phases of the run."""
-    from keras_bench.bundle import SUMS
+    from keras_bench.bundle.sums import SUMS
     from keras_bench.console import Log
     from keras_bench.export.phases import export_run, refuse_damaged_run
     from keras_bench.export.places import bundle_name

@@ -12,6 +12,6 @@ def add_to(verbs: Verbs) -> None:
 
 def main(command: Sequence[str]) -> int:
     """Run it and return the exit code."""
-    from keras_bench import bundle
+    from keras_bench.bundle import command as runner
 
-    return bundle.main(list(command), prog="keras-bench predict")
+    return runner.main(list(command), prog="keras-bench predict")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_bench.bundle import FLOAT_MODEL
+from keras_bench.bundle.sums import FLOAT_MODEL
 from keras_bench.config.schema import LatencyConfig
 from keras_bench.console import Log, duration
 from keras_bench.cost.cost_file import model_identity

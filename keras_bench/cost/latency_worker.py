@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_bench.bundle import IMAGE, PROBABILITIES, BundleError, open_session
+from keras_bench.bundle.onnx_file import IMAGE, PROBABILITIES, open_session
+from keras_bench.bundle.sums import BundleError
 from keras_bench.cost.records import CALLS
 from keras_bench.environment import peak_memory_mb, set_tensorflow_defaults, usable_cores
 from keras_bench.errors import RunError

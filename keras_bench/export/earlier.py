@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from keras_bench.bundle import (
+from keras_bench.bundle.sums import (
     CARD,
     INT8_MODEL,
     REQUIRED,

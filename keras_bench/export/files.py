@@ -1,18 +1,15 @@
-"""Writes the files beside model.onnx in a bundle: labels, samples, the runner, and the checksums of all files."""
+"""Writes the files beside model.onnx in a bundle: labels, samples, and the checksums of all files."""
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from keras_bench.bundle import EXPECTED, LABELS, PREDICT, SIGNATURE, SUMS
+from keras_bench.bundle.sums import EXPECTED, LABELS, SIGNATURE, SUMS
 from keras_bench.images import encode_png
 from keras_bench.printable import printable_json
-
-_EMBEDDED = ("keras_bench.images", "keras_bench.printable")  # modules whose source predict.py contains
 
 
 def write_labels(folder: Path, class_names: Sequence[str], class_titles: Sequence[str]) -> None:
@@ -42,32 +39,12 @@ def write_samples(
     _write_json(folder / EXPECTED, {**content, "true": dict(zip(names, true_classes, strict=True))})
 
 
-def write_runner(folder: Path) -> None:
-    """Write predict.py: the runner, with its imports of this package replaced by the source of what they import."""
-    runner = _source("keras_bench.bundle")
-    for module in _EMBEDDED:
-        line = next(line for line in runner.splitlines(keepends=True) if line.startswith(f"from {module} import "))
-        if "(" in line:
-            raise ValueError(f"bundle.py: expected its import of {module} on one line, which predict.py replaces")
-        before, _, after = runner.partition(line)
-        body = _source(module).split('"""', 2)[2].lstrip("\n")  # without its docstring
-        runner = before + body.replace("from __future__ import annotations\n\n", "") + after
-    (folder / PREDICT).write_text(runner, encoding="utf-8")
-
-
 def write_sums(folder: Path) -> None:
     """Write SHA256SUMS, the checksums of every other file in the bundle, in the format of `sha256sum -c`."""
     paths = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     names = sorted(name for name in paths if name not in (SUMS, SIGNATURE))
     lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
-
-
-def _source(module: str) -> str:
-    """Return a module's source text."""
-    spec = importlib.util.find_spec(module)
-    assert spec is not None
-    return Path(str(spec.origin)).read_text(encoding="utf-8")
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_bench.bundle import FLOAT_MODEL, INT8_MODEL, Bundle
+from keras_bench.bundle.model import Bundle
+from keras_bench.bundle.sums import FLOAT_MODEL, INT8_MODEL
 from keras_bench.config.schema import ExportConfig
 from keras_bench.console import Log
 from keras_bench.evaluation.predictions import Predictions

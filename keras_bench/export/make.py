@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_bench.bundle import CARD, FLOAT_MODEL, INT8_MODEL, SIGNATURE, VERIFICATION, Bundle
+from keras_bench.bundle.model import Bundle
+from keras_bench.bundle.sums import CARD, FLOAT_MODEL, INT8_MODEL, SIGNATURE, VERIFICATION
 from keras_bench.config import Config
 from keras_bench.console import Log
 from keras_bench.cost.latency import LATENCY, LatencySetting, start_worker
@@ -186,7 +187,8 @@ def _write_samples(plan: BundlePlan, folder: Path, test: Predictions, int8: Int8
 def _write_verification(plan: BundlePlan, folder: Path, agreement: Agreement, int8: Int8, log: Log) -> Verification:
     """Write verification, model card, runner and checksums."""
     from keras_bench.export.agreement import MAX_DIFFERENCE, TIE
-    from keras_bench.export.files import write_runner, write_sums
+    from keras_bench.export.files import write_sums
+    from keras_bench.export.runner import write_runner
     from keras_bench.models.onnx import OPSET
 
     verification = Verification(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_bench.bundle import Bundle
+from keras_bench.bundle.model import Bundle
 from keras_bench.config.schema import ExportConfig
 from keras_bench.console import Log
 from keras_bench.cost.cost_file import file_identity

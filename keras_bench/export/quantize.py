@@ -13,7 +13,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from keras_bench.bundle import IMAGE
+from keras_bench.bundle.onnx_file import IMAGE
 
 OPERATORS = ("Conv", "Gemm", "MatMul")  # these take most of the time; everything between them stays float32
 # Included so that a layer's range is measured after its activation: before a ReLU6 it is many times as wide.

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_bench.bundle import SIGNATURE, SUMS, BundleError, check_sums, unlisted_files, unlisted_words
+from keras_bench.bundle.sums import SIGNATURE, SUMS, BundleError, check_sums, unlisted_files, unlisted_words
 from keras_bench.console import Log
 from keras_bench.errors import RunError, UserError
 from keras_bench.files import write_bytes

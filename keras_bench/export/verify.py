@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from keras_bench.bundle import (
+from keras_bench.bundle.model import Bundle, verify_samples
+from keras_bench.bundle.sums import (
     FLOAT_MODEL,
     INT8_MODEL,
     SIGNATURE,
     VERIFICATION,
-    Bundle,
     BundleError,
     ChangedBundleError,
     unlisted_files,
     unlisted_words,
-    verify_samples,
 )
 from keras_bench.config import Config, DatasetConfig
 from keras_bench.console import Log

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import tensorflow as tf
 
-from keras_bench.bundle import IMAGE, PROBABILITIES
+from keras_bench.bundle.onnx_file import IMAGE, PROBABILITIES
 from keras_bench.printable import printable
 
 if TYPE_CHECKING:

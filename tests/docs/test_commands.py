@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_bench.bundle import _parse_arguments as parse_predict
+from keras_bench.bundle.command import _parse_arguments as parse_predict
 
 # The program's own parsers: that of all verbs, and that of the runner in a bundle, whose options `predict` has.
 from keras_bench.cli.main import parse

@@ -12,8 +12,8 @@ import onnx
 import pytest
 from PIL import Image
 
-from keras_bench import bundle as runner
-from keras_bench.bundle import BundleError, ChangedBundleError, check_sums, read_sums, unlisted_files
+from keras_bench.bundle.onnx_file import require_one_file
+from keras_bench.bundle.sums import BundleError, ChangedBundleError, check_sums, read_sums, unlisted_files
 from keras_bench.cli.main import main
 from keras_bench.config import DatasetConfig
 from keras_bench.export.earlier import changed_in_bundle, place_to_keep, report_replaced
@@ -369,7 +369,7 @@ def test_mutated_models_end_in_a_bundle_error_or_load(bundle):
             mutated[position] = generator.integers(0, 256)
         (bundle / "model.onnx").write_bytes(mutated)
         try:
-            runner._require_one_file(bundle / "model.onnx")
+            require_one_file(bundle / "model.onnx")
         except BundleError:
             refused += 1
     assert 20 < refused < 300

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from PIL import Image
 from statsmodels.stats.proportion import proportion_confint
 
-from keras_bench.bundle import Bundle, check_sums
+from keras_bench.bundle.model import Bundle
+from keras_bench.bundle.sums import check_sums
 from keras_bench.cli.main import main
 from keras_bench.console import Log
 from keras_bench.evaluation.predictions import Predictions

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from keras_bench.bundle import check_sums
+from keras_bench.bundle.sums import check_sums
 from keras_bench.cli.main import main
 from keras_bench.config import DatasetConfig
 from keras_bench.export.files import write_sums
