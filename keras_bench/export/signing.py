@@ -43,8 +43,10 @@ def load_private_key(path: Path, log: Log) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(content, passphrase)
     except Exception as error:  # ValueError, TypeError, UnsupportedAlgorithm, or a backend's own error
-        reason = "the passphrase is wrong, or the file is damaged" if passphrase is not None else "it is damaged"
-        raise _unusable("--sign", path, reason) from error
+        if passphrase is None:
+            raise _unusable("--sign", path, "it is damaged") from error
+        reason = "is wrong, or the file is damaged" if passphrase else "is empty"
+        raise UserError(f"--sign: {path}: {_passphrase_origin()} {reason}; {_passphrase_remedy()}") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise _unusable("--sign", path, f"it is of another type ({_type_name(key)})")
     if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
@@ -179,8 +181,19 @@ def _passphrase(path: Path) -> bytes:
     if passphrase is None:
         if not sys.stdin.isatty():
             raise UserError(f"--sign: {path} is encrypted; set {PASSPHRASE} to its passphrase, or use a terminal")
-        passphrase = getpass.getpass(f"passphrase of {path}: ")
-    return passphrase.encode()
+        try:
+            passphrase = getpass.getpass(f"passphrase of {path}: ")
+        except EOFError as error:
+            raise UserError(f"--sign: {path}: no passphrase was typed; {_passphrase_remedy()}") from error
+    return passphrase.encode(errors="surrogateescape")  # bytes of the environment that are not UTF-8
+
+
+def _passphrase_origin() -> str:
+    return f"the passphrase in {PASSPHRASE}" if PASSPHRASE in os.environ else "the passphrase that was typed"
+
+
+def _passphrase_remedy() -> str:
+    return f"correct {PASSPHRASE}, or unset it to be asked" if PASSPHRASE in os.environ else "run the command again"
 
 
 def _unusable(option: str, path: Path, reason: str) -> UserError:

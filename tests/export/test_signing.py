@@ -18,10 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from keras_bench.bundle.sums import check_sums
 from keras_bench.cli.main import main
-from keras_bench.config import DatasetConfig
 from keras_bench.export.files import write_sums
 from keras_bench.export.signing import PASSPHRASE
-from keras_bench.files import write_json
 from tests.made_bundle import make_bundle
 from tests.test_bundle import ALONE
 
@@ -44,11 +42,7 @@ def keys(tmp_path):
 
 @pytest.fixture
 def bundle(tmp_path):
-    folder = make_bundle(tmp_path / "bundle")
-    data = {"dataset": DatasetConfig(source="folder").model_dump(mode="json"), "fingerprint": "f", "test_images": 2}
-    write_json(folder / "verification.json", {"data": data, "agreement": {"images": 2, "onnx_top1": {"value": 1.0}}})
-    write_sums(folder)
-    return folder
+    return make_bundle(tmp_path / "bundle")
 
 
 def run(capsys, *words):
@@ -131,9 +125,8 @@ def test_the_passphrase_comes_from_the_environment_or_the_terminal(bundle, tmp_p
         2,
         f"error: --sign: {private} is encrypted; set {PASSPHRASE} to its passphrase, or use a terminal",
     )
-    for passphrase, code in (("open sesame", 0), ("open", 2), ("", 2)):
-        monkeypatch.setenv(PASSPHRASE, passphrase)
-        assert run(capsys, "export", bundle, "--sign", private)[0] == code
+    monkeypatch.setenv(PASSPHRASE, "open sesame")
+    assert run(capsys, "export", bundle, "--sign", private)[0] == 0
     monkeypatch.delenv(PASSPHRASE)
     (bundle / "SHA256SUMS.sig").unlink()
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
@@ -143,6 +136,39 @@ def test_the_passphrase_comes_from_the_environment_or_the_terminal(bundle, tmp_p
     with pytest.raises(SystemExit):
         main(["export", "--help"])
     assert PASSPHRASE in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("where", ["environment", "terminal"])
+def test_a_wrong_passphrase_is_called_wrong_in_one_line(bundle, tmp_path, capsys, monkeypatch, where):
+    private, _ = write_pair(tmp_path, "locked", passphrase=b"open sesame")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    wrong = "is wrong, or the file is damaged"
+    for passphrase, reason in (("open", wrong), ("s\udcf6sam", wrong), ("", "is empty")):
+        if where == "environment":
+            monkeypatch.setenv(PASSPHRASE, passphrase)
+        else:
+            monkeypatch.delenv(PASSPHRASE, raising=False)
+            monkeypatch.setattr("getpass.getpass", lambda prompt, typed=passphrase: typed)
+        origin = f"in {PASSPHRASE}" if where == "environment" else "that was typed"
+        message = f"error: --sign: {private}: the passphrase {origin} {reason}; "
+        code, output = run(capsys, "export", bundle, "--sign", private)
+        assert code == 2
+        assert output.startswith(message)
+        assert "openssl" not in output  # the key is of the right kind
+    assert not (bundle / "SHA256SUMS.sig").exists()
+
+
+def test_no_passphrase_at_the_terminal_is_one_line(bundle, tmp_path, capsys, monkeypatch):
+    private, _ = write_pair(tmp_path, "locked", passphrase=b"open sesame")
+    monkeypatch.delenv(PASSPHRASE, raising=False)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+
+    def end_of_input(prompt):  # Ctrl-D
+        raise EOFError
+
+    monkeypatch.setattr("getpass.getpass", end_of_input)
+    code, output = run(capsys, "export", bundle, "--sign", private)
+    assert (code, output.partition("; ")[0]) == (2, f"error: --sign: {private}: no passphrase was typed")
 
 
 def damaged(path):
