@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import tempfile
@@ -17,6 +18,8 @@ from tests.torture.points import Point, Trap
 
 PATIENCE = 600.0  # seconds after which a command counts as hanging
 GRACE = 20.0  # seconds within which the processes that a killed command started must have ended
+# What a command says of damage; a kill damages nothing, since a file gets its name only when it is complete.
+DAMAGE_WORDS = re.compile(r"\bdamaged\b|\bmade again\b|\brebuilt\b|cannot be read")
 
 Waiting = Iterator[None]  # a generator that yields while processes run
 
@@ -133,6 +136,11 @@ class Site:
         """Take down that a command ended as it should not have."""
         lines = fork.text().strip().splitlines()[-3:]
         self.faults.append(f"{which} ended with {fork.code}: {' | '.join(lines):.600}")
+
+    def blame_for_damage(self) -> None:
+        """Take down each line in which a command of this folder spoke of damage, although it was only killed."""
+        text = (self.folder / "output.txt").read_text(encoding="utf-8", errors="replace")
+        self.faults += [f"a kill is no damage: {line:.300}" for line in text.splitlines() if DAMAGE_WORDS.search(line)]
 
     def await_orphans(self) -> Waiting:
         """Wait for the processes that killed commands started, and take down those that do not end."""

@@ -139,6 +139,7 @@ def run_chain(world: World, chain: Chain, name: str) -> Waiting:
             yield from site.kill(chain.subject, kill, reference.seconds, chain.done)
     yield from site.finish(chain.subject.arguments(world.photos))
     yield from site.await_orphans()
+    site.blame_for_damage()
     chain.mismatches = differences(reference.facts, facts_of(site.folder))
     chain.faults, chain.left = site.faults, leftovers(site.folder)
     chain.seconds = time.monotonic() - started

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.torture.attempts import Site
+
 
 def torture(folder, *options):
     command = [sys.executable, "-m", "tests.torture", "--folder", str(folder), *options]
@@ -19,6 +21,14 @@ def test_forty_kills_and_pairs_of_processes_lose_nothing(tmp_path):
     assert done.returncode == 0, done.stdout
     assert int(re.search(r"^(\d+) kills in", done.stdout, re.MULTILINE)[1]) >= 40
     assert re.search(r"^0 of \d+ killed runs and 0 of 3 rounds with mismatches$", done.stdout, re.MULTILINE)
+
+
+def test_a_command_that_speaks_of_damage_after_a_kill_is_blamed(tmp_path):
+    site = Site(tmp_path, tmp_path)
+    said = ["resuming tl after epoch 2", "warning: runs/a/tl/model.keras is damaged; it is made again", "next: predict"]
+    (tmp_path / "output.txt").write_text("\n".join(said))
+    site.blame_for_damage()
+    assert site.faults == [f"a kill is no damage: {said[1]}"]
 
 
 @pytest.mark.slow
