@@ -15,6 +15,7 @@ from typing import TypedDict
 import numpy as np
 
 from keras_bench.bundle.model import Bundle
+from keras_bench.bundle.sums import BundleError
 from keras_bench.images import UnreadableImageError, decode, is_image_name
 
 GROUP_BYTES = 64 << 20  # most decoded bytes in one batch
@@ -22,15 +23,22 @@ DECODERS = 4  # threads that read ahead
 Answer = TypedDict("Answer", {"class": str, "title": str, "probability": float})
 
 
-def find_images(arguments: Iterable[str]) -> list[str]:
+def find_images(arguments: Iterable[str], null: bool = False) -> list[str]:
     """Return image paths for files, folders (recursively), glob patterns, and "-" for paths on standard input.
 
     A file named explicitly is kept whatever its extension, even if it does not exist: reading it reports that.
+
+    Args:
+        arguments: as on the command line.
+        null: whether paths on standard input end with a NUL character instead of a newline.
+
+    Raises:
+        BundleError: standard input is closed, or holds NUL characters although its paths end with newlines.
     """
     paths: list[str] = []
     for argument in arguments:
         if argument == "-":
-            paths += _paths_on_stdin()
+            paths += _paths_on_stdin(null)
         elif os.path.isdir(argument):  # unlike Path.is_dir, without an error if the name is too long
             images = (path for path in Path(argument).rglob("*") if is_image_name(path.name) and path.is_file())
             paths += [str(path) for path in sorted(images)]
@@ -41,10 +49,19 @@ def find_images(arguments: Iterable[str]) -> list[str]:
     return paths
 
 
-def _paths_on_stdin() -> list[str]:
+def _paths_on_stdin(null: bool) -> list[str]:
+    if sys.stdin is None:
+        raise BundleError("- names standard input, which is closed")
+    if null:
+        return [os.fsdecode(name) for name in sys.stdin.buffer.read().split(b"\0") if name]
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")  # as Python reads file names that are not UTF-8
-    return [line for line in sys.stdin.read().split("\n") if line.strip()]
+    text = sys.stdin.read()
+    if "\0" in text:
+        raise BundleError(
+            "standard input: expected one path per line, received NUL characters; give --null if they end the paths"
+        )
+    return [line for line in text.split("\n") if line.strip()]
 
 
 def classify(

@@ -112,7 +112,9 @@ def _discard_output() -> None:
 
 
 def _classify_all(arguments: argparse.Namespace, bundle: Bundle) -> int:
-    paths = find_images(arguments.images)
+    if arguments.null and "-" not in arguments.images:
+        raise BundleError("--null: expected - among the images, for paths on standard input; received none")
+    paths = find_images(arguments.images, arguments.null)
     if not paths:
         raise BundleError("no images: expected files, folders, patterns, or - for paths on standard input")
     count = min(arguments.top, len(bundle.class_names))
@@ -143,6 +145,7 @@ def _parse_arguments(words: Sequence[str] | None, bundle: Path | None, prog: str
         parser.add_argument("bundle", type=Path, help="folder that keras-bench export wrote")
     add = parser.add_argument
     add("images", nargs="*", help="files, folders, 'patterns/**/*.jpg', or - for paths on standard input")
+    add("-0", "--null", action="store_true", help="paths on standard input end with NUL, as from find -print0")
     add("--top", type=_positive, default=1, metavar="K", help="classes per image (default: 1)")
     add("--format", choices=("table", "csv", "jsonl"), default="table", help="default: table")
     add("--batch-size", type=_positive, default=32, metavar="N", help="images per batch (default: 32)")

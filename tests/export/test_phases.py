@@ -132,7 +132,7 @@ def test_verify_measures_the_accuracy_that_was_recorded(bundle, capsys):
     assert f"model.onnx: top-1 {100 * top1:.1f} % ({100 * low:.1f} to {100 * high:.1f}) on {images} test" in output
 
 
-def test_signing_a_finished_run_rebuilds_nothing_and_covers_every_file(out, bundle, tmp_path, capsys):
+def test_a_finished_bundle_is_rebuilt_neither_when_it_is_signed_nor_afterwards(out, bundle, tmp_path, capsys):
     key = Ed25519PrivateKey.generate()
     private, public = tmp_path / "private.pem", tmp_path / "public.pem"
     private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
@@ -145,6 +145,12 @@ def test_signing_a_finished_run_rebuilds_nothing_and_covers_every_file(out, bund
     assert "exported before with the same settings: nothing to do" in output
     assert output.count("signed:") == 2  # tl and ft
     assert {path: path.stat().st_mtime_ns for path in before} == before
+    signed = {path: path.stat().st_mtime_ns for path in bundle.parent.rglob("*") if path.is_file()}
+    assert len(signed) == len(before) + 2
+    for command in (words, [*words, "--sign", str(private)], ["run", *QUICK, "--out", str(out), "--in-suite"]):
+        assert main(command) == 0
+        assert "nothing to do" in capsys.readouterr().out
+        assert {path: path.stat().st_mtime_ns for path in bundle.parent.rglob("*") if path.is_file()} == signed
     assert main(["verify", str(bundle), "--key", str(public)]) == 0
     copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
     (copy / "model.int8.onnx").write_bytes(b"another")
