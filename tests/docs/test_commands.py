@@ -57,7 +57,7 @@ RUN_BY: dict[str, tuple[str, ...]] = {
     "test_all_is_measured_again_on_request": ("keras-bench report demo --measure",),
     "test_int8_is_calibrated_on_the_training_images_of_splits_csv": ("keras-bench export",),
     "test_verify_measures_the_accuracy_that_was_recorded": ("keras-bench verify",),
-    "test_signing_a_finished_run_rebuilds_nothing_and_covers_every_file": (
+    "test_a_finished_bundle_is_rebuilt_neither_when_it_is_signed_nor_afterwards": (
         "keras-bench export runs/demo/EfficientNetB0/seed0 --sign",
         "keras-bench verify exports/demo/EfficientNetB0-ft-seed0 --key",
     ),
@@ -65,7 +65,9 @@ RUN_BY: dict[str, tuple[str, ...]] = {
         "keras-bench export exports/demo/EfficientNetB0-ft-seed0 --sign",
     ),
     "test_predict_gives_the_recorded_probabilities": ("keras-bench predict",),
-    "test_every_way_to_name_images": ("keras-bench predict exports/demo/EfficientNetB0-ft-seed0 -",),
+    "test_paths_that_end_with_nul_may_hold_anything_else": (
+        "keras-bench predict exports/demo/EfficientNetB0-ft-seed0 -",
+    ),
     "test_the_bundle_predicts_with_three_packages_and_its_own_folder": (
         "python exports/demo/EfficientNetB0-ft-seed0/predict.py",
     ),
