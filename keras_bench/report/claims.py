@@ -46,7 +46,9 @@ def _claimed_figure(name: str, run: RunDir, view: RunView) -> float | None:
     It is the final phase's, except for time, which is that of the last phase trained: final phases may differ.
     """
     if name == "val_falls":
-        return mean_fall(phase.history["val_top1"].tolist() for phase in view.phases.values())
+        histories = [phase.history for phase in view.phases.values() if phase.history is not None]
+        is_whole = len(histories) == len(view.phases)
+        return mean_fall(history["val_top1"].tolist() for history in histories) if is_whole else None
     if name == "gradcam_area":
         areas = np.array([area for area in _gradcam_areas(run).values() if np.isfinite(area)])
         return float(areas.mean()) if len(areas) else None

@@ -53,7 +53,7 @@ class PhaseView:
 
     Attributes:
         result: the content of result.json, with the metrics that an earlier version did not compute added.
-        history: history.csv, one row per epoch.
+        history: history.csv, one row per epoch; None where it is damaged or missing.
         val_score: top-1 on val, where all decisions are made; balanced accuracy where that decides.
         test: each of METRICS on test; None where it is not defined.
         classes: scores of every class on test.
@@ -63,7 +63,7 @@ class PhaseView:
     """
 
     result: PhaseResult
-    history: pd.DataFrame
+    history: pd.DataFrame | None
     val_score: Interval
     test: dict[str, Interval | None]
     classes: list[ClassScores]
@@ -72,18 +72,19 @@ class PhaseView:
     calibration: Calibration
 
     @property
-    def best_row(self) -> pd.Series:
-        """The history of the best epoch."""
-        return self.history.iloc[self.result.best_epoch - 1]
+    def best_row(self) -> pd.Series | None:
+        """The history of the best epoch; None without a history."""
+        return None if self.history is None else self.history.iloc[self.result.best_epoch - 1]
 
     @property
-    def gap(self) -> float:
-        """Top-1 on train minus top-1 on val in the best epoch.
+    def gap(self) -> float | None:
+        """Top-1 on train minus top-1 on val in the best epoch; None without a history.
 
         Top-1 on train is the running mean over that epoch, with augmentation and dropout. It is therefore lower than
         the weights at the end of the epoch would reach on unchanged images, and so is the gap.
         """
-        return float(self.best_row["top1"] - self.best_row["val_top1"])
+        row = self.best_row
+        return None if row is None else float(row["top1"] - row["val_top1"])
 
 
 def marked(name: str, is_marked_scratch: bool) -> str:

@@ -71,23 +71,27 @@ def all_learning_curves(runs: Sequence[RunView]) -> Figure:
         for run, style in zip(runs, styles(runs), strict=True):
             color = style.color
             start = 0
+            name: str | None = plain(run.label)
             for view in run.phases.values():
+                if view.history is None:
+                    start += view.result.epochs
+                    continue
                 epochs = np.arange(len(view.history)) + start + 1
-                first = start == 0
                 axes.plot(epochs, view.history[metric], "--", color=color, linewidth=1, alpha=0.7)
                 val = view.history[f"val_{metric}"]
-                name = plain(run.label) if first else None
                 axes.plot(
                     epochs, val, "-", color=color, marker=style.marker, mfc=style.fill, markersize=3.5, label=name
                 )
-                if not first:
+                if start:
                     axes.axvline(start + 0.5, color=color, linestyle=":", linewidth=1)
+                name = None  # one entry per run in the legend
                 start += len(view.history)
         axes.set_xlabel("epoch (dotted line: fine-tuning begins)")
         axes.set_ylabel(label)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-    _legend(panels[0], runs, title="val solid, train dashed")
+    if panels[0].lines:
+        _legend(panels[0], runs, title="val solid, train dashed")
     return figure
 
 

@@ -8,6 +8,7 @@ from keras_bench.errors import UserError
 from keras_bench.explain.records import explanations_intact
 from keras_bench.phases import PHASES
 from keras_bench.runs.damage import changed_files, damaged_files, describe, is_unreadable, remedy
+from keras_bench.runs.damaged_history import warn_of_damaged_histories
 from keras_bench.runs.folders import ExperimentDir, RunDir
 
 
@@ -40,6 +41,7 @@ def warn_of_damaged_parts(folder: ExperimentDir, runs: Sequence[RunDir], log: Lo
     """Warn of damaged files without which the comparison is shown, and say what makes them again."""
     if is_unreadable(folder.audit):
         log.warn(f"{folder.audit} is damaged, and the report does without it; the next run makes it again")
+    warn_of_damaged_histories(runs, log)
     for run in runs:
         damaged = damaged_parts(run)
         if damaged:

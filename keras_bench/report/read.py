@@ -35,6 +35,7 @@ from keras_bench.report.phase_predictions import phase_predictions
 from keras_bench.report.study_files import load_study
 from keras_bench.report.verdict import verdict_lines
 from keras_bench.runs.damage import changed_files
+from keras_bench.runs.damaged_history import history_damaged
 from keras_bench.runs.data import read_audit, shared_of_run
 from keras_bench.runs.folders import ExperimentDir, RunDir
 from keras_bench.runs.history import read_history
@@ -195,7 +196,7 @@ def _phase_view(run: RunDir, phase: Phase, counts: ResampleCounts, decision: Dec
     metrics = {split: complete_metrics(result.metrics[split], saved) for split, saved in (("val", val), ("test", test))}
     return PhaseView(
         result=replace(result, metrics=metrics),
-        history=read_history(run.history(phase)),
+        history=None if history_damaged(run, phase) else read_history(run.history(phase)),
         val_score=score_interval(val.correct, val.labels, val_counts, decision),
         test=metric_intervals(test, counts["test"]),
         classes=class_scores(test),

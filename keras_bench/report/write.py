@@ -145,8 +145,12 @@ def _summary(folder: ExperimentDir, comparison: Comparison) -> str:
 
 def _write_run(run: RunDir, comparison: Comparison, view: RunView, order: np.ndarray, provenance: Provenance) -> None:
     """Write the report's files in one run's folder: figures, class tables and the model card."""
-    histories = {phase: phase_view.history for phase, phase_view in view.phases.items()}
-    save_figure(learning_curves(histories, f"{view.label}, {comparison.name}"), run.figures / "learning_curves")
+    histories = {phase: each.history for phase, each in view.phases.items() if each.history is not None}
+    if histories:
+        save_figure(learning_curves(histories, f"{view.label}, {comparison.name}"), run.figures / "learning_curves")
+    else:  # those of an earlier report may show phases that have been trained again
+        for suffix in SUFFIXES:
+            (run.figures / f"learning_curves{suffix}").unlink(missing_ok=True)
     save_figure(_confusion(comparison, view, order, labelled=True), run.figures / "confusion_matrix")
     for phase, phase_view in view.phases.items():
         write_frame(run.class_report(phase), classes_frame(phase_view.classes, comparison.class_titles))

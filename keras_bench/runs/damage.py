@@ -8,7 +8,6 @@ if they cannot be read.
 import hashlib
 import os
 import shlex
-import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,13 +15,13 @@ from typing import TYPE_CHECKING
 from keras_bench.audit.selection import read_splits
 from keras_bench.config.load import read_yaml
 from keras_bench.download import digest_file
-from keras_bench.errors import DamagedFileError, LostResultError, UserError
+from keras_bench.errors import LostResultError, UserError
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.frames import frame_csv
 from keras_bench.phases import PHASES, Phase
 from keras_bench.reading import is_intact, read_intact, read_json
 from keras_bench.runs.folders import RunDir
-from keras_bench.runs.history import read_history
+from keras_bench.runs.model_files import open_weights, test_zip
 from keras_bench.runs.results import PhaseResult
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def phase_files(run: RunDir, phase: Phase) -> list[Path]:
 
 
 def damaged_files(run: RunDir, phases: Sequence[Phase] = PHASES, with_models: bool = True) -> list[Path]:
-    """Return the files that training wrote and that are damaged or missing.
+    """Return the files that training wrote and that are damaged or missing, except history.csv: results do not need it.
 
     Args:
         run: the run's folder.
@@ -108,7 +107,7 @@ def is_unreadable(path: Path) -> bool:
 
 def splits_damaged(run: RunDir) -> bool:
     """Return whether splits.csv is missing or not as it was written; earlier versions may have written none."""
-    return _is_damaged(run.splits, recorded_digests(run.dataset), read_splits)
+    return is_damaged(run.splits, recorded_digests(run.dataset), read_splits)
 
 
 def lost_results(run: RunDir, phases: Sequence[Phase]) -> list[Path]:
@@ -149,6 +148,14 @@ def _was_finished(run: RunDir, phase: Phase) -> bool:
     return is_continued or run.export(phase).is_file() or phase in recorded_phases(run)
 
 
+def to_train_again(run: RunDir, phases: Sequence[Phase]) -> tuple[str, str]:
+    """Return the folders to remove and the phases to train where those of some phases are lost, each as a list."""
+    again = list(phases)
+    if "tl" in phases and "ft" not in phases and run.phase("ft").is_dir():
+        again.append("ft")  # it started from the weights of tl
+    return " and ".join(str(run.phase(phase)) for phase in again), " and ".join(again)
+
+
 def refuse_lost(run: RunDir, damaged: Sequence[Path]) -> None:
     """Raise an error if some of the damaged files cannot be made again.
 
@@ -160,14 +167,11 @@ def refuse_lost(run: RunDir, damaged: Sequence[Path]) -> None:
     lost = {phase: paths for phase, paths in lost.items() if paths}
     if not lost:
         return
-    again = [phase for phase in PHASES if phase in lost]
-    if "tl" in lost and "ft" not in lost and run.phase("ft").is_dir():
-        again.append("ft")  # it started from the weights of tl
     named = "; ".join(describe(path) for paths in lost.values() for path in paths)
-    folders = " and ".join(str(run.phase(phase)) for phase in again)
+    folders, again = to_train_again(run, list(lost))
     raise LostResultError(
         f"{named}: this cannot be made again without training. Restore it from a copy, or remove {folders} to train "
-        f"{' and '.join(again)} again"
+        f"{again} again"
     )
 
 
@@ -208,7 +212,7 @@ def _lost_of_phase(run: RunDir, phase: Phase, damaged: Sequence[Path]) -> list[P
     """Return the damaged files of a phase that only training can make again."""
     weights = [run.model(phase), run.best_weights(phase)]  # either is made from the other
     no_weights = all(path in damaged or not path.is_file() for path in weights)
-    lost = [path for path in (*lost_results(run, [phase]), run.history(phase)) if path in damaged]
+    lost = [path for path in lost_results(run, [phase]) if path in damaged]
     return [*lost, *(weights if no_weights and any(path in damaged for path in weights) else [])]
 
 
@@ -240,7 +244,7 @@ def refuse_other_splits(run: RunDir, splits: "pd.DataFrame") -> None:
 def _damaged_descriptions(run: RunDir) -> list[Path]:
     """Return which of the files that describe the run and its data are damaged or missing."""
     records = [path for path in (run.environment, run.dataset) if not path.exists() or is_unreadable(path)]
-    config = [run.config] if _is_damaged(run.config, recorded_digests(run.environment), read_yaml, True) else []
+    config = [run.config] if is_damaged(run.config, recorded_digests(run.environment), read_yaml, True) else []
     return [*records, *config, *([run.splits] if splits_damaged(run) else [])]
 
 
@@ -250,15 +254,16 @@ def _damaged_of_phase(run: RunDir, phase: Phase, with_models: bool) -> list[Path
     if not run.result(phase).is_file():
         return [run.result(phase)] if phase in recorded_phases(run) else []  # someone removed the phase
     digests = recorded_digests(run.result(phase))
-    checks: dict[Path, Callable[[Path], object]] = {run.history(phase): read_history}
-    checks |= {run.predictions(phase, split): Predictions.from_npz for split in SPLITS}
+    checks: dict[Path, Callable[[Path], object]] = {
+        run.predictions(phase, split): Predictions.from_npz for split in SPLITS
+    }
     if with_models:
-        checks |= {run.best_weights(phase): _open_weights, run.model(phase): _test_zip}
+        checks |= {run.best_weights(phase): open_weights, run.model(phase): test_zip}
     optional = {run.best_weights(phase), *([] if run.best_weights(phase).is_file() else [run.model(phase)])}
-    return [path for path, read in checks.items() if _is_damaged(path, digests, read, path not in optional)]
+    return [path for path, read in checks.items() if is_damaged(path, digests, read, path not in optional)]
 
 
-def _is_damaged(
+def is_damaged(
     path: Path, digests: Mapping[str, str], read: Callable[[Path], object], always_written: bool = False
 ) -> bool:
     """Return whether a file is missing or damaged.
@@ -278,29 +283,3 @@ def _is_damaged(
     except UserError:
         return True
     return False
-
-
-def is_whole_zip(path: Path) -> bool:
-    """Return whether a file is an archive whose members have the checksums it states."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except Exception:  # zipfile reports damage through nearly any exception
-        return False
-
-
-def _test_zip(path: Path) -> None:
-    """Raise a DamagedFileError unless every member of an archive has the checksum it states."""
-    if not is_whole_zip(path):
-        raise DamagedFileError(f"{path} is damaged")
-
-
-def _open_weights(path: Path) -> None:
-    """Raise a DamagedFileError unless an HDF5 file can be opened; its values have no checksums."""
-    import h5py
-
-    try:
-        with h5py.File(path) as file:
-            file.visit(lambda name: None)
-    except (OSError, RuntimeError) as error:
-        raise DamagedFileError(f"{path} is damaged") from error

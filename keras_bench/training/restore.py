@@ -16,7 +16,8 @@ from keras_bench.models.build import build_model
 from keras_bench.models.saving import save_model, save_weights
 from keras_bench.phases import Phase
 from keras_bench.reading import read_json
-from keras_bench.runs.damage import FILES, SPLITS, digests_of, phase_files
+from keras_bench.runs.damage import FILES, SPLITS, digests_of, phase_files, recorded_digests
+from keras_bench.runs.damaged_history import history_damaged
 from keras_bench.training.phase import best_model, fit_plan, predict_phase
 
 if TYPE_CHECKING:
@@ -52,9 +53,11 @@ def restore_phase(run: Run, phase: Phase, damaged: Collection[Path]) -> None:
         _refuse_other_results(run, phase, predictions)
         for split in lost:
             write_bytes(folder.predictions(phase, split), predictions[split].to_npz())
-    files = [path for path in phase_files(folder, phase) if path.is_file()]
+    lost_history = {folder.history(phase)} if history_damaged(folder, phase) else set()  # keeps its recorded digest
+    files = [path for path in phase_files(folder, phase) if path.is_file() and path not in lost_history]
     content = read_json(folder.result(phase))
-    write_record(folder.result(phase), {**content, FILES: digests_of(folder.phase(phase), files)})
+    digests = {**recorded_digests(folder.result(phase)), **digests_of(folder.phase(phase), files)}
+    write_record(folder.result(phase), {**content, FILES: digests})
 
 
 def _save_weights(run: Run, phase: Phase) -> None:

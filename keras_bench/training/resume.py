@@ -26,8 +26,8 @@ from keras_bench.errors import UserError
 from keras_bench.files import link_or_copy, write_record
 from keras_bench.models.saving import save_model
 from keras_bench.reading import read_record
-from keras_bench.runs.damage import is_whole_zip
 from keras_bench.runs.history import best_row, history_digest, read_history
+from keras_bench.runs.model_files import is_whole_zip
 from keras_bench.training.monitors import mode_of
 
 BEST = ".best.weights.h5"

@@ -8,6 +8,7 @@ from keras_bench.console import Log
 from keras_bench.errors import UserError
 from keras_bench.frames import read_frame
 from keras_bench.runs.damage import changed_files, describe, is_unreadable
+from keras_bench.runs.damaged_history import warn_of_damaged_histories
 from keras_bench.runs.folders import ExperimentDir, runs_of
 
 
@@ -21,8 +22,14 @@ def compare_runs(folder: ExperimentDir, log: Log) -> None:
             # Another process may have written it while this one waited.
             if not is_current(folder):
                 _warn_of_damage(damaged_comparison(folder), log)
-                if not _write_comparison(folder, log):
-                    return
+                if _write_comparison(folder, log):
+                    _print_summary(folder, log)
+                return
+    warn_of_damaged_histories([run for run in runs_of(folder.root) if run.run.is_file()], log)
+    _print_summary(folder, log)
+
+
+def _print_summary(folder: ExperimentDir, log: Log) -> None:
     log.lines(folder.summary.read_text(encoding="utf-8").rstrip("\n"))
 
 

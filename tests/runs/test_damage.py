@@ -27,6 +27,7 @@ from keras_bench.runs.damage import (
     refuse_other_splits,
     remedy,
 )
+from keras_bench.runs.damaged_history import damaged_histories
 from keras_bench.runs.folders import ExperimentDir
 from keras_bench.runs.job import Request, resolve
 from keras_bench.runs.weights import find_weights
@@ -62,20 +63,20 @@ def test_a_record_recognises_one_changed_digit(tmp_path):
 
 def test_a_run_of_an_earlier_version_is_whole_without_digests(run):
     assert damaged_files(run) == []
-    run.history("tl").write_bytes(b"\xff")
+    run.predictions("tl", "val").write_bytes(b"\xff")
     write_bytes(run.model("ft"), b"no archive")
     write_bytes(run.best_weights("ft"), b"no HDF5")
-    assert damaged_files(run) == [run.history("tl"), run.best_weights("ft"), run.model("ft")]
-    assert damaged_files(run, with_models=False) == [run.history("tl")]
+    assert damaged_files(run) == [run.predictions("tl", "val"), run.best_weights("ft"), run.model("ft")]
+    assert damaged_files(run, with_models=False) == [run.predictions("tl", "val")]
 
 
 def test_a_readable_file_with_another_digest_is_damaged(run):
     seal(run.result("tl"), run.history("tl"))
     seal(run.environment, run.config)
-    assert damaged_files(run) == []
+    assert (damaged_files(run), damaged_histories(run)) == ([], [])
     write_text(run.history("tl"), run.history("tl").read_text().replace("1.5", "1.6"))
     write_text(run.config, "name: made\n")
-    assert damaged_files(run) == [run.config, run.history("tl")]
+    assert (damaged_files(run), damaged_histories(run)) == ([run.config], [run.history("tl")])
     assert changed_files(run.environment) == [run.config]
 
 
@@ -90,7 +91,7 @@ def test_what_only_training_makes_is_refused_with_the_folders_to_remove(run):
     assert str(refused.value).startswith(text)
     assert str(refused.value).endswith(f"remove {run.phase('tl')} and {run.phase('ft')} to train tl and ft again")
     with pytest.raises(LostResultError, match=re.escape(f"remove {run.phase('ft')} to train ft again")):
-        refuse_lost(run, [run.history("ft")])
+        refuse_lost(run, [run.model("ft"), run.best_weights("ft")])
 
 
 def test_a_phase_without_a_result_was_finished_if_run_json_lists_it_and_its_state_folder_is_gone(run):
@@ -139,12 +140,12 @@ def test_a_table_with_other_line_ends_is_not_damaged(run):
     assert b"\r\n" in content
     seal(run.result("tl"), run.history("tl"))
     run.history("tl").write_bytes(content.replace(b"\r\n", b"\n"))
-    assert damaged_files(run) == []
+    assert damaged_histories(run) == []
     seal(run.result("tl"), run.history("tl"))
     run.history("tl").write_bytes(content)
-    assert damaged_files(run) == []
+    assert damaged_histories(run) == []
     run.history("tl").write_bytes(content.replace(b"1.5", b"1.6"))
-    assert damaged_files(run) == [run.history("tl")]
+    assert damaged_histories(run) == [run.history("tl")]
 
 
 def test_a_comparison_without_a_removed_run_is_not_damaged(run):
@@ -181,7 +182,8 @@ def test_the_remedy_is_the_command_of_the_run_for_the_folder_where_it_is_now(run
     assert (
         remedy(run, [run.run]) == f"the command that made the run makes it again{words.format(out=run.root.parents[2])}"
     )
-    assert "to train ft again" in remedy(run, [run.history("ft")])
+    write_text(run.result("ft"), "{}")
+    assert "to train ft again" in remedy(run, [run.result("ft")])
 
 
 def test_splits_drawn_again_must_be_those_of_the_run(run):
