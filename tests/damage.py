@@ -26,9 +26,10 @@ def _zeros(path: Path) -> None:
 
 
 def change_digit(path: Path) -> None:
-    """Change the first digit after the middle of a text file by one: the file can still be read."""
+    """Change the first digit after the middle of a text file, or its last, by one: the file can still be read."""
     content = bytearray(path.read_bytes())
-    position = next(i for i in range(len(content) // 2, len(content)) if content[i] in b"0123456789")
+    digits = [position for position, byte in enumerate(content) if byte in b"0123456789"]
+    position = next((each for each in digits if each >= len(content) // 2), digits[-1])
     content[position] ^= 1
     path.write_bytes(content)
 

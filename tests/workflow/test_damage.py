@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import zipfile
 from contextlib import redirect_stderr, redirect_stdout
@@ -15,29 +16,41 @@ from pathlib import Path
 
 import h5py
 import pytest
+from matplotlib.figure import Figure
 
 from keras_bench.cli.main import main
 from keras_bench.cost import latency
 from keras_bench.processes import subprocess
 from keras_bench.workflow import suite
 from keras_bench.workflow.launch import run_command
-from tests.damage import DAMAGE
+from tests.damage import DAMAGE, change_digit
 
 MODELS = ("MobileNet", "MobileNetV2")
 SETTINGS = [
     "--experiment", "digits", "--phase", "ft", "--weights", "none",
-    *("--set", "model.alpha=0.25", "--set", "dataset.limit_per_class=20", "--set", "tl.epochs=1"),
-    *("--set", "ft.epochs=1", "--set", "tl.learning_rate=0.01", "--set", "runtime.tensorboard=false"),
+    *("--set", "model.alpha=0.25", "--set", "dataset.limit_per_class=20", "--set", "runtime.tensorboard=false"),
+    # Enough for most of the digits: predictions of a network that has learned nothing would not show a mix-up.
+    *("--set", "model.batch_norm=train", "--set", "model.batch_norm_momentum=0.8", "--set", "model.dropout=0"),
+    *("--set", "training.batch_size=8", "--set", "training.early_stopping_patience=50", "--set", "tl.epochs=1"),
+    *("--set", "ft.epochs=16", "--set", "ft.learning_rate=0.003", "--set", "ft.learning_rate_schedule=cosine"),
     *("--set", "explain.images=4", "--set", "explain.curve_images=4", "--set", "explain.randomized_images=4"),
     *("--set", "explain.steps=4", "--set", "explain.smooth_samples=2", "--set", "explain.cells=4"),
     *("--set", "export.int8=false", "--set", "export.verify_images=20", "--set", "latency.batch_sizes=[1]"),
 ]  # fmt: skip
 RUN, SUITE = ("--model", MODELS[0]), [word for model in MODELS for word in ("--model", model)]
+TEXT = (".json", ".csv", ".yaml", ".txt", ".html", ".md", ".py", ".svg")
+
+
+def flip(path):
+    """Change one byte: in a text file one digit, so that it can still be read."""
+    (change_digit if path.suffix in TEXT or path.name == "SHA256SUMS" else DAMAGE["one byte in the middle"])(path)
+
+
 DAMAGES = {
     "empty": DAMAGE["empty"],
     "cut to half": DAMAGE["cut to half"],
-    "one byte flipped": DAMAGE["one byte in the middle"],
     "missing": Path.unlink,
+    "one byte flipped": flip,
 }
 
 ROOT, EXPERIMENT, BUNDLE = "digits/MobileNet/seed0", "digits", "exports/digits/MobileNet-tl-seed0"
@@ -80,10 +93,16 @@ def measured(command, capture=False):
     return subprocess.CompletedProcess(command, 0, json.dumps(content), "")
 
 
+def drawn(figure, stream, **options):
+    """Stand in for drawing, which takes most of a command's time, and whose pixels nothing here depends on."""
+    stream.write("<svg><g id='1'/></svg>" * 9 if isinstance(stream, io.StringIO) else b"<svg><g id='1'/></svg>" * 9)
+
+
 @pytest.fixture(scope="module")
 def in_process():
-    """Keep TensorFlow, which takes seconds to start, in this process, and measure no latencies."""
+    """Keep TensorFlow, which takes seconds to start, in this process; draw nothing and measure no latencies."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", drawn)
         patch.setattr(latency, "run_child", measured)
         patch.setattr(suite, "run_alone", lambda job, dry_run: main(["run", *run_command(job, dry_run)[3:]]))
         yield
@@ -96,6 +115,10 @@ def finished(tmp_path_factory, in_process):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_BENCH_CACHE", str(out / "cache"))
         assert main(["suite", *SETTINGS, *SUITE, "--out", str(out / "runs")]) == 0
+    learned = [
+        value for (_, phase, column), value in numbers(out / "runs").items() if (phase, column) == ("ft", "test_top1")
+    ]
+    assert min(map(float, learned)) > 0.3  # of ten classes
     return out / "runs"
 
 
@@ -139,7 +162,8 @@ def meaning(path):
     if path.suffix == ".keras":
         with zipfile.ZipFile(path) as archive:
             assert archive.testzip() is None
-            return archive.read("config.json")
+            # Keras numbers the names of layers within one process.
+            return re.sub(rb'_\d+(?=["/])', b"", archive.read("config.json"))
     if path.suffix == ".json" and path.parent.name != "sample":
         tree = json.loads(content)
         return sorted(tree) if path.name != "labels.json" else tree
@@ -211,16 +235,23 @@ def test_whatever_is_damaged_is_named_or_made_again(file, verb, finished, copy):
         seen += [was] if was not in seen else []
         context = f"{file}, {damage}, {verb}: {was}\n{text}"
         check(file, verb, damage, code, text, path, is_whole, context)
-        after = numbers(out)
-        assert {key: value for key, value in after.items() if value != before.get(key)} == {}, context
-        again, said = called(verb, out)
-        assert again == code, context + said
-        if is_whole and verb in ("run", "suite"):
-            assert "it is made again" not in said, context + said
-            assert verb == "suite" or "nothing to do" in said, context + said
-        elif code:
-            assert path.name in said, context + said
+        if not (path.name == "results.csv" and verb == "export"):  # which does not read it
+            after = numbers(out)
+            assert {key: value for key, value in after.items() if value != before.get(key)} == {}, context
+        if damage == "one byte flipped":  # the most easily believed
+            check_again(file, verb, out, code, path, is_whole, context)
         shutil.rmtree(out)
+
+
+def check_again(file, verb, out, code, path, is_whole, context):
+    """Assert that the same command does nothing more, or says the same."""
+    again, said = called(verb, out)
+    assert again == code, context + said
+    if is_whole and verb in ("run", "suite"):
+        assert "it is made again" not in said, context + said
+        assert verb == "suite" or "nothing to do" in said, context + said
+    elif code:
+        assert path.name in said, context + said
 
 
 def check(file, verb, damage, code, text, path, is_whole, context):
