@@ -133,6 +133,21 @@ def read_header(data: bytes) -> tuple[str, str]:
         raise UnreadableImageError(_describe_other(data)) from error
 
 
+def stated_pixels(data: bytes) -> int:
+    """Return the number of pixels, height times width, that a file's header states, without decoding any.
+
+    Raises:
+        UnreadableImageError: the bytes are in no supported format.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return image.width * image.height
+    except MemoryError:
+        raise
+    except Exception as error:  # as in `decode`
+        raise UnreadableImageError(_describe_other(data)) from error
+
+
 def is_animated(data: bytes) -> bool:
     """Return whether a GIF, PNG or WebP holds several frames, of which `decode` reads the first.
 

@@ -14,6 +14,7 @@ from keras_bench.images import (
     encode_png,
     is_animated,
     read_header,
+    stated_pixels,
 )
 from tests.image_files import (
     ARITHMETIC_JPEG,
@@ -128,6 +129,7 @@ def test_damaged_exif_data_is_ignored_and_the_pixels_are_kept(kind, offset, valu
     upright = np.rot90(decode(plain), -1) if turned else decode(plain)
     np.testing.assert_array_equal(decode(bytes(damaged)), upright)
     assert read_header(bytes(damaged)) == (kind, "RGB")
+    assert stated_pixels(bytes(damaged)) == 6
 
 
 @pytest.mark.parametrize("raised", [struct.error("no"), KeyError(3), ZeroDivisionError(), RecursionError("too deep")])
@@ -309,7 +311,7 @@ def test_arithmetic_coding_is_decoded_or_named():
             assert np.abs(image[:, 9:].astype(int) - [20, 90, 180]).max() < 6
 
 
-@pytest.mark.parametrize("read", [decode, read_header, is_animated])
+@pytest.mark.parametrize("read", [decode, read_header, is_animated, stated_pixels])
 @pytest.mark.parametrize(
     ("data", "message"),
     [

@@ -21,7 +21,7 @@ from keras_bench.download import cache_folder
 from keras_bench.environment import usable_cores
 from keras_bench.errors import RunError
 from keras_bench.files import replacing, sweep
-from keras_bench.images import MAX_MEGAPIXELS, UnreadableImageError, decode, decoder_name
+from keras_bench.images import MAX_MEGAPIXELS, UnreadableImageError, decode, decoder_name, stated_pixels
 from keras_bench.locks import remove_if_unlocked, sweep_unlocked, wait_for_lock
 from keras_bench.reading import refused
 
@@ -134,9 +134,15 @@ class ImageStore:
     def _estimated_bytes(self) -> int:
         """Return about how many bytes of pixels will be kept, by a sample of the images."""
         count = len(self.index.ids)
-        images = [self._try_decode(i) for i in range(0, count, max(1, count // ESTIMATE_IMAGES))]
-        sizes = [0 if isinstance(image, str) else image.nbytes for image in images]
+        sizes = [self._stated_bytes(i) for i in range(0, count, max(1, count // ESTIMATE_IMAGES))]
         return min(self.limit, int(np.mean(sizes) * count)) if sizes else 0
+
+    def _stated_bytes(self, position: int) -> int:
+        """Return the number of bytes of an image's pixels by its header; 0 if it is unreadable."""
+        try:
+            return 3 * stated_pixels(self.index.read(position))
+        except (UnreadableImageError, OSError):
+            return 0
 
     def _decode_into(self, stream: BinaryIO, log: Log) -> tuple[list[str], str]:
         """Write the pixels and record their offsets; return per image why it is unreadable, or "", and their digest."""

@@ -118,7 +118,7 @@ def finished(tmp_path_factory, in_process):
     learned = [
         value for (_, phase, column), value in numbers(out / "runs").items() if (phase, column) == ("ft", "test_top1")
     ]
-    assert min(map(float, learned)) > 0.3  # of ten classes
+    assert min(map(float, learned)) > 0.2  # of ten classes
     return out / "runs"
 
 
