@@ -20,8 +20,8 @@ _REMEDIES = {
     errno.EACCES: "grant this account the permission",
     errno.EPERM: "grant this account the permission",
     errno.EROFS: "use a folder on a file system that is not read-only",
-    errno.ENOTDIR: "a file is where a folder is expected; remove it, or use another folder",
-    errno.EEXIST: "a file is where a folder is expected; remove it, or use another folder",
+    errno.ENOTDIR: "a file is where a folder is expected",
+    errno.EEXIST: "a file is where a folder is expected",
     errno.EISDIR: "a folder is where a file is expected; remove it, or use another name",
     errno.ENAMETOOLONG: "use a shorter name",
     errno.ENOENT: "it was removed, or never existed",
@@ -146,7 +146,8 @@ def require_writable(folder: Path, option: str) -> None:
         with writing(folder), tempfile.TemporaryFile(dir=existing) as stream:
             stream.write(b"0")
     except OSError as error:
-        remedy = "" if error.errno == errno.ENOENT else _REMEDIES.get(error.errno or 0, "check the disk") + ", or "
+        ending = "; " if error.errno in (errno.ENOTDIR, errno.EEXIST) else ", or "
+        remedy = "" if error.errno == errno.ENOENT else _REMEDIES.get(error.errno or 0, "check the disk") + ending
         raise UserError(
             f"{folder}: nothing can be written there ({error.strerror or one_line(error)}); "
             f"{remedy}set another folder by {option}"

@@ -97,6 +97,16 @@ def read_intact(path: Path, parse: Callable[[dict[str, Any]], Record]) -> Record
         return None
 
 
+def has_other_content(path: Path) -> bool:
+    """Return whether a JSON file can be parsed, but no longer has the content of which it holds the digest."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    recorded = tree.pop(DIGEST, None) if isinstance(tree, dict) else None
+    return recorded is not None and recorded != content_digest(tree)
+
+
 def is_intact(path: Path, read: Callable[[Path], object]) -> bool:
     """Return whether a function can read a file, which raises a DamagedFileError if it is missing or damaged."""
     try:

@@ -1,5 +1,6 @@
 """Inspects a data set and reports its problems. No TensorFlow."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,5 +95,5 @@ def _next_command(name: str, data: Path, source: str) -> str:
     """Return the command that plans a run of an experiment on the audited data, read as the audit read it."""
     experiment = load_experiment(name)
     own_source = experiment.resolve(next(iter(experiment.models or BACKBONES)), []).dataset.source
-    setting = "" if source == own_source else f" --set dataset.source={source}"
-    return f"keras-bench run --experiment {name} --data {data}{setting} --dry-run"
+    setting = [] if source == own_source else ["--set", f"dataset.source={source}"]
+    return shlex.join(["keras-bench", "run", "--experiment", name, "--data", str(data), *setting, "--dry-run"])

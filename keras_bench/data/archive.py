@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from keras_bench.console import Log
 from keras_bench.data.zip_checks import checked_entries, indistinct_names, quoted
+from keras_bench.disk import DiskFullError, full_disk, is_full
 from keras_bench.download import cache_folder, digest_file
 from keras_bench.errors import UserError, one_line
 from keras_bench.files import replacing_folder, sweep
@@ -65,6 +66,7 @@ def extract_archive(archive: Path, folder: Path, log: Log) -> None:
 
     Raises:
         UserError: as for `extracted`, or an entry cannot be written.
+        DiskFullError: there is no space for the entries.
     """
     with _reading(archive), zipfile.ZipFile(archive) as content:
         entries = checked_entries(archive, content.infolist(), folder)
@@ -111,9 +113,11 @@ def _reading(archive: Path) -> Iterator[None]:
     """Turn whatever reading a damaged archive raises into one error for the user."""
     try:
         yield
-    except UserError:
+    except (UserError, DiskFullError):
         raise
     except OSError as error:
+        if is_full(error):
+            raise
         # A damaged offset makes a seek fail with EINVAL, and bz2 reports damage without a number; anything else is the
         # system's refusal.
         if error.errno not in (None, errno.EINVAL):
@@ -138,15 +142,17 @@ def _unreadable(archive: Path, error: Exception) -> UserError:
 
 
 @contextmanager
-def _writing(archive: Path, entry: zipfile.ZipInfo) -> Iterator[None]:
+def _writing(archive: Path, entry: zipfile.ZipInfo, target: Path) -> Iterator[None]:
     """Turn the system's refusal to write an entry, e.g. because of its long name, into an error for the user."""
     try:
         yield
     except (OSError, UnicodeEncodeError) as error:
+        if isinstance(error, OSError) and is_full(error):
+            raise full_disk(target, error, entry.file_size) from error
         reason = getattr(error, "strerror", None) or one_line(error)
         raise UserError(
-            f"{archive}: its entry {quoted(entry.filename)} cannot be written ({reason}); free some space if the disk "
-            "is full, else unpack the archive yourself and pass the folder"
+            f"{archive}: its entry {quoted(entry.filename)} cannot be written ({reason}); unpack the archive "
+            "yourself and pass the folder"
         ) from error
 
 
@@ -169,7 +175,7 @@ def _ignores_case(folder: Path) -> bool:
 
 
 def _write_entry(archive: Path, content: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
-    with _writing(archive, entry):
+    with _writing(archive, entry, target):
         target.parent.mkdir(parents=True, exist_ok=True)
         sink = target.open("xb")
     written = 0
@@ -178,9 +184,9 @@ def _write_entry(archive: Path, content: zipfile.ZipFile, entry: zipfile.ZipInfo
             written += len(chunk)
             if written > entry.file_size:
                 raise zipfile.BadZipFile(f"{entry.filename!r} is larger than the archive says")
-            with _writing(archive, entry):
+            with _writing(archive, entry, target):
                 sink.write(chunk)
-        with _writing(archive, entry):
+        with _writing(archive, entry, target):
             sink.flush()
         if written < entry.file_size:
             raise zipfile.BadZipFile(f"{entry.filename!r} is smaller than the archive says")

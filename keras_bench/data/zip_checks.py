@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
+from keras_bench.disk import DiskFullError
 from keras_bench.errors import UserError, one_line
 
 SPARE_DISK_BYTES = 1 << 30  # left free on the disk for the run itself
@@ -120,7 +121,7 @@ def _check_sizes(archive: Path, files: Sequence[zipfile.ZipInfo], folder: Path) 
     existing = next(parent for parent in folder.resolve().parents if parent.exists())
     free = shutil.disk_usage(existing).free - SPARE_DISK_BYTES
     if needed > free:
-        raise UserError(
+        raise DiskFullError(
             f"{archive}: refused, it holds {needed / 1e9:.1f} GB but only {max(0, free) / 1e9:.1f} GB may be used in "
             f"{existing}; free some space or set KERAS_BENCH_CACHE to a folder on another disk"
         )

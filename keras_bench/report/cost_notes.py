@@ -1,5 +1,6 @@
 """Notes on costs for the report: Pareto fronts, the hardware latency was measured on, and what was not measured."""
 
+import shlex
 from collections.abc import Mapping
 
 from keras_bench.config.decision import DecisionMetric
@@ -41,7 +42,7 @@ def unmeasured_latency(runs: list[RunView], experiment: str) -> list[str]:
         runs: the runs of one comparison.
         experiment: the name of their folder, for the command that measures them.
     """
-    command = f"keras-bench report {experiment} --measure"
+    command = shlex.join(["keras-bench", "report", experiment, "--measure"])
     measured = [latency for run in runs for latency in run.latencies]
     lines = [
         f"{run.label}: latency was not measured (latency.enabled is off, or the run is older); `{command}` adds it"

@@ -30,7 +30,7 @@ from keras_bench.report.published import published_text
 from keras_bench.report.read import read_comparison, refuse_different_tests
 from keras_bench.report.run_figures import confusion_matrix, learning_curves
 from keras_bench.report.tables import classes_frame, comparison_table, results_frame
-from keras_bench.runs.damage import FILES, digests_of
+from keras_bench.runs.damage import FILES, describe, digests_of, remedy
 from keras_bench.runs.folders import ExperimentDir, RunDir, runs_of
 from keras_bench.runs.job import Job
 
@@ -74,7 +74,8 @@ def finished_runs(folder: ExperimentDir, models: list[str] | None = None) -> lis
         raise UserError(f"{folder.root} holds no runs; expected {folder.root}/<model>/seed<k>/config.yaml")
     finished = [run for run in runs if run.run.is_file() or run.cost.is_file()]  # cost.json follows run.json
     if not finished:
-        raise UserError(f"{folder.root} holds no finished run; repeat the command that started one to finish it")
+        run = runs[0]
+        raise UserError(f"{folder.root} holds no finished run: {describe(run.run)}; {remedy(run, [run.run])}")
     finished_models = {run.model_name for run in finished}
     for name in models or []:
         if name not in finished_models:
@@ -137,9 +138,8 @@ def _written_files(folder: ExperimentDir, runs: list[RunDir]) -> list[Path]:
 
 def _summary(folder: ExperimentDir, comparison: Comparison) -> str:
     """Return the table, the verdict and the paths of the files, as printed at the end of every run."""
-    paths = [f"report:  {folder.page}", f"table:   {folder.results}"]
     table = table_text(comparison_table(comparison))
-    lines = [table, *comparison.verdict, *published_text(comparison), *map(printable, paths)]
+    lines = [table, *comparison.verdict, *published_text(comparison), *folder.last_lines()]
     return printable("\n".join(lines) + "\n", newlines=True)
 
 

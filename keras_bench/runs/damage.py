@@ -19,7 +19,7 @@ from keras_bench.errors import LostResultError, UserError
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.frames import frame_csv
 from keras_bench.phases import PHASES, Phase
-from keras_bench.reading import is_intact, read_intact, read_json
+from keras_bench.reading import has_other_content, is_intact, read_intact, read_json
 from keras_bench.runs.folders import RunDir
 from keras_bench.runs.model_files import open_weights, test_zip
 from keras_bench.runs.results import PhaseResult
@@ -64,16 +64,16 @@ def _is_with_other_line_ends(path: Path, digest: str) -> bool:
 
 
 def describe(path: Path) -> str:
-    """Return "PATH is damaged", "PATH is missing" or, of an edited config.yaml, "PATH was changed …"."""
+    """Return "PATH is damaged", "PATH is missing" or, of an edited config.yaml or JSON file, "PATH was changed …"."""
     if is_edited(path):
         return f"{path} was changed since it was written"
     return f"{path} is {'damaged' if path.exists() else 'missing'}"
 
 
 def is_edited(path: Path) -> bool:
-    """Return whether a file that counts as damaged is a config.yaml that can still be read: someone changed it."""
+    """Return whether a file that counts as damaged is a config.yaml or JSON that can still be read: it was changed."""
     try:
-        return path.suffix == ".yaml" and path.is_file() and bool(read_yaml(path))
+        return has_other_content(path) if path.suffix == ".json" else path.suffix == ".yaml" and bool(read_yaml(path))
     except UserError:
         return False
 

@@ -15,6 +15,7 @@ from keras_bench.errors import UserError
 from keras_bench.files import sweep
 from keras_bench.locks import lock_file, lock_folder, refuse_if_locked, wait_for_lock
 from keras_bench.phases import Phase
+from keras_bench.printable import printable
 from keras_bench.reading import read_json, read_record
 from keras_bench.runs.results import PhaseResult, run_label
 
@@ -203,6 +204,10 @@ class ExperimentDir:
     audit = property(lambda self: self.root / "audit.json")
     explained = property(lambda self: self.root / "explained.json")
     figures = property(lambda self: self.root / "figures")
+
+    def last_lines(self) -> list[str]:
+        """Return the last lines of summary.txt, which say where the page and the table are."""
+        return [printable(f"report:  {self.page}"), printable(f"table:   {self.results}")]
 
     def lock_audit(self, log: Log) -> AbstractContextManager[None]:
         """Lock audit.json, waiting for a process that is writing it; once held, check whether it now exists."""

@@ -16,6 +16,7 @@ from keras_bench.config import (
 from keras_bench.errors import UserError
 from keras_bench.phases import Phase, phases_until
 from keras_bench.reading import read_record
+from keras_bench.runs.damage import describe, remedy
 from keras_bench.runs.folders import ExperimentDir, RunDir, experiment_folder, run_folder
 
 DEFAULT_EXPERIMENT = "tiny-imagenet"
@@ -133,7 +134,9 @@ def job_of_run(run: RunDir, data: Path | None, exports: Path | None, changes: di
     """
     content = run.read_run()
     if content is None:
-        raise UserError(f"{run.root} holds no finished run; expected runs/<experiment>/<model>/seed<k>")
+        if not run.config.is_file():
+            raise UserError(f"{run.root} holds no finished run; expected runs/<experiment>/<model>/seed<k>")
+        raise UserError(f"{run.root} holds no finished run: {describe(run.run)}; {remedy(run, [run.run])}")
     config = load_run_config(run.config)
     config = config.model_copy(update={"export": config.export.model_copy(update=changes)})
     folder = ExperimentDir(run.root.parents[1])

@@ -30,7 +30,9 @@ def compare_runs(folder: ExperimentDir, log: Log) -> None:
 
 
 def _print_summary(folder: ExperimentDir, log: Log) -> None:
-    log.lines(folder.summary.read_text(encoding="utf-8").rstrip("\n"))
+    lines = folder.summary.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    paths = folder.last_lines()  # the folder may have been moved since
+    log.lines("\n".join([*lines[: -len(paths)], *paths]))
 
 
 def _warn_of_damage(paths: Sequence[Path], log: Log) -> None:

@@ -1,5 +1,6 @@
 """The story of a run: one model through its phases, from images to a finished run folder."""
 
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -208,4 +209,5 @@ def _next_command(job: Job) -> str:
     """Return a sentence with the command to try next."""
     if len(job.phases) == 1 and job.phases[0] == "tl":
         return f"the same command with --phase ft fine-tunes {job.backbone.name}"
-    return f"keras-bench suite --experiment {job.request.experiment} compares every model of the experiment"
+    command = shlex.join(["keras-bench", "suite", "--experiment", job.request.experiment])
+    return f"{command} compares every model of the experiment"

@@ -1,5 +1,6 @@
 """The story of a suite: every model of an experiment, one after another, each in a fresh process, then the table."""
 
+import shlex
 from dataclasses import replace
 
 from keras_bench.config import load_experiment
@@ -46,7 +47,8 @@ def run_suite(request: Request, models: list[str] | None, dry_run: bool, log: Lo
     compare_runs(jobs[0].experiment_folder, log)
     if jobs[0].exports.is_dir():
         log.line(f"bundles: {jobs[0].exports}")
-        log.line(f"next:    keras-bench predict {jobs[0].exports}/<bundle> photos/ classifies your own images")
+        bundle = f"{shlex.quote(str(jobs[0].exports))}/<bundle>"
+        log.line(f"next:    keras-bench predict {bundle} photos/ classifies your own images")
     if failed:
         log.line(f"not finished: {', '.join(failed)}; the same command runs what is missing")
         return 1

@@ -1,6 +1,8 @@
 """`keras-bench audit` on the command line: exit codes, files, and class names that contain markup."""
 
 import json
+import re
+import shlex
 
 import pytest
 
@@ -42,6 +44,13 @@ def test_the_next_command_names_the_experiment_that_was_audited(clean, capsys):
     assert main(["audit", str(clean), "--experiment", "tiny-imagenet", "--set", "dataset.source=folder"]) == 0
     command = f"keras-bench run --experiment tiny-imagenet --data {clean} --set dataset.source=folder --dry-run"
     assert f"next: {command}" in capsys.readouterr().out
+
+
+def test_the_next_command_can_be_pasted_with_any_path(clean, capsys):
+    data = clean.rename(clean.with_name("my 'best' photos"))
+    assert main(["audit", str(data)]) == 0
+    command = re.search(r"next: (.*)", capsys.readouterr().out)[1]
+    assert shlex.split(command) == ["keras-bench", "run", "--experiment", "folder", "--data", str(data), "--dry-run"]
 
 
 def test_problems_end_with_exit_code_one(clean, capsys):

@@ -1,4 +1,6 @@
+import resource
 import shutil
+import signal
 import stat
 import tarfile
 import warnings
@@ -10,6 +12,7 @@ from keras_bench.console import Log
 from keras_bench.data import zip_checks
 from keras_bench.data.archive import extract_archive, extracted
 from keras_bench.data.sources import guess_source
+from keras_bench.disk import DiskFullError
 from keras_bench.download import cache_folder
 from keras_bench.errors import UserError
 from keras_bench.locks import wait_for_lock
@@ -74,8 +77,24 @@ def test_an_archive_that_would_not_fit_the_disk_is_refused(tmp_path, monkeypatch
     archive = make_zip(tmp_path / "a.zip", {"big.bin": bytes(5_000_000)})
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=(1 << 30) + 1_000_000))
-    with pytest.raises(UserError, match=r"it holds 0.0 GB but only 0.0 GB may be used"):
+    with pytest.raises(DiskFullError, match=r"it holds 0.0 GB but only 0.0 GB may be used"):
         extract_archive(archive, tmp_path / "out", Log())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_disk_that_fills_while_an_archive_is_unpacked_is_named_as_everywhere(tmp_path):
+    archive = make_zip(tmp_path / "a.zip", {"big.bin": bytes(5_000_000)})
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python does itself at its start
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limit[1]))
+        with pytest.raises(
+            DiskFullError, match=r"big\.bin cannot be written: the system allows no larger file; it needs"
+        ):
+            extract_archive(archive, tmp_path / "out", Log())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, previous)
     assert not (tmp_path / "out").exists()
 
 

@@ -17,7 +17,7 @@ from keras_bench.console import Log
 from keras_bench.evaluation.metrics import compute_metrics
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.files import write_text
-from keras_bench.runs.folders import experiment_folder, run_folder
+from keras_bench.runs.folders import ExperimentDir, experiment_folder, run_folder
 from keras_bench.workflow.compare import compare_runs
 from tests.checks import loaded_by
 from tests.made import make_run
@@ -145,7 +145,10 @@ def test_errors_are_reported_in_one_line(tmp_path, capsys):
     assert f"no run can be compared: {run.run} is missing; the command" in capsys.readouterr().err
     run.cost.unlink()  # it is written after run.json
     assert main(["report", str(run.root.parents[1])]) == 2
-    assert "holds no finished run" in capsys.readouterr().err
+    text = capsys.readouterr().err
+    assert f"holds no finished run: {run.run} is missing; the command that made the run makes it again" in text
+    assert main(["export", str(run.root)]) == 2
+    assert f"{run.root} holds no finished run: {run.run} is missing; the command" in capsys.readouterr().err
 
 
 def test_an_unchanged_comparison_is_printed_again_and_a_changed_one_is_rebuilt(tmp_path, capsys):
@@ -157,6 +160,11 @@ def test_an_unchanged_comparison_is_printed_again_and_a_changed_one_is_rebuilt(t
     compare_runs(folder, Log())
     assert folder.page.stat().st_mtime_ns == first_time
     assert capsys.readouterr().out == folder.summary.read_text()
+    moved = folder.root.rename(tmp_path / "moved")
+    compare_runs(ExperimentDir(moved), Log())
+    assert capsys.readouterr().out.endswith(f"report:  {moved}/index.html\ntable:   {moved}/results.csv\n")
+    assert ExperimentDir(moved).page.stat().st_mtime_ns == first_time
+    moved.rename(folder.root)
     os.utime(run.run)
     compare_runs(folder, Log())
     assert folder.page.stat().st_mtime_ns != first_time

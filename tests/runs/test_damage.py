@@ -135,6 +135,15 @@ def test_an_edited_configuration_is_changed_rather_than_damaged(run):
     assert describe(run.config) == f"{run.config} is missing"
 
 
+def test_an_edited_record_is_changed_rather_than_damaged(run):
+    write_record(run.run, read_json(run.run))
+    tree = json.loads(run.run.read_text())
+    write_text(run.run, json.dumps({**tree, "final_phase": "tl"}))
+    assert describe(run.run) == f"{run.run} was changed since it was written"
+    write_text(run.run, "{")
+    assert describe(run.run) == f"{run.run} is damaged"
+
+
 def test_a_table_with_other_line_ends_is_not_damaged(run):
     content = run.history("tl").read_bytes()
     assert b"\r\n" in content
