@@ -11,7 +11,14 @@ from keras_bench.errors import UserError
 from keras_bench.processes import SIGNALS, Interrupted, run_child
 from keras_bench.runs.job import Job
 from keras_bench.runs.memory import smaller_batch
-from keras_bench.runs.weights import OPTIONS, find_weights, missing_weights, offer_of_other_sizes
+from keras_bench.runs.weights import (
+    OPTIONS,
+    find_weights,
+    find_whole_weights,
+    missing_weights,
+    offer_of_other_sizes,
+    weights_name,
+)
 
 JobRunner = Callable[[Job], int]
 
@@ -95,11 +102,25 @@ def run_command(job: Job, dry_run: bool = False) -> list[str]:
 
 
 def find_all_weights(jobs: Sequence[Job], log: Log) -> None:
-    """Find or download the weights of all jobs before the first one starts.
+    """Find or download the weights of all jobs, and read each file to its end, before the first job starts.
+
+    Those of another run are left to each job, since an earlier job may still make them.
 
     Raises:
-        UserError: some are missing and could not be downloaded; the message names all of them.
+        UserError: some are missing and could not be downloaded, and the message names all of them; or one is damaged.
     """
+    _download_missing(jobs, log)
+    files: dict[tuple[object, ...], Job] = {}
+    for job in jobs:
+        weights = job.config.model.weights
+        if weights != "none" and not weights.startswith("run:"):
+            name = (job.backbone.name, job.config.model.alpha) if weights == "imagenet" else ()
+            files[weights_name(job), *name] = job
+    for job in files.values():
+        find_whole_weights(job, log)
+
+
+def _download_missing(jobs: Sequence[Job], log: Log) -> None:
     missing = list(dict.fromkeys(missing_weights(list(jobs))))
     if not missing:
         return

@@ -208,6 +208,21 @@ def test_a_run_refuses_bad_weights_before_it_reads_an_image(tmp_path, capsys, na
     assert not list(tmp_path.rglob("run.log"))
 
 
+@pytest.mark.parametrize("words", [["suite"], ["run", "--dry-run"], ["sweep"], ["sweep", "--dry-run"]], ids=" ".join)
+def test_damaged_weights_are_refused_before_the_first_run_and_in_its_plan(tmp_path, capfd, words):
+    path = write_h5(tmp_path / "weights.h5", value=np.nan)  # only a reader of all values sees it
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text("experiment: digits\nmodels: [MobileNet]\ngrid: {training.batch_size: [8, 16]}\n")
+    options = [str(sweep)] if words[0] == "sweep" else ["--experiment", "digits", "--model", "MobileNet"]
+    options += ["--phase", "tl"]
+    assert main([*words, *options, "--weights", str(path), "--out", str(tmp_path / "runs")]) == 2
+    output, errors = capfd.readouterr()
+    (line,) = errors.splitlines()
+    assert f"{path}: " in line
+    assert "holds values that are not finite" in line
+    assert "1/1" not in output  # no run was started
+
+
 def test_a_published_file_is_judged_by_its_checksum_alone(tmp_path, monkeypatch):
     from keras_bench.runs.weights import find_whole_weights
     from tests.runs.test_weights_size import job

@@ -174,7 +174,9 @@ def test_a_suite_suggests_settings_that_all_its_models_accept(models, offline, c
 
 
 def test_a_dry_run_names_the_file_that_a_run_would_download_or_use(models, offline, capsys):
-    put(models, name_of(224, "2_5"))
+    from tests.runs.test_weights_file import write_h5
+
+    write_h5(models / name_of(224, "2_5"))
     words = ["run", "--experiment", "digits", "--model", "MobileNet", "--phase", "tl", "--dry-run"]
     words += ["--set", "model.alpha=0.25", "--set", "dataset.limit_per_class=2", "--set", "dataset.image_size=160"]
     words += ["--set", "dataset.classes=['3', '5']", "--set", "training.batch_size=2"]
