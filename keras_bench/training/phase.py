@@ -52,7 +52,7 @@ def train_phase(run: Run, phase: Phase) -> None:
     plan = fit_plan(run, phase)
     model = starting_model(run, run.folder.best_weights("tl") if phase == "ft" else None)
 
-    require_space_for_phase(run.folder.phase(phase), plan, model)
+    require_space_for_phase(run, plan, model)
     cached = run.config.is_cached(phase)
     with memory_named(f"the features of phase {phase}"):
         examples = features_for(run, plan, model) if cached else images_for(run, plan, model)
@@ -69,18 +69,30 @@ def train_phase(run: Run, phase: Phase) -> None:
     run.folder.remove_state(phase)
 
 
-def require_space_for_phase(folder: Path, plan: FitPlan, model: keras.Model) -> None:
-    """Refuse to train a phase whose files would not fit, before it begins.
+def phase_bytes(run: Run, parameters: int, trainable: int) -> int:
+    """Return about how many bytes the files of a phase take while it trains.
 
-    They are model.keras, the best weights and two saved states, because the earlier one is removed last. All but the
-    first hold the optimizer's variables too: at most two for each weight that trains, as Adam keeps them.
+    They are model.keras, the best weights and two saved states, because the earlier one is removed last, and the
+    predictions. All but model.keras hold the optimizer's variables too: at most two for each weight that trains, as
+    Adam keeps them.
+
+    Args:
+        run: the run, with its data.
+        parameters: number of parameters of the model.
+        trainable: how many of them the phase trains.
+    """
+    evaluated = len(positions_of(run.data, "val")) + len(positions_of(run.data, "test"))
+    return 4 * (parameters + 3 * (parameters + 2 * trainable) + len(run.data.index.class_names) * evaluated)
+
+
+def require_space_for_phase(run: Run, plan: FitPlan, model: keras.Model) -> None:
+    """Refuse to train a phase whose files would not fit, before it begins.
 
     Raises:
         DiskFullError: there is too little disk space.
     """
     set_trainable(model, plan)
-    total, trainable = count_parameters(model)
-    needed = 4 * (total + 3 * (total + 2 * trainable))
+    folder, needed = run.folder.phase(plan.phase), phase_bytes(run, *count_parameters(model))
     existing = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     require_space(folder, max(0, needed - existing))
 

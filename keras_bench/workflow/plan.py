@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from keras_bench.console import Log, duration
 from keras_bench.data.tiny_imagenet import archive_path
+from keras_bench.disk import size_text
 from keras_bench.environment import peak_memory_mb
 from keras_bench.phases import Phase
 from keras_bench.runs.data import (
@@ -25,7 +26,7 @@ from keras_bench.runs.data import (
 from keras_bench.runs.fingerprint import finished_phases, phase_inputs
 from keras_bench.runs.job import Job
 from keras_bench.runs.run import Run
-from keras_bench.runs.weights import find_weights, missing_weights, offer_of_other_sizes
+from keras_bench.runs.weights import InitialWeights, find_whole_weights, missing_weights, offer_of_other_sizes
 from keras_bench.workflow.parts import planned_parts
 
 PROBE_STEPS = 4
@@ -63,6 +64,7 @@ def print_plan(job: Job, log: Log) -> None:
     require_data(job)
     require_folders(job)
     missing = missing_weights([job])
+    weights = None if missing else find_whole_weights(job, log)
     for name in missing:
         log.line(f"weights: missing; a run would download it: {name}{offer_of_other_sizes([job])}")
     if job.config.dataset.source == "tiny-imagenet" and data_path(job) is None and not archive_path().is_file():
@@ -72,7 +74,7 @@ def print_plan(job: Job, log: Log) -> None:
     data = load_data(job, index, store, fingerprint, log)
     for line in describe_data(data):
         log.line(line)
-    finished = _print_finished(job, data, missing, log)
+    finished = _print_finished(job, data, weights, log)
     remaining = [phase for phase in job.phases if phase not in finished]
     if not remaining:
         return
@@ -83,22 +85,20 @@ def print_plan(job: Job, log: Log) -> None:
     run = Run(job, data, log)
     probes = {phase: probe_phase(run, phase) for phase in remaining}
     total = sum(_print_phase(job, phase, probe, data, log) for phase, probe in probes.items())
-    classes = len(index.class_names)
-    disk = sum(_disk_bytes(probe, data, classes) for probe in probes.values())
+    disk = sum(_disk_bytes(run, probe) for probe in probes.values())
     log.line(
-        f"in total: at most {duration(total)} (less with early stopping), {disk / 1e6:.0f} MB on disk, "
+        f"in total: at most {duration(total)} (less with early stopping), {size_text(disk)} on disk, "
         f"about {peak_memory_mb() / 1024:.1f} GiB of memory"
     )
     log.line(f"after training: {'; '.join([*planned_parts(job), 'the report'])}")
     log.line(f"results would go to {job.folder.root}; run the same command without --dry-run to start")
 
 
-def _print_finished(job: Job, data: Data, missing: list[str], log: Log) -> list[Phase]:
+def _print_finished(job: Job, data: Data, weights: InitialWeights | None, log: Log) -> list[Phase]:
     """Print the weights and the phases that are finished already, and return those phases."""
-    if missing:
+    if weights is None:
         log.line("already done: nothing, since the weights are missing")
         return []
-    weights = find_weights(job, log)
     log.line(f"weights: {weights.origin}")
     inputs = {phase: phase_inputs(job, phase, data.fingerprint, weights.fingerprint) for phase in job.phases}
     finished = finished_phases(job, inputs)
@@ -172,7 +172,8 @@ def _print_phase(job: Job, phase: Phase, probe: Probe, data: Data, log: Log) -> 
     return seconds
 
 
-def _disk_bytes(probe: Probe, data: Data, classes: int) -> int:
-    """Estimate the size of model and best weights, both float32, and of the predictions for each image."""
-    evaluated = len(positions_of(data, "val")) + len(positions_of(data, "test"))
-    return 2 * 4 * probe.parameters + 4 * classes * evaluated
+def _disk_bytes(run: Run, probe: Probe) -> int:
+    """Return what a run requires to be free before it trains a phase."""
+    from keras_bench.training.phase import phase_bytes
+
+    return phase_bytes(run, probe.parameters, probe.trainable)

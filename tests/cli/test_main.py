@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from keras_bench.cli.main import main
+from keras_bench.disk import size_text
 from keras_bench.evaluation.metrics import compute_metrics
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.explain.judge import judge_methods
@@ -334,7 +336,12 @@ def test_a_dry_run_plans_and_writes_nothing(tmp_path, capsys):
     assert f"tl: trains 68,362 of 286,906 parameters; {views}" in output
     # An epoch of train and val, then val and test once more. What trains is all but BatchNorm.
     assert f"of 286,906 parameters; at most 1 epochs, {train + val + val + test} images" in output
-    assert "on disk" in output
+    trains = re.findall(r"trains ([\d,]+) of 286,906 parameters", output)
+    counts = [int(count.replace(",", "")) for count in trains]
+    # Model, best weights and two states, of which three with two optimizer variables per weight; and the predictions.
+    sizes = [4 * (286_906 + 3 * (286_906 + 2 * count) + 10 * (val + test)) for count in counts]
+    assert len(sizes) == 2
+    assert f"{size_text(sum(sizes))} on disk" in output
     assert "after training: explanations of 8 test images; the report" in output
     assert not out.exists()
 
