@@ -19,7 +19,7 @@ from keras_bench.data.index import ImageIndex
 from keras_bench.disk import require_space
 from keras_bench.download import cache_folder
 from keras_bench.environment import usable_cores
-from keras_bench.errors import RunError
+from keras_bench.errors import RunError, UserError
 from keras_bench.files import replacing, sweep
 from keras_bench.images import MAX_MEGAPIXELS, UnreadableImageError, decode, decoder_name, stated_pixels
 from keras_bench.locks import remove_if_unlocked, sweep_unlocked, wait_for_lock
@@ -200,8 +200,15 @@ def decoded_folder() -> Path:
 def limit_decoded(limit: int) -> None:
     """Remove decoded images, least recently used data first, until the rest takes at most `limit` bytes.
 
-    The most recently used data and files that another process is using are never removed.
+    The most recently used data and files that another process is using are never removed. A cache that may not be
+    written to stays as it is.
     """
+    with suppress(UserError):  # no lock can be created there
+        _remove_beyond(limit)
+        _remove_unfinished()
+
+
+def _remove_beyond(limit: int) -> None:
     total_bytes = 0
     for rank, table in enumerate(_tables_by_last_use()):
         pixels = table.with_suffix(".pixels")
@@ -212,7 +219,6 @@ def limit_decoded(limit: int) -> None:
                 if is_free:
                     table.unlink(missing_ok=True)
                     pixels.unlink(missing_ok=True)
-    _remove_unfinished()
 
 
 def _remove_unfinished() -> None:

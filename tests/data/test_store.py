@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from keras_bench import locks
 from keras_bench.config import DatasetConfig
 from keras_bench.console import Log
 from keras_bench.data.sources import open_source
 from keras_bench.data.store import ImageStore, decoded_folder, limit_decoded
-from keras_bench.errors import RunError
+from keras_bench.errors import RunError, UserError
 from keras_bench.images import UnreadableImageError, decode
 from keras_bench.locks import wait_for_lock
 from tests.conftest import digit_image, encoded
@@ -132,6 +133,19 @@ def test_decoded_images_of_other_data_are_removed_first(image_folder, tmp_path):
     in_use = [store.path.with_suffix(suffix) for suffix in (".lock", ".npz", ".pixels")]
     assert sorted(decoded_folder().iterdir()) == in_use
     assert store.image(3).shape == (16, 16, 3)
+
+
+def test_a_read_only_cache_above_its_limit_is_left_as_it_is(image_folder, monkeypatch):
+    ImageStore(open_folder(image_folder), 1 << 30).load(Log())
+    (decoded_folder() / "a.pixels").write_bytes(b"left by a killed process")
+    kept = set(decoded_folder().iterdir())
+
+    def refuse(*arguments):
+        raise UserError("the lock cannot be created: Read-only file system")
+
+    monkeypatch.setattr(locks, "_acquire_or_explain", refuse)
+    limit_decoded(0)
+    assert set(decoded_folder().iterdir()) == kept
 
 
 def test_what_a_killed_process_left_of_decoded_images_is_removed_unless_its_lock_is_held(image_folder):
