@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from keras_bench.reading import record_of
 
 # Begins the part of a problem that says how a run handles it; not shown for a run that already has its splits.
+UNREADABLE = "unreadable images"  # how the problem that names them begins; a run warns of them itself
 RUN_REMEDY = "; a run leaves "
 
 

@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import imagehash
 import numpy as np
 
 from keras_bench.audit.duplicates import NEAR_DISTANCE, find_duplicates
-from keras_bench.audit.findings import RUN_REMEDY, Audit, DuplicateGroup, Leaks
+from keras_bench.audit.findings import RUN_REMEDY, UNREADABLE, Audit, DuplicateGroup, Leaks
 from keras_bench.audit.leaks import ALIKE_SHARE, find_leaks
 from keras_bench.audit.likeness import HASHED_SIDE, MIN_LIKENESS, compared_levels, copies, gray_reduction
 from keras_bench.console import Log
@@ -25,6 +26,7 @@ MAX_IMBALANCE = 3.0  # ratio of largest to smallest class from which imbalance i
 IMAGES_PER_BLOCK = 64  # images that a thread inspects at a time
 MAX_GROUPS = 200  # groups listed; all are counted
 MAX_NAMED_CLASSES = 3  # named in a problem
+MAX_NAMED_IMAGES = 10
 
 _FROM_IMAGENET = ("imagenette", "imagewoof", "imagenet", "stanford_dogs")
 
@@ -189,8 +191,9 @@ def _problems(audit: Audit) -> list[str]:
     """Return one line per finding that the user should act on."""
     lines = []
     if audit.unreadable:
-        first = next(iter(audit.unreadable))
-        lines.append(f"unreadable images: {len(audit.unreadable)}, e.g. {first}; they are left out of every split")
+        named = "; ".join(f"{name}: {why}" for name, why in islice(audit.unreadable.items(), MAX_NAMED_IMAGES))
+        more = "; …; --json and --html list all of them" if len(audit.unreadable) > MAX_NAMED_IMAGES else ""
+        lines.append(f"{UNREADABLE}: {len(audit.unreadable):,}, which are left out of every split: {named}{more}")
     if audit.across_splits:
         pairs = "; ".join(" = ".join(group.ids[:2]) for group in audit.groups[:2] if _held_out_in_train(group))
         lines.append(

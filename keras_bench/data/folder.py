@@ -167,10 +167,12 @@ def _list_classes(root: Path, split: str, split_root: Path, listing: _Listing) -
 
 
 def _stray_warning(folder: Path, stray: list[Path]) -> str:
-    return (
-        f"{_valid_text(folder)}: {len(stray):,} images lie outside any class folder and are not used, "
-        f"e.g. {_valid_text(stray[0].name)!r}"
+    lie = (
+        "image lies outside any class folder and is"
+        if len(stray) == 1
+        else "images lie outside any class folder and are"
     )
+    return f"{_valid_text(folder)}: {len(stray):,} {lie} not used, e.g. {_valid_text(stray[0].name)!r}"
 
 
 def _check_split_classes(path: Path, listing: _Listing, class_names: list[str]) -> None:

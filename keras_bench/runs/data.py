@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_bench.audit.findings import RUN_REMEDY, Audit
+from keras_bench.audit.findings import RUN_REMEDY, UNREADABLE, Audit
 from keras_bench.audit.selection import (
     Selection,
     kept_in_val,
@@ -126,8 +126,9 @@ def load_data(job: Job, index: ImageIndex, store: ImageStore, fingerprint: str, 
 
 
 def _warn_of_unreadable(index: ImageIndex, store: ImageStore, log: Log) -> None:
+    are = "unreadable image is" if len(store.unreadable) == 1 else "unreadable images are"
     examples = "; ".join(f"{index.ids[i]}: {why}" for i, why in list(store.unreadable.items())[:3])
-    log.warn(f"{len(store.unreadable)} unreadable images are left out (all are listed in dataset.json): {examples}")
+    log.warn(f"{len(store.unreadable):,} {are} left out (all are listed in dataset.json): {examples}")
     too_large = sum(map(is_above_limit, store.unreadable.values()))
     if too_large:
         which = "1 of them is" if too_large == 1 else f"{too_large:,} of them are"
@@ -169,7 +170,7 @@ def audit_data(job: Job, data: Data, log: Log, begun: bool = False) -> Data:
         with job.experiment_folder.lock_audit(log):
             audit = _matching_audit(job, data) or _make_audit(job, data, log)  # another process may have made it
     recorded = recorded_data(job, data) if begun else None
-    for problem in audit.problems:
+    for problem in [line for line in audit.problems if not line.startswith(UNREADABLE)]:  # `load_data` told of those
         if problem != audit.imbalance_problem or job.config.training.imbalance == "none":
             log.warn(problem if recorded is None else problem.partition(RUN_REMEDY)[0])
     if recorded is not None:

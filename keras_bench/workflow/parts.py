@@ -52,7 +52,7 @@ def _make_bundles(run: Run) -> None:
 
 
 def _plan_export(job: Job) -> str:
-    int8 = " and an 8-bit version" if job.config.export.int8 else ""
+    int8 = "; an 8-bit version is tried" if job.config.export.int8 else ""
     return f"an ONNX bundle of {' and of '.join(job.phases)}, checked on test images{int8}"
 
 

@@ -356,7 +356,7 @@ def test_scratch_on_a_folder_of_real_scans(image_folder, tmp_path, capsys):
     ]  # fmt: skip
     assert main(words) == 0
     output = capsys.readouterr().out
-    assert "1 unreadable images are left out" in output
+    assert "1 unreadable image is left out" in output
     assert "class 0/broken.jpg" in output
     content = json.loads((tmp_path / "runs/digits/MobileNet/seed0/dataset.json").read_text())
     assert list(content["unreadable"]) == ["class 0/broken.jpg"]

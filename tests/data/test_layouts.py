@@ -124,7 +124,7 @@ def test_a_messy_folder_is_read_and_everything_left_out_is_reported(tmp_path):
     assert index.class_names == ('class, "b" <i>', "plain", "Ünïcode & spaces")
     assert np.bincount(index.labels).tolist() == [30, 20, 12 + 3]
     loose, skipped = index.warnings
-    assert "1 images lie outside any class folder and are not used, e.g. 'loose.jpg'" in loose
+    assert "1 image lies outside any class folder and is not used, e.g. 'loose.jpg'" in loose
     assert "3 files in class folders have no image extension or are broken links" in skipped
     assert skipped.endswith("e.g. 'Ünïcode & spaces/gone.jpg'")
     store = ImageStore(index, 1 << 30)

@@ -99,7 +99,7 @@ def test_errors_say_what_is_wrong_with_a_folder(image_folder, tmp_path):
     stray = image_folder / "stray.jpg"
     shutil.copy(next((image_folder / "class 0").iterdir()), stray)
     assert open_folder(image_folder).warnings == (
-        f"{image_folder}: 1 images lie outside any class folder and are not used, e.g. 'stray.jpg'",
+        f"{image_folder}: 1 image lies outside any class folder and is not used, e.g. 'stray.jpg'",
     )
     flat = tmp_path / "flat"
     flat.mkdir()
