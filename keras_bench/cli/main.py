@@ -31,6 +31,13 @@ from keras_bench.processes import Interrupted, interruptible
 
 # In the order of --help. Each module has `add_to(verbs)`; a new verb is a module and its name here.
 VERBS = (run, suite, sweep, report, export, verify, predict, ensemble, audit, models, lr_find, cache, doctor)
+# What to change if a verb runs out of memory that no part of a run reports; the others have no such setting.
+MEMORY_REMEDIES = {
+    "lr-find": "try a smaller batch size, e.g. --set training.batch_size=16",
+    "ensemble": "try fewer members, or --no-export to write no bundle",
+    "export": "try --no-int8, or --verify-limit 500 to compare fewer test images",
+    "report": "try fewer models, each named by --model, or a machine with more memory",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     effect = "continues where it stopped" if command[:1] in (["run"], ["suite"], ["sweep"]) else "starts over"
     message = f"interrupted; the same command {effect}"
     try:
-        with interruptible(message), memory_named(" ".join(["keras-bench", *command[:1]])):
+        where = " ".join(["keras-bench", *command[:1]])
+        with interruptible(message), memory_named(where, MEMORY_REMEDIES.get("".join(command[:1]), "")):
             arguments = parse(command)
             return int(arguments.handler(arguments))
     except (UserError, RunError) as error:

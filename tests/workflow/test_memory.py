@@ -74,7 +74,10 @@ def test_a_limit_of_the_address_space_ends_a_command_in_one_line(tmp_path):
         "cli.parse = lambda command: type('A', (), {'handler': lambda self, _=None: np.ones(1 << 28)})()\n"
         "sys.stderr = sys.stdout\nprint(cli.main(['report']))"
     )
-    assert python(code) == "error: out of memory in keras-bench report\n1\n"
+    assert python(code) == (
+        "error: out of memory in keras-bench report; try fewer models, each named by --model, or a machine with more "
+        "memory\n1\n"
+    )
 
 
 @pytest.mark.parametrize("error", [ValueError("bad"), RunError("no"), OSError(28, "No space left on device"), None])
