@@ -44,11 +44,15 @@ def recorded_digests(record: Path) -> dict[str, str]:
 
 def changed_files(record: Path) -> list[Path]:
     """Return the files whose digests a record holds and which are missing or not as they were written."""
-    return [
-        record.parent / name
-        for name, digest in recorded_digests(record).items()
-        if not _is(record.parent / name, digest)
-    ]
+    digests = {_below(record.parent, name): digest for name, digest in recorded_digests(record).items()}
+    return [path for path, digest in digests.items() if not _is(path, digest)]
+
+
+def _below(folder: Path, name: str) -> Path:
+    """Return a path relative to a folder, e.g. "../figures/a.png", without the detour."""
+    for part in Path(name).parts:
+        folder = folder.parent if part == ".." else folder / part
+    return folder
 
 
 def _is(path: Path, digest: str) -> bool:

@@ -278,3 +278,14 @@ def test_a_sweep_leaves_changed_predictions_out_of_its_table(tmp_path):
     assert "predictions-test.npz is damaged; the command that made the run makes it again" in words
     assert "is left out: " in words
     assert "100.0" not in output.partition("is left out")[2]
+
+
+def test_a_changed_file_beside_its_record_is_named_without_a_detour(tmp_path):
+    record, figure = tmp_path / "thumbnails" / "files.json", tmp_path / "figures" / "a.png"
+    for path in (record, figure):
+        path.parent.mkdir()
+    figure.write_bytes(b"1")
+    write_record(record, {FILES: digests_of(record.parent, [figure])})
+    assert changed_files(record) == []
+    figure.write_bytes(b"2")
+    assert changed_files(record) == [figure]
