@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from keras_bench.export.files import write_sums
+from tests.conftest import encoded
 from tests.made_bundle import make_bundle, picture
 
 
@@ -39,3 +40,16 @@ def own_main(whole):
 @pytest.fixture
 def photo(whole):
     return str(whole.parent / "photo.png")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Twelve readable images of two sizes, and their pixels by path."""
+    photos = {}
+    for i in range(12):
+        path = tmp_path / "photos" / ("a" if i % 2 else "b") / f"{i:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = picture(i, 20 + 5 * (i % 3 == 0))
+        path.write_bytes(encoded(Image.fromarray(pixels), "PNG"))
+        photos[str(path)] = pixels
+    return dict(sorted(photos.items()))

@@ -8,9 +8,9 @@ import sys
 import pytest
 from PIL import Image
 
+from tests.bundle_ways import ALONE
 from tests.conftest import encoded
 from tests.made_bundle import expected, make_bundle, picture
-from tests.test_bundle import ALONE
 
 PREDICT = "import sys; from keras_bench.cli.main import main; sys.exit(main(['predict', *sys.argv[1:]]))"
 NAMES = ("plain.png", "two\nlines.png", "return\r\n.png", " ", "\n", "-0", "[a].png", "größe\udcff.png")

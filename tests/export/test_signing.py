@@ -20,8 +20,8 @@ from keras_bench.bundle.sums import check_sums
 from keras_bench.cli.main import main
 from keras_bench.export.files import write_sums
 from keras_bench.export.signing import PASSPHRASE
+from tests.bundle_ways import ALONE
 from tests.made_bundle import make_bundle
-from tests.test_bundle import ALONE
 
 
 def write_pair(folder, name, key=None, passphrase=None, encoding=PrivateFormat.PKCS8):
