@@ -133,7 +133,8 @@ def _has_more_to_do(job: Job, in_suite: bool) -> bool:
 
 
 def _train_missing(run: Run, finished: list[Phase], damaged: list[Path]) -> None:
-    """Train the phases that are not finished, and make damaged files of the others again."""
+    """Train the phases that are not finished, show what each has reached, and make damaged files of others again."""
+    from keras_bench.report.standing import standing_line
     from keras_bench.training.phase import train_phase
     from keras_bench.training.restore import restore_phase
 
@@ -148,6 +149,7 @@ def _train_missing(run: Run, finished: list[Phase], damaged: list[Path]) -> None
         else:
             with memory_named(f"phase {phase}"):
                 train_phase(run, phase)
+            run.log.line(standing_line(run.job.experiment_folder, run.folder, phase, run.config.training.decision))
 
 
 def _phases_to_compare(job: Job, finished: Sequence[Phase], compared: Sequence[Phase]) -> tuple[Phase, ...]:
