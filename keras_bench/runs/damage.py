@@ -166,25 +166,14 @@ def refuse_lost(run: RunDir, damaged: Sequence[Path]) -> None:
     Raises:
         LostResultError: names them, and says how to train their phases again.
     """
-    phases = [phase for phase in PHASES if any(run.phase(phase) in path.parents for path in damaged)]
-    lost = {phase: _lost_of_phase(run, phase, damaged) for phase in phases}
-    lost = {phase: paths for phase, paths in lost.items() if paths}
-    if not lost:
-        return
-    named = "; ".join(describe(path) for paths in lost.values() for path in paths)
-    folders, again = to_train_again(run, list(lost))
-    raise LostResultError(
-        f"{named}: this cannot be made again without training. Restore it from a copy, or remove {folders} to train "
-        f"{again} again"
-    )
+    if lost := _only_by_training(run, damaged):
+        raise LostResultError(f"{'; '.join(map(describe, lost))}: this {_train_again(run, lost)}")
 
 
 def remedy(run: RunDir, damaged: Sequence[Path]) -> str:
-    """Return a sentence that says how to get damaged files of a run back."""
-    try:
-        refuse_lost(run, damaged)
-    except LostResultError as error:
-        return str(error)
+    """Return a sentence that says how to get damaged files of a run back; it follows a description of each of them."""
+    if lost := _only_by_training(run, damaged):
+        return f"{'this' if len(lost) == len(damaged) else ' and '.join(map(str, lost))} {_train_again(run, lost)}"
     names = [phase for phase in PHASES if run.result(phase) in damaged]  # not lost, so removed
     made = f"trains {' and '.join(names)} again" if names else "makes it again"
     command = read_intact(run.environment, lambda content: list(map(str, content["command"]))) or []
@@ -210,6 +199,18 @@ def _in_folder(words: Sequence[str], out: Path) -> list[str]:
         now["--exports"] = str(out / exports.relative_to(before))
     moved = [now.get(name, word) for name, word in zip(["", *split], split, strict=False)]
     return moved if "--out" in values else [*moved, "--out", str(out)]
+
+
+def _only_by_training(run: RunDir, damaged: Sequence[Path]) -> list[Path]:
+    """Return the damaged files that only training can make again."""
+    phases = [phase for phase in PHASES if any(run.phase(phase) in path.parents for path in damaged)]
+    return [path for phase in phases for path in _lost_of_phase(run, phase, damaged)]
+
+
+def _train_again(run: RunDir, lost: Sequence[Path]) -> str:
+    phases = [phase for phase in PHASES if any(run.phase(phase) in path.parents for path in lost)]
+    folders, again = to_train_again(run, phases)
+    return f"cannot be made again without training. Restore it from a copy, or remove {folders} to train {again} again"
 
 
 def _lost_of_phase(run: RunDir, phase: Phase, damaged: Sequence[Path]) -> list[Path]:
