@@ -7,7 +7,7 @@ IN_PARALLEL = -n 2 --dist loadscope
 SUITE = $(KERAS_BENCH) suite $(if $(DATA),--data "$(DATA)")
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all torture lint security lock bench report
+.PHONY: help setup demo test test-all coverage torture lint security lock bench report
 .PHONY: tiny-imagenet-all intel-all imagenet100-all cifar10-all folder-all
 
 help: ## list the targets
@@ -32,6 +32,9 @@ test: .venv/.installed ## the tests that CI runs
 
 test-all: .venv/.installed ## all tests, including slow ones
 	$(BIN)/python -m pytest $(IN_PARALLEL) $(ARGS)
+
+coverage: .venv/.installed ## the tests that CI runs, with the lines of the package that none of them reaches
+	$(BIN)/python -m pytest -m "not slow" $(IN_PARALLEL) --cov --cov-report term $(ARGS)
 
 torture: .venv/.installed ## kill runs 200 times at every stage, run them 100 times in pairs, decode 200,000 damaged images (1 to 2 hours)
 	$(BIN)/python -m tests.torture $(ARGS)
