@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from keras_bench.evaluation.records import (
 )
 from keras_bench.export.records import Verification
 from keras_bench.phases import Phase
+from keras_bench.report.outlook import Absence, ReportPart
 from keras_bench.report.study import ClaimCheck, Study
 from keras_bench.runs.results import PhaseResult
 
@@ -115,6 +117,7 @@ class RunView:
         layer_note: says which layer Grad-CAM uses where that is not the last map; otherwise "".
         shared_with_val: number of val images that are also in test, exactly or nearly, and were not removed from val;
             None: unknown.
+        absent: the parts that it lacks, and why.
     """
 
     model: str
@@ -134,6 +137,7 @@ class RunView:
     environment: dict[str, Any]
     layer_note: str = ""
     shared_with_val: int | None = None
+    absent: Mapping[ReportPart, Absence] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -226,6 +230,7 @@ class Comparison:
         claims: the study's claims and what the runs show.
         explained: images with the maps of every model.
         verdict: the verdict in words, one line per entry.
+        follows: what will be added to it, one line per entry; empty for a complete comparison.
     """
 
     name: str
@@ -242,6 +247,7 @@ class Comparison:
     claims: list[ClaimCheck]
     explained: list[ExplainedImage]
     verdict: list[str]
+    follows: list[str] = field(default_factory=list)
 
     @property
     def shared_with_val(self) -> int | None:

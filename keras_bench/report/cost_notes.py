@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from keras_bench.config.decision import DecisionMetric
 from keras_bench.cost.records import Latency
 from keras_bench.report.comparison import RunView
+from keras_bench.report.outlook import Absence, ReportPart
 from keras_bench.report.pareto import pareto_front
 
 
@@ -44,10 +45,13 @@ def unmeasured_latency(runs: list[RunView], experiment: str) -> list[str]:
     """
     command = shlex.join(["keras-bench", "report", experiment, "--measure"])
     measured = [latency for run in runs for latency in run.latencies]
+    why = {
+        Absence.FOLLOWS: "latency follows",
+        Absence.OFF: f"latency was not measured: turned off (latency.enabled); `{command}` adds it",
+        Absence.MISSING: f"latency was not measured; `{command}` adds it",
+    }
     lines = [
-        f"{run.label}: latency was not measured (latency.enabled is off, or the run is older); `{command}` adds it"
-        for run in runs
-        if not run.latencies
+        f"{run.label}: {why[run.absent.get(ReportPart.LATENCY, Absence.MISSING)]}" for run in runs if not run.latencies
     ]
     if measured and not any(latency.device == "gpu" for latency in measured):
         lines.append("GPU: not measured, since there was none")

@@ -13,6 +13,7 @@ from keras_bench.config.decision import DecisionMetric
 from keras_bench.evaluation.records import Interval
 from keras_bench.pages.text import plain
 from keras_bench.report.comparison import RunView
+from keras_bench.report.outlook import FOLLOWS, Absence
 
 # Okabe and Ito's palette without its yellow, which is hard to see on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B6B6B")
@@ -150,7 +151,8 @@ def _scatter(
         offset = (7 if side == "left" else -7, 5)
         axes.annotate(plain(run.label), (cost, value), offset, textcoords="offset points", fontsize=font_size, ha=side)
     if not points:
-        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
+        follows = any(Absence.FOLLOWS in run.absent.values() for run in runs)
+        axes.text(0.5, 0.5, FOLLOWS if follows else "not measured", transform=axes.transAxes, ha="center")
         return points
     on_front = pareto_front([cost for _, cost, _ in points], [value for *_, value in points])
     front = sorted((cost, value) for (_, cost, value), is_on in zip(points, on_front, strict=True) if is_on)

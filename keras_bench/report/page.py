@@ -5,7 +5,6 @@ from functools import partial
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from keras_bench.audit.findings import class_totals
 from keras_bench.config.decision import DecisionMetric
@@ -14,7 +13,6 @@ from keras_bench.evaluation.metrics import BY_COLUMN, METRICS
 from keras_bench.explain.records import METHOD_TITLES
 from keras_bench.pages.html import data_uri, jinja_environment
 from keras_bench.pages.provenance import Provenance
-from keras_bench.pages.svg import inline_svg
 from keras_bench.report.comparison import Comparison, RunView
 from keras_bench.report.cost_notes import costs_on_the_front, timed_hardware, unmeasured_latency
 from keras_bench.report.overlays import COLORMAP, overlay
@@ -24,24 +22,23 @@ from keras_bench.report.study import CLAIMED, FIGURES
 MINORITY = 5  # number of classes listed as having the fewest training images
 
 
-def report_page(comparison: Comparison, figures: Mapping[str, Figure], provenance: Provenance) -> str:
+def report_page(comparison: Comparison, figures: Mapping[str, str], provenance: Provenance) -> str:
     """Return the whole page.
 
     Args:
         comparison: everything the page shows.
-        figures: figures by the names that the templates use.
+        figures: figures as inline SVG, by the names that the templates use.
         provenance: provenance of the page.
     """
     pages = jinja_environment()
     pages.filters["overlay"] = lambda heat, image: data_uri(overlay(image, heat), "JPEG")
     pages.globals |= {"efficiency": efficiency, "class_totals": class_totals}
     template = pages.get_template("report.html.j2")
-    svgs = {name: Markup(inline_svg(figure)) for name, figure in figures.items()}
     return template.render(
         c=comparison,
         titles=comparison.class_titles,
         images=comparison.runs[0].final.result.metrics["test"].images,
-        figures=svgs,
+        figures={name: Markup(svg) for name, svg in figures.items()},
         provenance=provenance,
         pareto=costs_on_the_front(comparison.runs, comparison.decision),
         hardware=timed_hardware(comparison.runs),

@@ -1,8 +1,7 @@
 """Reads the finished runs of an experiment and computes everything its report shows. No TensorFlow."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection
-from dataclasses import replace
+from collections.abc import Collection
 from itertools import combinations
 from pathlib import Path
 
@@ -15,47 +14,50 @@ from keras_bench.console import Log
 from keras_bench.cost.cost_file import read_cost
 from keras_bench.cost.records import latencies_from_json
 from keras_bench.errors import UserError
-from keras_bench.evaluation.calibration import calibrate
-from keras_bench.evaluation.classes import class_scores, confusion_counts, most_confident_mistakes, most_confused
-from keras_bench.evaluation.decisions import LabelledPair, compare_pairs, score_interval
-from keras_bench.evaluation.metrics import complete_metrics
+from keras_bench.evaluation.classes import confusion_counts, most_confident_mistakes, most_confused
+from keras_bench.evaluation.decisions import LabelledPair, compare_pairs
 from keras_bench.evaluation.predictions import Predictions
 from keras_bench.evaluation.records import PairedTest
-from keras_bench.evaluation.statistics import draw_counts, metric_intervals
+from keras_bench.evaluation.statistics import draw_counts
 from keras_bench.explain.judge import judge_methods
 from keras_bench.explain.records import ExplanationChecks
 from keras_bench.export.records import Verification
-from keras_bench.phases import PHASES, Phase
+from keras_bench.phases import Phase
 from keras_bench.reading import read_intact, read_json
 from keras_bench.report.claims import check_claims
 from keras_bench.report.comparison import Comparison, Example, PhaseView, RunView, SeedSpread, marked
 from keras_bench.report.explained import explained_images
 from keras_bench.report.intact import warn_of_damaged_parts
+from keras_bench.report.memory import ReportMemory
+from keras_bench.report.outlook import NOTHING_FOLLOWS, Outlook, absent_parts, following_lines
 from keras_bench.report.phase_predictions import phase_predictions
+from keras_bench.report.phase_views import PAIRS, finished_phases_of, phase_views
 from keras_bench.report.study_files import load_study
 from keras_bench.report.verdict import verdict_lines
 from keras_bench.runs.damage import changed_files
-from keras_bench.runs.damaged_history import history_damaged
 from keras_bench.runs.data import read_audit, shared_of_run
 from keras_bench.runs.folders import ExperimentDir, RunDir
-from keras_bench.runs.history import read_history
 from keras_bench.runs.weights import require_final_phase
 
 MISTAKES = 24  # number of most confident wrong predictions shown per run
-PAIRS = 12  # number of most confused pairs shown per run
 EXAMPLES_PER_PAIR = 2  # images shown per pair
 
-ResampleCounts = dict[str, np.ndarray]  # by split
-Advance = Callable[[int], None]  # takes the number of units just finished
 
-
-def read_comparison(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comparison:
+def read_comparison(
+    folder: ExperimentDir,
+    runs: list[RunDir],
+    log: Log,
+    outlook: Outlook = NOTHING_FOLLOWS,
+    memory: ReportMemory | None = None,
+) -> Comparison:
     """Return the comparison of finished runs.
 
     Args:
         folder: the experiment's folder.
         runs: finished runs, at least one.
         log: shows progress.
+        outlook: what will be added to the comparison.
+        memory: what earlier comparisons of this process computed; None: nothing.
 
     Raises:
         UserError: the runs were tested on different images.
@@ -63,10 +65,12 @@ def read_comparison(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comp
     refuse_different_tests(runs)
     warn_of_damaged_parts(folder, runs, log)
     counts = {split: draw_counts(len(phase_predictions(runs[0], split).ids)) for split in ("val", "test")}
+    memory = memory or ReportMemory()
     scratch, decision = _marked_scratch(runs), shared_decision(run.chosen_by() for run in runs)
     labels = {run.root: marked(run.label, run.root in scratch) for run in runs}
-    with log.progress("statistics", sum(len(_phases(run)) for run in runs), "phases") as advance:
-        views = {run.root: _run_view(run, folder, run.root in scratch, counts, decision, advance) for run in runs}
+    with log.progress("statistics", sum(len(finished_phases_of(run)) for run in runs), "phases") as advance:
+        phases = {run.root: phase_views(run, counts, decision, memory, advance) for run in runs}
+    views = {run.root: _run_view(run, folder, run.root in scratch, phases[run.root], outlook) for run in runs}
     rank_keys = _rank_keys(views)
     runs = sorted(runs, key=lambda run: rank_keys[run.root])
     ranked = [views[run.root] for run in runs]
@@ -91,6 +95,7 @@ def read_comparison(folder: ExperimentDir, runs: list[RunDir], log: Log) -> Comp
         study=study,
         claims=check_claims(study, {run.model_name: (run, views[run.root]) for run in chosen}),
         explained=explained_images(runs, [view.label for view in ranked]),
+        follows=following_lines(outlook, {view.label: view.absent for view in ranked}),
         verdict=verdict_lines([views[run.root] for run in chosen], pairs, val_pairs, decision, shared, different_val),
     )
 
@@ -132,10 +137,6 @@ def _run_name(run: RunDir) -> str:
     return f"{run.model_name}/seed{run.seed}"
 
 
-def _phases(run: RunDir) -> list[Phase]:
-    return [phase for phase in PHASES if run.result(phase).is_file()]
-
-
 def _marked_scratch(runs: list[RunDir]) -> set[Path]:
     """Return the folders of the runs that trained from scratch; empty if all of them did."""
     scratch = {run.root for run in runs if require_final_phase(run) == "scratch"}
@@ -146,14 +147,9 @@ def _run_view(
     run: RunDir,
     folder: ExperimentDir,
     is_marked_scratch: bool,
-    counts: ResampleCounts,
-    decision: DecisionMetric,
-    advance: Advance,
+    phases: dict[Phase, PhaseView],
+    outlook: Outlook,
 ) -> RunView:
-    phases = {}
-    for phase in _phases(run):
-        phases[phase] = _phase_view(run, phase, counts, decision)
-        advance(1)
     final = require_final_phase(run)
     test = phase_predictions(run, "test")
     checks, damaged = _explanation_checks(run, final), changed_files(run.shown_images)
@@ -179,31 +175,13 @@ def _run_view(
         environment=read_json(run.environment),
         layer_note=checks.layer_note if checks else "",
         shared_with_val=shared_of_run(run, folder),
+        absent=absent_parts(run, outlook),
     )
 
 
 def read_verification(run: RunDir, phase: Phase) -> Verification | None:
     """Return how the bundle of a phase was verified; None if there is no bundle, or its record is damaged."""
     return read_intact(run.export(phase), lambda content: Verification.from_json(content["verification"]))
-
-
-def _phase_view(run: RunDir, phase: Phase, counts: ResampleCounts, decision: DecisionMetric) -> PhaseView:
-    result = run.read_result(phase)
-    assert result is not None
-    val, test = phase_predictions(run, "val", phase), phase_predictions(run, "test", phase)
-    confusion = confusion_counts(test)
-    val_counts = counts["val"] if len(val.ids) == counts["val"].shape[1] else draw_counts(len(val.ids))
-    metrics = {split: complete_metrics(result.metrics[split], saved) for split, saved in (("val", val), ("test", test))}
-    return PhaseView(
-        result=replace(result, metrics=metrics),
-        history=None if history_damaged(run, phase) else read_history(run.history(phase)),
-        val_score=score_interval(val.correct, val.labels, val_counts, decision),
-        test=metric_intervals(test, counts["test"]),
-        classes=class_scores(test),
-        confusion=confusion,
-        confused=most_confused(confusion, PAIRS),
-        calibration=calibrate(val, test),
-    )
 
 
 def shown_positions(test: Predictions) -> list[int]:
@@ -261,7 +239,11 @@ def _tuning_tests(
     runs: list[RunDir], labels: dict[Path, str], counts: np.ndarray, decision: DecisionMetric
 ) -> dict[str, PairedTest]:
     """Compare ft with tl on test for each run that has both; return the tests by the run's label."""
-    pairs = {labels[run.root]: _tuning_pair(run, labels[run.root]) for run in runs if {"tl", "ft"} <= set(_phases(run))}
+    pairs = {
+        labels[run.root]: _tuning_pair(run, labels[run.root])
+        for run in runs
+        if {"tl", "ft"} <= set(finished_phases_of(run))
+    }
     return dict(zip(pairs, compare_pairs(list(pairs.values()), counts, decision), strict=True))
 
 

@@ -12,14 +12,16 @@ from keras_bench.config.decision import DecisionMetric
 from keras_bench.console import duration
 from keras_bench.evaluation.metrics import BY_COLUMN, METRICS, PERCENT, Unit
 from keras_bench.evaluation.records import ClassScores, Interval
-from keras_bench.evaluation.words import use_of_test_sentence
+from keras_bench.evaluation.words import share_words, use_of_test_sentence
 from keras_bench.frames import frame_of
 from keras_bench.phases import Phase
 from keras_bench.report.comparison import Comparison, PhaseView, RunView
+from keras_bench.report.outlook import FOLLOWS, Absence, ReportPart
 
 if TYPE_CHECKING:
     import pandas as pd
 
+SHOWN_RUNS = 5  # in the short form of the comparison
 TERMINAL_METRICS = {name: metric for name, metric in BY_COLUMN.items() if metric.terminal}
 TERMINAL_COLUMNS = (
     *(metric.heading for metric in TERMINAL_METRICS.values()),
@@ -69,7 +71,6 @@ def _accuracies(decision: DecisionMetric) -> list[DecisionMetric]:
 
 def _phase_cells(run: RunView, phase: Phase, view: PhaseView, decision: DecisionMetric) -> list[str | Text]:
     result, test = view.result, view.test
-    latency = run.latency("compiled", 1)
     is_final = phase == run.final_phase
     return [
         Text(run.label),
@@ -80,11 +81,31 @@ def _phase_cells(run: RunView, phase: Phase, view: PhaseView, decision: Decision
         f"{view.calibration.before.error:.1%}",
         f"{result.parameters / 1e6:.2f} M",
         f"{run.cost.multiply_adds / 1e9:.2f} G" if run.cost else "—",
-        f"{latency.p50_ms:.1f}" if latency and is_final else "—",
+        _milliseconds(run) if is_final else "—",
         f"{result.seconds_per_epoch:.1f}",
         duration(result.seconds),
         f"{result.peak_memory_mb / 1024:.2f} GiB",
     ]
+
+
+def _milliseconds(run: RunView) -> str:
+    latency = run.latency("compiled", 1)
+    if latency is not None:
+        return f"{latency.p50_ms:.1f}"
+    return FOLLOWS if run.absent.get(ReportPart.LATENCY) is Absence.FOLLOWS else "—"
+
+
+def standing_lines(comparison: Comparison) -> list[str]:
+    """Return the comparison in short: the best runs, with the scores of their final phases."""
+    label, shown = comparison.decision.label, comparison.runs[:SHOWN_RUNS]
+    count = len(comparison.runs)
+    lines = [f"{'one run' if count == 1 else f'{count} runs'} so far, by val {label}:"]
+    for number, run in enumerate(shown, start=1):
+        test = run.final.test[comparison.decision]
+        on_test = share_words(test) if test else "not defined"
+        val = share_words(run.final.val_score)
+        lines.append(f"  {number}. {run.label} ({run.final_phase}): val {val}, test {on_test}")
+    return lines + ([f"  and {count - SHOWN_RUNS} more"] if count > SHOWN_RUNS else [])
 
 
 def classes_frame(scores: Iterable[ClassScores], titles: list[str]) -> pd.DataFrame:

@@ -1,10 +1,9 @@
 """Rebuilds tables, figures, model cards and the page of an experiment from its run folders."""
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from keras_bench.config import load_run_config
@@ -17,12 +16,15 @@ from keras_bench.export.records import Verification
 from keras_bench.files import save_figure, write_record, write_text
 from keras_bench.frames import write_frame
 from keras_bench.pages.provenance import Provenance
+from keras_bench.pages.svg import inline_svg
 from keras_bench.phases import PHASES, Phase
 from keras_bench.printable import printable
 from keras_bench.report import experiment_figures
 from keras_bench.report.comparison import Comparison, RunView
 from keras_bench.report.intact import intact_runs
+from keras_bench.report.memory import ReportMemory
 from keras_bench.report.model_card import model_card
+from keras_bench.report.outlook import FOLLOWS, Outlook
 from keras_bench.report.overlays import explanation_grid
 from keras_bench.report.page import report_page
 from keras_bench.report.pareto import pareto_front
@@ -83,37 +85,84 @@ def finished_runs(folder: ExperimentDir, models: list[str] | None = None) -> lis
     return [run for run in finished if not models or run.model_name in models]
 
 
-def write_report(folder: ExperimentDir, runs: list[RunDir], log: Log) -> str:
+def write_report(folder: ExperimentDir, runs: list[RunDir], log: Log, memory: ReportMemory | None = None) -> str:
     """Write results.csv, figures, class tables, model cards, index.html and summary.txt, and return the summary.
 
     The caller must hold the comparison's lock, so that all files describe the same runs.
 
+    Args:
+        folder: the experiment's folder.
+        runs: its runs.
+        log: shows progress.
+        memory: what earlier comparisons of this process computed; None: nothing.
+
     Raises:
         UserError: the runs were tested on different images.
     """
-    comparison = read_comparison(folder, runs, log)
+    memory = memory or ReportMemory()
+    comparison = read_comparison(folder, runs, log, memory=memory)
     provenance = Provenance.now()
     folder.comparison.unlink(missing_ok=True)  # its digests are not those of the files written from here on
-    write_frame(folder.results, results_frame(comparison))
     folders = {(run.model_name, run.seed): run for run in runs}
     figures = _experiment_figures(comparison)
     with log.progress("report", len(comparison.runs) + 1, "parts") as advance:
-        for number, view in enumerate(comparison.runs):
-            order = confusion_order(view.final.confusion)
-            figures[f"confusion_{number}"] = _confusion(comparison, view, order, labelled=False)
-            _write_run(folders[view.model, view.seed], comparison, view, order, provenance)
+        for view in comparison.runs:
+            _write_run(folders[view.model, view.seed], comparison, view, provenance)
             advance(1)
         for name, figure in figures.items():
-            if not name.startswith("confusion_"):  # each run's folder has its own, with class names
-                save_figure(figure, folder.figures / name)
+            save_figure(figure, folder.figures / name)
         if comparison.explained:
             titles = comparison.class_titles
             save_figure(explanation_grid(comparison.explained, METHOD_TITLES, titles), folder.figures / "explanations")
-        write_text(folder.page, report_page(comparison, figures, provenance))
+        summary = _write_tables_and_page(folder, comparison, figures, provenance, memory)
         advance(1)
+    write_record(folder.comparison, {FILES: digests_of(folder.root, _written_files(folder, runs))})
+    return summary
+
+
+def write_report_so_far(
+    folder: ExperimentDir, runs: list[RunDir], outlook: Outlook, log: Log, memory: ReportMemory
+) -> Comparison:
+    """Write results.csv, index.html and summary.txt of the runs that are there, while a suite goes on.
+
+    The files that nobody reads before the end, figures, class tables and model cards, are left to the end: saving
+    figures takes most of a report's time. The caller must hold the comparison's lock.
+
+    Args:
+        folder: the experiment's folder.
+        runs: its finished runs.
+        outlook: what the suite will still add; the page and the tables say so.
+        log: shows progress.
+        memory: what earlier comparisons of this process computed.
+
+    Raises:
+        UserError: the runs were tested on different images.
+    """
+    comparison = read_comparison(folder, runs, log, outlook, memory)
+    folder.comparison.unlink(missing_ok=True)
+    _write_tables_and_page(folder, comparison, _experiment_figures(comparison), Provenance.now(), memory)
+    files = [folder.results, folder.page, folder.summary]
+    write_record(folder.comparison, {FILES: digests_of(folder.root, files), FOLLOWS: outlook.to_json(runs)})
+    return comparison
+
+
+def _write_tables_and_page(
+    folder: ExperimentDir,
+    comparison: Comparison,
+    figures: Mapping[str, Figure],
+    provenance: Provenance,
+    memory: ReportMemory,
+) -> str:
+    """Write results.csv, index.html and summary.txt, and return the summary."""
+    write_frame(folder.results, results_frame(comparison))
+    svgs = {name: inline_svg(figure) for name, figure in figures.items()}
+    for number, view in enumerate(comparison.runs):  # in each run's folder it has class names, too
+        key = (comparison.name, view.label, view.final_phase, view.final.confusion.tobytes())
+        draw = partial(_confusion, comparison, view, labelled=False)
+        svgs[f"confusion_{number}"] = memory.figure(key, lambda draw=draw: inline_svg(draw()))  # type: ignore[misc]
+    write_text(folder.page, report_page(comparison, svgs, provenance))
     summary = _summary(folder, comparison)
     write_text(folder.summary, summary)
-    write_record(folder.comparison, {FILES: digests_of(folder.root, _written_files(folder, runs))})
     return summary
 
 
@@ -139,11 +188,11 @@ def _written_files(folder: ExperimentDir, runs: list[RunDir]) -> list[Path]:
 def _summary(folder: ExperimentDir, comparison: Comparison) -> str:
     """Return the table, the verdict and the paths of the files, as printed at the end of every run."""
     table = table_text(comparison_table(comparison))
-    lines = [table, *comparison.verdict, *published_text(comparison), *folder.last_lines()]
+    lines = [table, *comparison.follows, *comparison.verdict, *published_text(comparison), *folder.last_lines()]
     return printable("\n".join(lines) + "\n", newlines=True)
 
 
-def _write_run(run: RunDir, comparison: Comparison, view: RunView, order: np.ndarray, provenance: Provenance) -> None:
+def _write_run(run: RunDir, comparison: Comparison, view: RunView, provenance: Provenance) -> None:
     """Write the report's files in one run's folder: figures, class tables and the model card."""
     histories = {phase: each.history for phase, each in view.phases.items() if each.history is not None}
     if histories:
@@ -151,13 +200,14 @@ def _write_run(run: RunDir, comparison: Comparison, view: RunView, order: np.nda
     else:  # those of an earlier report may show phases that have been trained again
         for suffix in SUFFIXES:
             (run.figures / f"learning_curves{suffix}").unlink(missing_ok=True)
-    save_figure(_confusion(comparison, view, order, labelled=True), run.figures / "confusion_matrix")
+    save_figure(_confusion(comparison, view, labelled=True), run.figures / "confusion_matrix")
     for phase, phase_view in view.phases.items():
         write_frame(run.class_report(phase), classes_frame(phase_view.classes, comparison.class_titles))
     write_text(run.model_card, model_card(comparison, view, provenance))
 
 
-def _confusion(comparison: Comparison, view: RunView, order: np.ndarray, labelled: bool) -> Figure:
+def _confusion(comparison: Comparison, view: RunView, labelled: bool) -> Figure:
+    order = confusion_order(view.final.confusion)
     heading = f"{view.label} {view.final_phase}, test of {comparison.name}"
     return confusion_matrix(view.final.confusion, order, comparison.class_titles, heading, labelled)
 

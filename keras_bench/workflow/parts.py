@@ -12,6 +12,7 @@ from keras_bench.errors import memory_named
 from keras_bench.explain.run import damaged_explanations, explain_finished, explain_run
 from keras_bench.export.phases import export_phases
 from keras_bench.export.places import damaged_exports, export_finished
+from keras_bench.report.outlook import Outlook, ReportPart, run_key
 from keras_bench.runs.damage import damaged_files, is_unreadable
 from keras_bench.runs.folders import RunDir
 from keras_bench.runs.job import Job
@@ -33,6 +34,7 @@ class Part:
         plan: its line in a dry run; "" for a part that costs next to nothing.
         in_turn: whether it is measured on all models of a suite in turn, once all are trained.
         without: options that leave it out, for a machine that has too little memory for it.
+        shown_as: its name in a comparison, which says where it follows; None for a part that it does not show.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Part:
     plan: Callable[[Job], str]
     in_turn: bool = False
     without: str = ""
+    shown_as: ReportPart | None = None
 
 
 def _make_bundles(run: Run) -> None:
@@ -91,6 +94,7 @@ PARTS = (
         make=lambda run: explain_run(run),
         plan=lambda job: f"explanations of {job.config.explain.images} test images",
         without="--set explain.enabled=false",
+        shown_as=ReportPart.EXPLANATIONS,
     ),
     Part(
         name="export",
@@ -100,6 +104,7 @@ PARTS = (
         make=_make_bundles,
         plan=_plan_export,
         without="--no-export",
+        shown_as=ReportPart.EXPORT,
     ),
     Part(
         name=LATENCY,
@@ -109,6 +114,7 @@ PARTS = (
         make=lambda run: measure_latencies([run.job], run.log),
         plan=_plan_latency,
         in_turn=True,
+        shown_as=ReportPart.LATENCY,
     ),
 )
 
@@ -126,6 +132,22 @@ def damaged_parts(job: Job) -> list[Path]:
 def planned_parts(job: Job) -> list[str]:
     """Return the dry run's line for each part; their time depends on the model and is not estimated."""
     return [line for part in PARTS if part.is_wanted(job.config) and (line := part.plan(job))]
+
+
+def outlook_of(jobs: Sequence[Job], done: int) -> Outlook:
+    """Return what a suite adds to its comparison after its first `done` jobs; needs no TensorFlow.
+
+    A run or part that is absent although its job is done has failed and does not follow.
+    """
+    models, parts = [], {}
+    for number, job in enumerate(jobs):
+        is_due = number >= done
+        if not job.folder.run.is_file():
+            models += [job.folder.label] if is_due else []
+            continue
+        due = [part for part in PARTS if (is_due or part.in_turn) and part.is_wanted(job.config)]
+        parts[run_key(job.folder)] = tuple(part.shown_as for part in due if part.shown_as is not None)
+    return Outlook(tuple(models), parts)
 
 
 def make_parts(run: Run) -> None:

@@ -1,4 +1,7 @@
-"""The story of a suite: every model of an experiment, one after another, each in a fresh process, then the table."""
+"""The story of a suite: every model of an experiment, one after another, each in a fresh process, and their table.
+
+The table and the page are written after each model, so that what is there can be read while the rest follows.
+"""
 
 import shlex
 from dataclasses import replace
@@ -6,11 +9,12 @@ from dataclasses import replace
 from keras_bench.config import load_experiment
 from keras_bench.console import Log
 from keras_bench.errors import UserError
+from keras_bench.report.memory import ReportMemory
 from keras_bench.runs.data import require_data, require_folders
 from keras_bench.runs.job import Request, resolve
-from keras_bench.workflow.compare import compare_runs
+from keras_bench.workflow.compare import compare_runs, compare_so_far
 from keras_bench.workflow.launch import describe_exit, find_all_weights, run_alone, run_each
-from keras_bench.workflow.parts import measure_latencies
+from keras_bench.workflow.parts import measure_latencies, outlook_of
 
 
 def run_suite(request: Request, models: list[str] | None, dry_run: bool, log: Log) -> int:
@@ -37,14 +41,19 @@ def run_suite(request: Request, models: list[str] | None, dry_run: bool, log: Lo
     require_data(jobs[0])
     require_folders(jobs[0])
     find_all_weights(jobs, log)
-    codes = run_each(jobs, names, lambda job: run_alone(job, dry_run), log)
+    memory = ReportMemory()
+
+    def compare(number: int) -> None:
+        compare_so_far(jobs[0].experiment_folder, outlook_of(jobs, number), log, memory)
+
+    codes = run_each(jobs, names, lambda job: run_alone(job, dry_run), log, None if dry_run else compare)
     if codes[0] == UserError.exit_code:
         return UserError.exit_code
     failed = [f"{name} ({describe_exit(code)})" for name, code in zip(names, codes, strict=True) if code != 0]
     if dry_run:
         return 1 if failed else 0
     measure_latencies(jobs, log)
-    compare_runs(jobs[0].experiment_folder, log)
+    compare_runs(jobs[0].experiment_folder, log, memory)
     if jobs[0].exports.is_dir():
         log.line(f"bundles: {jobs[0].exports}")
         bundle = f"{shlex.quote(str(jobs[0].exports))}/<bundle>"

@@ -202,7 +202,8 @@ def test_the_page_names_the_parts_that_were_not_measured(tmp_path):
     assert "not counted: cost.json is missing" in page
     assert "latency was not measured" in page
     assert "`keras-bench report made --measure` adds it" in page
-    assert "Not computed: explanations were switched off" in page
+    assert "MobileNet: explanations are missing; repeating the run command adds them." in page
+    assert "MobileNet: not exported." in page
 
 
 def test_published_figures_count_as_comparable_only_if_the_data_is_the_same(tmp_path):

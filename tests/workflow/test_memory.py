@@ -155,7 +155,7 @@ def children_for(monkeypatch, **fates):
 
     monkeypatch.setattr(launch, "run_command", command)
     monkeypatch.setattr(suite, "measure_latencies", lambda jobs, log: None)
-    monkeypatch.setattr(suite, "compare_runs", lambda folder, log: None)
+    monkeypatch.setattr(suite, "compare_runs", lambda folder, log, memory: None)
     return ran
 
 
