@@ -13,7 +13,7 @@ from keras_bench.evaluation.predictions import Predictions
 from keras_bench.files import save_figure, write_bytes, write_record
 from keras_bench.images import UnreadableImageError, decode
 from keras_bench.reading import read_json
-from keras_bench.runs.damage import FILES, changed_files, digests_of, is_unreadable
+from keras_bench.runs.damage import FILES, changed_files, digests_of, is_unreadable, recorded_digests
 from keras_bench.runs.data import positions_of
 from keras_bench.runs.folders import RunDir
 from keras_bench.runs.job import Job
@@ -43,17 +43,17 @@ def made_of(run: RunDir) -> dict[str, str]:
 
 
 def _are_of_earlier_version(run: RunDir) -> bool:
-    """Return whether an earlier version, which kept no record, made a thumbnail of every image that the report shows.
+    """Return whether an earlier version, which kept no records, made a thumbnail of every image that the report shows.
 
     Without cost.json, which follows them in every version, a killed process may have left only some of them.
     """
     from keras_bench.report.read import shown_positions
 
-    predictions = run.predictions(require_final_phase(run), "test")
-    if not run.cost.is_file():
+    phase = require_final_phase(run)
+    if not run.cost.is_file() or recorded_digests(run.result(phase)):
         return False
     try:
-        test = Predictions.from_npz(predictions)
+        test = Predictions.from_npz(run.predictions(phase, "test"))
     except DamagedFileError:
         return False
     return all(run.thumbnail(str(test.ids[row])).is_file() for row in shown_positions(test))
