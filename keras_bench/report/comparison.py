@@ -118,6 +118,7 @@ class RunView:
         shared_with_val: number of val images that are also in test, exactly or nearly, and were not removed from val;
             None: unknown.
         absent: the parts that it lacks, and why.
+        bundle: path of the final phase's bundle, relative to the experiment's folder, with "/"; "" where it has none.
     """
 
     model: str
@@ -138,6 +139,7 @@ class RunView:
     layer_note: str = ""
     shared_with_val: int | None = None
     absent: Mapping[ReportPart, Absence] = field(default_factory=dict)
+    bundle: str = ""
 
     @property
     def label(self) -> str:
@@ -230,6 +232,7 @@ class Comparison:
         claims: the study's claims and what the runs show.
         explained: images with the maps of every model.
         verdict: the verdict in words, one line per entry.
+        samples: a few test images with the maps of the best run.
         follows: what will be added to it, one line per entry; empty for a complete comparison.
     """
 
@@ -247,6 +250,7 @@ class Comparison:
     claims: list[ClaimCheck]
     explained: list[ExplainedImage]
     verdict: list[str]
+    samples: list[ExplainedImage] = field(default_factory=list)
     follows: list[str] = field(default_factory=list)
 
     @property

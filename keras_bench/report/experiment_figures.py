@@ -20,6 +20,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 WIDE = 10  # if there are many runs, ratio of largest to smallest cost above which the axis is logarithmic
 LATENCY_CALL, LATENCY_BATCH = "compiled", 1  # the call and batch size that the latency axis shows
+LATENCY_TITLE = "milliseconds per image (compiled call, batch 1, CPU, median)"
 
 Front = Callable[[Sequence[float], Sequence[float]], list[bool]]
 
@@ -112,7 +113,7 @@ def accuracy_for_cost(
     figure = Figure(figsize=(13, 6.5) if many else (11, 4.2), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     costs = (
-        ("milliseconds per image (compiled call, batch 1, CPU, median)", _milliseconds),
+        (LATENCY_TITLE, _milliseconds),
         ("parameters, millions", lambda run: run.final.result.parameters / 1e6),
         ("multiply-adds per image, billions", lambda run: run.cost.multiply_adds / 1e9 if run.cost else None),
     )
@@ -127,6 +128,22 @@ def accuracy_for_cost(
         figure.draw_without_rendering()  # computes the final layout, which the positions of labels depend on
         for axes in panels:
             spread_labels(axes)
+    return figure
+
+
+def accuracy_for_latency(
+    runs: Sequence[RunView], pareto_front: Front, decision: DecisionMetric = DecisionMetric.TOP1
+) -> Figure:
+    """Draw the first panel of `accuracy_for_cost` alone, for the top of the page."""
+    figure = Figure(figsize=(5.2, 3.3), layout="constrained")
+    axes = figure.subplots()
+    _scatter(axes, runs, [_milliseconds(run) for run in runs], pareto_front, decision)
+    axes.set_xlabel(LATENCY_TITLE, fontsize=8)
+    axes.set_ylabel(f"test {decision.label}, %, with 95 % interval", fontsize=8)
+    axes.grid(alpha=0.3)
+    if len(runs) > len(COLORS):
+        figure.draw_without_rendering()  # computes the final layout, which the positions of labels depend on
+        spread_labels(axes)
     return figure
 
 

@@ -1,5 +1,8 @@
 """Chooses the explained test images that the report shows, with all models side by side. No TensorFlow."""
 
+from collections.abc import Sequence
+
+from keras_bench.evaluation.records import MethodVerdict
 from keras_bench.explain.records import Explanations, explanations_intact
 from keras_bench.report.comparison import ExplainedImage, ModelExplanation
 from keras_bench.report.phase_predictions import phase_predictions
@@ -7,6 +10,8 @@ from keras_bench.runs.folders import RunDir
 
 # Number of images to show of each kind; if there are too few of one kind, more of the others are shown.
 IMAGES_PER_KIND = {"all wrong": 3, "they disagree": 2, "all correct": 3}
+SAMPLES = 6  # images of the first screen
+FAMILIAR = "gradcam"  # the method that most readers know
 
 
 def explained_images(runs: list[RunDir], labels: list[str]) -> list[ExplainedImage]:
@@ -42,6 +47,45 @@ def explained_images(runs: list[RunDir], labels: list[str]) -> list[ExplainedIma
         true = int(tests[0].labels[positions[0][id_]])
         images.append(ExplainedImage(id_, true, explanations[0].images[rows[0][id_]], kinds[id_], models))
     return images
+
+
+def sample_images(run: RunDir, label: str) -> list[ExplainedImage]:
+    """Return the first six explained test images of a run, in the seeded order in which they were drawn.
+
+    Neither the answers nor the maps play a part in the choice, so wrong answers are about as frequent as in test.
+
+    Args:
+        run: a finished run.
+        label: its label.
+    """
+    if not explanations_intact(run):
+        return []
+    explained, test = Explanations.from_npz(run.explanations), phase_predictions(run, "test")
+    positions = {str(id_): position for position, id_ in enumerate(test.ids)}
+    images = []
+    for row, id_ in enumerate(map(str, explained.ids)):
+        position = positions.get(id_)
+        if position is not None and int(explained.explained[row]) == int(test.predicted[position]):
+            maps = {method: values[row] for method, values in explained.maps.items()}
+            answer = ModelExplanation(label, int(test.predicted[position]), float(test.confidence[position]), maps)
+            kind = _agreement([bool(test.correct[position])])
+            images.append(ExplainedImage(id_, int(test.labels[position]), explained.images[row], kind, [answer]))
+    return images[:SAMPLES]
+
+
+def shown_method(verdicts: Sequence[MethodVerdict]) -> str:
+    """Return the method whose maps stand for all: Grad-CAM, unless it fails a check that another method passes.
+
+    Of several others that pass, it is the one with the largest gain.
+    """
+    passed = {verdict.method: verdict.gain.value for verdict in verdicts if passes_checks(verdict)}
+    return max(passed, key=passed.__getitem__) if passed and FAMILIAR not in passed else FAMILIAR
+
+
+def passes_checks(verdict: MethodVerdict) -> bool:
+    """Return whether a method beats random maps, and no check found that its maps ignore the weights."""
+    ignores = verdict.changes_with_head is False or verdict.changes_with_backbone is False
+    return verdict.beats_random and not ignores
 
 
 def _agreement(correct: list[bool]) -> str:

@@ -15,10 +15,13 @@ from keras_bench.pages.html import data_uri, jinja_environment
 from keras_bench.pages.provenance import Provenance
 from keras_bench.report.comparison import Comparison, RunView
 from keras_bench.report.cost_notes import costs_on_the_front, timed_hardware, unmeasured_latency
+from keras_bench.report.explained import passes_checks, shown_method
+from keras_bench.report.outlook import FOLLOWS, Absence, ReportPart
 from keras_bench.report.overlays import COLORMAP, overlay
 from keras_bench.report.published import figure_pair, shown_rows, stated_figures, untrained_line
 from keras_bench.report.study import CLAIMED, FIGURES
 
+PICTURED = 4  # number of runs, best first, whose thumbnails and maps the page holds: it stays below 3 MB
 MINORITY = 5  # number of classes listed as having the fewest training images
 
 
@@ -31,8 +34,9 @@ def report_page(comparison: Comparison, figures: Mapping[str, str], provenance: 
         provenance: provenance of the page.
     """
     pages = jinja_environment()
+    method = shown_method(comparison.runs[0].explanations)
     pages.filters["overlay"] = lambda heat, image: data_uri(overlay(image, heat), "JPEG")
-    pages.globals |= {"efficiency": efficiency, "class_totals": class_totals}
+    pages.globals |= {"absent_word": absent_word, "efficiency": efficiency, "class_totals": class_totals}
     template = pages.get_template("report.html.j2")
     return template.render(
         c=comparison,
@@ -46,6 +50,10 @@ def report_page(comparison: Comparison, figures: Mapping[str, str], provenance: 
         calls=CALLS,
         devices=DEVICES,
         methods=METHOD_TITLES,
+        shown_method=method,
+        map_is_checked=any(passes_checks(v) for v in comparison.runs[0].explanations if v.method == method),
+        pictured=PICTURED,
+        has=filled_parts(comparison.runs),
         columns=filled_columns(comparison),
         metrics=BY_COLUMN,
         **published_figures(comparison),
@@ -76,6 +84,26 @@ def filled_columns(comparison: Comparison) -> set[str]:
     filled = {name for name in METRICS if any([test[name] is not None for test in tests])}
     stated = {name for row in shown_rows(comparison) for name in row.figures}
     return filled | ({"published"} if stated & {f"test_{name}" for name in METRICS} else set())
+
+
+def absent_word(run: RunView, part: str) -> str:
+    """Return what stands for a part that a run lacks: "follows", "not measured: turned off" or "not measured"."""
+    why = run.absent.get(ReportPart(part), Absence.MISSING)
+    measured = {ReportPart.LATENCY: "not measured", ReportPart.EXPORT: "not exported"}.get(ReportPart(part), "none")
+    return {Absence.FOLLOWS: FOLLOWS, Absence.OFF: f"{measured}: turned off", Absence.MISSING: measured}[why]
+
+
+def filled_parts(runs: list[RunView]) -> dict[str, bool]:
+    """Return which optional columns of the tables after the first have a value for any run."""
+    verdicts = [verdict for run in runs for verdict in run.explanations]
+    bundles = [bundle for run in runs for bundle in run.exports.values()]
+    return {
+        "boxes": any(verdict.hits is not None or verdict.box_share is not None for verdict in verdicts),
+        "head": any(verdict.similarity_head is not None for verdict in verdicts),
+        "backbone": any(verdict.similarity_backbone is not None for verdict in verdicts),
+        "int8": any(bundle.int8.test_top1 is not None for bundle in bundles),
+        "milliseconds": any(run.latency("compiled", 1) is not None for run in runs),
+    }
 
 
 def minority_classes(comparison: Comparison) -> list[tuple[int, int]]:

@@ -1,5 +1,6 @@
 """Reads the finished runs of an experiment and computes everything its report shows. No TensorFlow."""
 
+import os
 from collections import defaultdict
 from collections.abc import Collection
 from itertools import combinations
@@ -26,7 +27,7 @@ from keras_bench.phases import Phase
 from keras_bench.reading import read_intact, read_json
 from keras_bench.report.claims import check_claims
 from keras_bench.report.comparison import Comparison, Example, PhaseView, RunView, SeedSpread, marked
-from keras_bench.report.explained import explained_images
+from keras_bench.report.explained import explained_images, sample_images
 from keras_bench.report.intact import warn_of_damaged_parts
 from keras_bench.report.memory import ReportMemory
 from keras_bench.report.outlook import NOTHING_FOLLOWS, Outlook, absent_parts, following_lines
@@ -95,6 +96,7 @@ def read_comparison(
         study=study,
         claims=check_claims(study, {run.model_name: (run, views[run.root]) for run in chosen}),
         explained=explained_images(runs, [view.label for view in ranked]),
+        samples=sample_images(runs[0], ranked[0].label),
         follows=following_lines(outlook, {view.label: view.absent for view in ranked}),
         verdict=verdict_lines([views[run.root] for run in chosen], pairs, val_pairs, decision, shared, different_val),
     )
@@ -176,7 +178,16 @@ def _run_view(
         layer_note=checks.layer_note if checks else "",
         shared_with_val=shared_of_run(run, folder),
         absent=absent_parts(run, outlook),
+        bundle=_bundle_path(run, final, folder),
     )
+
+
+def _bundle_path(run: RunDir, phase: Phase, folder: ExperimentDir) -> str:
+    """Return the path of a phase's bundle from the experiment's folder, for a link; "" if it is not there."""
+    place = read_intact(run.export(phase), lambda content: str(content["bundle"]))
+    if place is None or not (run.root / place).is_dir():
+        return ""
+    return Path(os.path.relpath((run.root / place).resolve(), folder.root.resolve())).as_posix()
 
 
 def read_verification(run: RunDir, phase: Phase) -> Verification | None:

@@ -156,6 +156,8 @@ def _write_tables_and_page(
     """Write results.csv, index.html and summary.txt, and return the summary."""
     write_frame(folder.results, results_frame(comparison))
     svgs = {name: inline_svg(figure) for name, figure in figures.items()}
+    at_top = experiment_figures.accuracy_for_latency(comparison.runs, pareto_front, comparison.decision)
+    svgs["accuracy_for_latency"] = inline_svg(at_top)
     for number, view in enumerate(comparison.runs):  # in each run's folder it has class names, too
         key = (comparison.name, view.label, view.final_phase, view.final.confusion.tobytes())
         draw = partial(_confusion, comparison, view, labelled=False)

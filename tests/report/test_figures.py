@@ -198,7 +198,14 @@ def test_every_entry_of_metrics_is_shown_everywhere(comparison, name):
     card = model_card(comparison, run, Provenance("now", "0"))
     shown = f"| {metric.title} | {value}{' ' * bool(unit.name)}{unit.name} | {low} to {high}"
     assert card.count(shown) == 1
-    figures = ["learning_curves", "accuracy_for_cost", "epoch_seconds", "reliability", "coverage"]
+    figures = [
+        "learning_curves",
+        "accuracy_for_cost",
+        "epoch_seconds",
+        "reliability",
+        "coverage",
+        "accuracy_for_latency",
+    ]
     figures += [f"confusion_{number}" for number in range(len(comparison.runs))]
     page = report_page(comparison, dict.fromkeys(figures, "<svg></svg>"), Provenance("now", "0"))
     assert re.search(rf"<th[^>]*>(test )?{metric.heading}(, {unit.name})?</th>", page)

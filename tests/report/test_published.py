@@ -171,7 +171,7 @@ def mixed(tmp_path_factory):
 
 
 def test_every_table_marks_the_runs_from_scratch_among_transferred_ones(mixed):
-    names = ("accuracy_for_cost", "learning_curves", "epoch_seconds", "reliability", "coverage")
+    names = ("accuracy_for_cost", "learning_curves", "epoch_seconds", "reliability", "coverage", "accuracy_for_latency")
     page = report_page(
         mixed, dict.fromkeys([*names, "confusion_0", "confusion_1"], "<svg></svg>"), Provenance("today", "1")
     )

@@ -16,7 +16,13 @@ from keras_bench.config import Config, to_yaml
 from keras_bench.console import Log
 from keras_bench.evaluation.metrics import compute_metrics
 from keras_bench.evaluation.predictions import Predictions
+from keras_bench.evaluation.records import Interval, MethodVerdict
 from keras_bench.files import write_text
+from keras_bench.report.explained import shown_method
+from keras_bench.report.memory import ReportMemory
+from keras_bench.report.outlook import NOTHING_FOLLOWS
+from keras_bench.report.page import PICTURED
+from keras_bench.report.write import finished_runs, write_report_so_far
 from keras_bench.runs.folders import ExperimentDir, experiment_folder, run_folder
 from keras_bench.workflow.compare import compare_runs
 from tests.checks import loaded_by
@@ -341,6 +347,91 @@ def test_tables_fit_a_page_of_1280_pixels_and_the_page_fits_a_narrow_screen(widt
     assert console == []
 
 
+def first_screen(page):
+    return re.search(r'<section class="first".*?</section>', page.read_text(), re.DOTALL)[0]
+
+
+def plain_text(html):
+    return " ".join(re.sub(r"<[^>]*>", " ", html).split())
+
+
+def test_the_first_screen_has_the_recommended_model_its_figures_and_six_answers(experiment):
+    first = first_screen(experiment / "made" / "index.html")
+    text = plain_text(first)
+    run = run_folder(experiment, "made", "ResNet50", 0)
+    test = Predictions.from_npz(run.predictions("ft", "test"))
+    assert text.startswith("recommended, chosen on val ResNet50 ft")
+    assert f"test top-1 {100 * test.correct.mean():.1f} % 95 % interval" in text
+    assert "latency, one image 6.0 ms compiled call; 2 CPU threads" in text
+    assert "size 4.00 M parameters, 17.0 MB as model.keras" in text
+    assert "bundle not exported" in text
+    assert first.count("<svg") == 1
+    assert first.count("<img") == 12  # six images, each beside its map
+    marks = ["✓" if right else "✗" for right in test.correct[:6]]  # the explained images are the first of test
+    assert re.findall("[✓✗]", text) == marks
+    for row in range(6):
+        assert f"class{test.predicted[row]} {test.confidence[row]:.0%}".replace("%", " %") in text
+
+
+def test_the_first_screen_links_to_the_bundle_only_where_it_is(tmp_path):
+    run = make_run(tmp_path, "MobileNet", images=40)
+    bundle = tmp_path / "exports" / "a name with #1"
+    bundle.mkdir(parents=True)
+    write_text(run.export("ft"), json.dumps({"bundle": os.path.relpath(bundle, run.root)}))
+    assert main(["report", "made", "--out", str(tmp_path)]) == 0
+    page = tmp_path / "made" / "index.html"
+    assert '<a href="../exports/a%20name%20with%20%231/">a name with #1</a>' in first_screen(page)
+    bundle.rmdir()
+    assert main(["report", "made", "--out", str(tmp_path)]) == 0
+    assert '<a href="../' not in first_screen(page)
+
+
+def test_columns_without_a_value_are_hidden(tmp_path):
+    run = make_run(tmp_path, "MobileNet", images=40)
+    tree = json.loads(run.explanation_checks.read_text())
+    assert main(["report", "made", "--out", str(tmp_path)]) == 0
+    page = tmp_path / "made" / "index.html"
+    for heading in ("mass in the box, %", "points per ms"):
+        assert heading in page.read_text()
+    write_text(run.explanation_checks, json.dumps({**tree, "box_share": [None] * len(tree["box_share"])}))
+    run.latency.unlink()
+    assert main(["report", "made", "--out", str(tmp_path)]) == 0
+    for heading in ("mass in the box, %", "points per ms"):
+        assert heading not in page.read_text()
+    assert "The data has no boxes around objects" in page.read_text()
+
+
+def test_only_the_best_runs_have_pictures_so_the_page_stays_small(tmp_path):
+    for seed in range(PICTURED + 1):
+        make_run(tmp_path, "MobileNet", seed=seed, skills=(("tl", 1.5),), images=40)
+    folder = experiment_folder(tmp_path, "made")
+    write_report_so_far(folder, finished_runs(folder), NOTHING_FOLLOWS, Log(), ReportMemory())  # saves no figures
+    page = folder.page.read_text()
+    errors = re.search(r'<section id="errors">.*?</section>', page, re.DOTALL)[0]
+    assert errors.count("<h3>") == PICTURED
+    maps = re.findall(r'<table class="data maps">.*?</table>', page, re.DOTALL)
+    assert {table.count("<tr>") for table in maps} == {1 + PICTURED}
+    assert len(page) < 3e6
+
+
+def method(name, gain, *, beats=True, head=True):
+    value = Interval(gain, gain - 0.01, gain + 0.01)
+    return MethodVerdict(name, value, value, value, None, None, None, None, value, value, beats, head, True)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "name"),
+    [
+        ([method("smoothgrad", 0.9), method("gradcam", 0.1)], "gradcam"),
+        ([method("smoothgrad", 0.2), method("saliency", 0.1), method("gradcam", 0.3, beats=False)], "smoothgrad"),
+        ([method("smoothgrad", 0.2, head=False), method("gradcam", 0.3, beats=False)], "gradcam"),
+        ([], "gradcam"),
+    ],
+)
+def test_grad_cam_is_shown_unless_it_fails_a_check_that_another_method_passes(verdicts, name):
+    assert shown_method(verdicts) == name
+
+
 def test_explanation_methods_have_their_common_names(widest):
     for title in ("Saliency", "SmoothGrad", "Grad-CAM", "Grad-CAM++"):
         assert f'<td class="left">{title}</td>' in widest
@@ -350,6 +441,6 @@ def test_explanation_methods_have_their_common_names(widest):
 
 def test_the_page_is_small_and_has_no_outside_addresses(experiment):
     page = (experiment / "made" / "index.html").read_text()
-    assert len(page) < 15e6
+    assert len(page) < 3e6
     assert not re.findall(r"(?:src|href|url\()\s*=?\s*[\"'(]?\s*(?:https?:)?//", page)
     assert len(np.unique(re.findall(r'<section id="(\w+)"', page))) == 11
