@@ -42,7 +42,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Latency:
-    """The latency of one way of calling a model with one batch size, timed in a process of its own.
+    """The latency of one way of calling a model with one batch size.
 
     Attributes:
         call: "predict" (`model.predict`), "compiled" (a traced function), or "onnxruntime".
@@ -56,9 +56,12 @@ class Latency:
         p90_ms: 90th percentile.
         p99_ms: 99th percentile.
         mean_ms: mean.
-        memory_mb: peak resident memory of the process, MiB.
+        memory_mb: peak resident memory of the process up to the end of this measurement, MiB. It has loaded the model
+            and called it with this batch size and smaller ones, which need less.
         base_memory_mb: peak resident memory before the model was loaded, MiB.
         session: name shared by the measurements taken in turn; only those of one session can be compared.
+        p50_low_ms: lower end of the median's 95 % interval; None if an earlier version measured it.
+        p50_high_ms: upper end.
     """
 
     call: str
@@ -75,6 +78,8 @@ class Latency:
     memory_mb: float
     base_memory_mb: float
     session: str
+    p50_low_ms: float | None = None
+    p50_high_ms: float | None = None
 
 
 def latencies_to_json(settings: dict[str, object], latencies: list[Latency]) -> dict[str, object]:

@@ -11,7 +11,7 @@ from keras_bench.bundle.model import Bundle
 from keras_bench.bundle.sums import CARD, FLOAT_MODEL, INT8_MODEL, SIGNATURE, VERIFICATION
 from keras_bench.config import Config
 from keras_bench.console import Log
-from keras_bench.cost.latency import LATENCY, LatencySetting, start_worker
+from keras_bench.cost.latency import LATENCY, LatencySetting, measure_alone
 from keras_bench.environment import describe_environment
 from keras_bench.errors import ExportError, is_out_of_memory, one_line
 from keras_bench.evaluation.predictions import Predictions
@@ -223,7 +223,7 @@ def _latencies(plan: BundlePlan, folder: Path, int8: Int8, log: Log) -> tuple[di
     title = f"{plan.title}: latency at batch size 1"
     with log.timed(LATENCY), log.progress(title, len(files), "measurements") as advance:
         for name, file in files.items():
-            measurement = start_worker(file, LatencySetting(name.split()[0], "cpu", 1), plan.config.latency)
+            measurement = measure_alone(file, LatencySetting(name.split()[0], "cpu", 1), plan.config.latency)
             hardware = measurement.pop("accelerator") or describe_environment([])["cpu"]
             latencies.append({**measurement, "call": name, "hardware": hardware})
             advance(1)

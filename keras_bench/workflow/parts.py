@@ -61,8 +61,9 @@ def _plan_export(job: Job) -> str:
 
 def _plan_latency(job: Job) -> str:
     latency = job.config.latency
-    count = (3 if job.config.export.enabled else 2) * len(latency.batch_sizes)
-    return f"{count} latency measurements of at most {latency.seconds:g} s, each in a fresh process"
+    processes = 3 if job.config.export.enabled else 2
+    count = processes * len(set(latency.batch_sizes))
+    return f"{count} latency measurements of at most {latency.seconds:g} s, in {processes} fresh processes"
 
 
 def _latency_missing(job: Job) -> bool:

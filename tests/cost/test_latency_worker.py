@@ -1,4 +1,4 @@
-"""The stop rule and the percentiles with a made-up clock, and one real measurement in a process of its own."""
+"""The calls that are timed, and real measurements in a process of its own."""
 
 import json
 import os
@@ -19,54 +19,11 @@ from keras_bench.cost.latency_worker import (
     prepare_call,
     random_images,
     threads_used,
-    time_calls,
 )
 from keras_bench.environment import peak_memory_mb
 from keras_bench.errors import RunError
 from keras_bench.models.build import ModelSpec, build_model
 from tests.tf32 import allow
-
-
-class Machine:
-    """A call with predetermined durations in milliseconds, and the clock that measures them."""
-
-    def __init__(self, milliseconds):
-        self.milliseconds, self.now, self.calls = list(milliseconds), 0, 0
-
-    def __call__(self):
-        self.now += int(self.milliseconds[self.calls] * 1e6)
-        self.calls += 1
-
-    def clock(self):
-        return self.now
-
-
-def test_percentiles_by_hand():
-    # 3 slow calls of warm-up, then 1 to 101 ms: percentile p of 101 values lies at position p exactly.
-    machine = Machine([500, 400, 300, *range(101, 0, -1)])
-    timing = time_calls(machine, 3, 101, 1000, machine.clock)
-    assert (timing.warm_up, timing.calls, machine.calls) == (3, 101, 104)
-    assert (timing.p50_ms, timing.p90_ms, timing.p99_ms, timing.mean_ms) == (51, 91, 100, 51)
-
-
-def test_time_ends_the_series_before_the_number_of_calls():
-    machine = Machine([100] * 1000)
-    timing = time_calls(machine, 2, 200, 1.5, machine.clock)
-    assert timing.calls == 15  # the 15th reaches 1.5 s
-    assert machine.calls == 17
-
-
-def test_warm_up_ends_after_a_quarter_of_the_time():
-    machine = Machine([100] * 1000)
-    timing = time_calls(machine, 10, 200, 2.0, machine.clock)
-    assert (timing.warm_up, timing.calls) == (5, 20)
-
-
-def test_two_and_five_calls_are_made_however_slow_they_are():
-    machine = Machine([60_000] * 100)
-    timing = time_calls(machine, 10, 200, 1.0, machine.clock)
-    assert (timing.warm_up, timing.calls) == (2, 5)
-    assert timing.p99_ms == 60_000
 
 
 def test_images_are_the_same_every_time_and_integers():
@@ -88,19 +45,35 @@ def saved(tmp_path):
 
 @pytest.mark.parametrize("kind", ["predict", "compiled"])
 def test_the_timed_call_returns_the_model_s_predictions(saved, kind):
-    call = prepare_call(saved, kind, 3)
     model = keras.models.load_model(saved, compile=False)
-    expected = model(random_images(3, 32), training=False).numpy()
-    for _ in range(2):
-        probabilities = call()
-        assert isinstance(probabilities, np.ndarray)
-        np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-6)
+    for size in (1, 3):  # as in a process that measures both
+        call = prepare_call(model, kind, size)
+        expected = model(random_images(size, 32), training=False).numpy()
+        for _ in range(2):
+            probabilities = call()
+            assert isinstance(probabilities, np.ndarray)
+            np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["predict", "compiled"])
+def test_each_batch_size_is_traced_for_itself(saved, kind, monkeypatch):
+    # In a process of its own it would be; Keras would trace `predict` for a batch of any size at the second one.
+    model = keras.models.load_model(saved, compile=False)
+    layer, shapes = model.layers[-1], []
+    forward = layer.call
+    monkeypatch.setattr(layer, "call", lambda inputs, **words: shapes.append(inputs.shape[0]) or forward(inputs))
+    for size in (1, 3):
+        call = prepare_call(model, kind, size)
+        call(), call()
+    assert shapes == [1, 3]
 
 
 def test_predict_takes_the_whole_batch_in_one_step(saved, monkeypatch):
     steps = []
     monkeypatch.setattr(keras.Model, "predict", lambda self, x, batch_size, verbose: steps.append((len(x), batch_size)))
-    prepare_call(saved, "predict", 40)()  # Keras's own default would be steps of 32
+    prepare_call(
+        keras.models.load_model(saved, compile=False), "predict", 40
+    )()  # Keras's own default would be steps of 32
     assert steps == [(40, 40)]
 
 
@@ -125,29 +98,32 @@ def test_gpu_is_refused_if_there_is_none(monkeypatch):
 def test_the_timed_call_runs_in_full_float32(saved, kind, emulated_tf32, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # `measure` sets it
     allow(True)  # TensorFlow's default
-    words = [str(saved), "--call", kind, "--batch-size", "1", "--calls", "5", "--warm-up", "2"]
-    assert measure(_parse_options(words))["calls"] == 5
+    words = [str(saved), "--call", kind, "--batch-sizes", "1", "--calls", "5", "--warm-up", "2"]
+    assert [row["calls"] for row in measure(_parse_options(words))] == [5]
     assert set(emulated_tf32.seen) == {False}
 
 
-def test_one_measurement_in_a_process_of_its_own(saved):
+def test_measurements_in_a_process_of_their_own(saved):
     words = [sys.executable, "-m", "keras_bench.cost.latency_worker", str(saved), "--call", "compiled"]
-    words += ["--batch-size", "2", "--calls", "7", "--seconds", "60", "--warm-up", "2"]
+    words += ["--batch-sizes", "64,2", "--calls", "7", "--seconds", "60", "--warm-up", "2"]
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1"}
     done = subprocess.run(words, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()  # nothing else on standard output
-    measurement = json.loads(line)
-    assert (measurement["call"], measurement["device"], measurement["accelerator"]) == ("compiled", "cpu", None)
-    assert [measurement[key] for key in ("batch_size", "warm_up", "calls", "threads")] == [2, 2, 7, 1]
-    assert 0 < measurement["p50_ms"] <= measurement["p90_ms"] <= measurement["p99_ms"]
-    assert measurement["memory_mb"] > measurement["base_memory_mb"] > 0
+    small, large = map(json.loads, done.stdout.splitlines())  # nothing else on standard output
+    for measurement, size in ((small, 2), (large, 64)):
+        assert (measurement["call"], measurement["device"], measurement["accelerator"]) == ("compiled", "cpu", None)
+        assert [measurement[key] for key in ("batch_size", "warm_up", "calls", "threads")] == [size, 2, 7, 1]
+        assert 0 < measurement["p50_ms"] <= measurement["p90_ms"] <= measurement["p99_ms"]
+        assert measurement["p50_low_ms"] <= measurement["p50_ms"] <= measurement["p50_high_ms"]
+        assert measurement["memory_mb"] > measurement["base_memory_mb"] > 0
+    assert large["memory_mb"] > small["memory_mb"]
+    assert large["base_memory_mb"] == small["base_memory_mb"]
 
 
 @pytest.mark.slow
 def test_the_last_line_of_the_process_says_why_it_failed(saved):
     words = [sys.executable, "-m", "keras_bench.cost.latency_worker", str(saved), "--call", "compiled"]
-    words += ["--batch-size", "1", "--device", "gpu"]
+    words += ["--batch-sizes", "1", "--device", "gpu"]
     done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"})
     assert done.returncode == 1
     assert done.stdout == ""

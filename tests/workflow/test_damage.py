@@ -86,9 +86,11 @@ def measured(command, capture=False):
     assert capture, command
     words = dict(zip(command[4::2], command[5::2], strict=True))
     figures = dict.fromkeys(("p50_ms", "p90_ms", "p99_ms", "mean_ms", "memory_mb", "base_memory_mb"), 1.0)
-    numbers = {"threads": 1, "batch_size": int(words["--batch-size"]), "warm_up": 1, "calls": 5}
-    content = {"call": words["--call"], "device": words["--device"], **numbers, **figures, "accelerator": None}
-    return subprocess.CompletedProcess(command, 0, json.dumps(content), "")
+    content = {"call": words["--call"], "device": words["--device"], "accelerator": None, **figures}
+    content |= {"threads": 1, "warm_up": 1, "calls": 5}
+    sizes = map(int, words["--batch-sizes"].split(","))
+    lines = [json.dumps({**content, "batch_size": size}) + "\n" for size in sizes]
+    return subprocess.CompletedProcess(command, 0, "".join(lines), "")
 
 
 def drawn(figure, stream, **options):

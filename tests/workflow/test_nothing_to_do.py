@@ -19,10 +19,10 @@ SETTINGS = LatencyConfig(batch_sizes=(1,))
 FIGURES = dict.fromkeys(("p50_ms", "p90_ms", "p99_ms", "mean_ms", "memory_mb", "base_memory_mb"), 1.0)
 
 
-def start(path, setting, settings):
-    """Stand in for the process that measures one latency."""
-    numbers = {"threads": 1, "warm_up": 1, "calls": 5, "accelerator": None}
-    return {**numbers, **FIGURES, "call": setting.call, "device": setting.device, "batch_size": setting.batch_size}
+def start(path, batches, settings):
+    """Stand in for the process that measures the latencies of one way of calling a model."""
+    numbers = {"threads": 1, "warm_up": 1, "calls": 5, "accelerator": None, **FIGURES}
+    return latency.WorkerResult([{**numbers, **vars(setting)} for setting in batches])
 
 
 @pytest.fixture
