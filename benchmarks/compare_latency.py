@@ -1,16 +1,18 @@
 """Latencies as an earlier commit measured them and as keras-bench measures them now: do they agree, in which time?
 
-    git worktree add ../before 6d73af8
+    git worktree add ../before 1f9e3a9
     python -m benchmarks.compare_latency --before ../before --model EfficientNetB0 --image-size 224
 
 The earlier protocol started a process per batch size and always timed 200 calls or 10 s. Both run in turn, and each
 round starts with the other one. What agreement means is measured too: the difference between two rounds of the earlier
-protocol is the noise of the machine. Weights are random, since speed does not depend on their values.
+protocol is the noise of the machine. Processor seconds are those of all cores, and depend less on other work there.
+Weights are random, since speed does not depend on their values.
 """
 
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -30,16 +32,17 @@ BATCH_SIZES = (1, 8, 32)
 PERCENTILES = ("p50_ms", "p90_ms", "p99_ms")
 WORKER = ("-m", "keras_bench.cost.latency_worker")
 COLUMNS = ("protocol", "model", "image_size", "round", "call", "batch_size", "calls", *PERCENTILES, "memory_mb")
-PROVENANCE = ("seconds_of_round", "cpu", "cores", "commit", "time")
+PROVENANCE = ("seconds_of_round", "processor_seconds_of_round", "cpu", "cores", "commit", "time")
 
 Key = tuple[str, int]  # call and batch size
 
 
 @dataclass(frozen=True)
 class Round:
-    """One session of one protocol: the seconds it took, and the measurement of each call and batch size."""
+    """One session of one protocol: the time it took, and the measurement of each call and batch size."""
 
     seconds: float
+    processor_seconds: float
     measurements: dict[Key, dict[str, float]]
 
 
@@ -56,13 +59,13 @@ def main() -> None:
             for protocol in ("before", "now") if number % 2 else ("now", "before"):
                 measured = measure(Path(folder), arguments.before if protocol == "before" else None)
                 rounds[protocol].append(measured)
-                print(f"round {number}, {protocol}: {measured.seconds:.0f} s", flush=True)
+                print(f"round {number}, {protocol}: {_time(measured)}", flush=True)
                 for (call, size), row in measured.measurements.items():
                     figures = [f"{row[name]:.5g}" for name in (*PERCENTILES, "memory_mb")]
                     where = (protocol, arguments.model, arguments.image_size, number, call, size, row["calls"])
-                    provenance = [environment[name] for name in PROVENANCE[1:]]
-                    row_values = (*where, *figures, f"{measured.seconds:.1f}", *provenance)
-                    append("latency", (*COLUMNS, *PROVENANCE), row_values)
+                    provenance = [environment[name] for name in PROVENANCE[2:]]
+                    times = (f"{measured.seconds:.1f}", f"{measured.processor_seconds:.1f}")
+                    append("latency", (*COLUMNS, *PROVENANCE), (*where, *figures, *times, *provenance))
     summarise(rounds["before"], rounds["now"])
 
 
@@ -92,7 +95,7 @@ def make_models(arguments: argparse.Namespace) -> None:
 def measure(folder: Path, before: Path | None) -> Round:
     """Measure every call and batch size with the worker of this checkout, or of an earlier one."""
     measurements = {}
-    started = time.perf_counter()
+    started, used = time.perf_counter(), _processor_seconds()
     for call in CALLS:
         file = folder / ("model.onnx" if call == "onnxruntime" else "model.keras")
         words = [*WORKER, str(file), "--call", call, "--device", "cpu"]
@@ -102,7 +105,17 @@ def measure(folder: Path, before: Path | None) -> Round:
             for line in _python([*words, *option], before or Path.cwd()).splitlines():
                 row = json.loads(line)
                 measurements[call, row["batch_size"]] = row
-    return Round(time.perf_counter() - started, measurements)
+    return Round(time.perf_counter() - started, _processor_seconds() - used, measurements)
+
+
+def _processor_seconds() -> float:
+    """Return the seconds that all finished child processes have spent on all cores."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _time(measured: Round) -> str:
+    return f"{measured.seconds:.0f} s, {measured.processor_seconds:.0f} processor seconds"
 
 
 def _python(words: list[str], checkout: Path) -> str:
@@ -127,12 +140,13 @@ def summarise(before: list[Round], now: list[Round]) -> None:
             f"{name}: now / before {exp(statistics.median(between)):.3f}, median of {len(between)}; differs by "
             f"{_typical(between)}; two rounds of before by {_typical(noise) if noise else 'unknown'}, median of each"
         )
-    ratios = sorted(b.seconds / a.seconds for a, b in zip(before, now, strict=True))
-    print(
-        f"seconds: {statistics.median(r.seconds for r in before):.0f} before, "
-        f"{statistics.median(r.seconds for r in now):.0f} now, "
-        f"ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-    )
+    for name in ("seconds", "processor_seconds"):
+        ratios = sorted(getattr(b, name) / getattr(a, name) for a, b in zip(before, now, strict=True))
+        medians = [statistics.median(getattr(one, name) for one in rounds) for rounds in (before, now)]
+        print(
+            f"{name.replace('_', ' ')}: {medians[0]:.0f} before, {medians[1]:.0f} now, "
+            f"ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        )
 
 
 def _median(rounds: list[Round], key: Key, name: str) -> float:

@@ -39,19 +39,22 @@ class ExplainConfig(Section):
 
 
 class LatencyConfig(Section):
-    """How latency is measured, each figure in a fresh process; no result of training depends on it."""
+    """How latency is measured; no result of training depends on it."""
 
     enabled: bool = Field(True, description="measure latency and the memory that inference needs")
     batch_sizes: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Strict(False)] = Field(
         (1, 8, 32), min_length=1, max_length=32, description="images per call"
     )
     calls: int = Field(
-        200, ge=5, le=1_000_000, description="timed calls per measurement, unless `seconds` run out first"
+        200,
+        ge=5,
+        le=1_000_000,
+        description="maximum timed calls per measurement; fewer if its median is precise before",
     )
     seconds: float = Field(
-        10.0, gt=0, le=1_000_000, description="time budget per measurement, without start-up and warm-up"
+        10.0, gt=0, le=1_000_000, description="maximum seconds of timed calls, without start-up and warm-up"
     )
-    warm_up: int = Field(10, ge=1, le=1_000_000, description="untimed calls before each measurement")
+    warm_up: int = Field(10, ge=1, le=1_000_000, description="maximum untimed calls before each measurement")
 
 
 class ExportConfig(Section):

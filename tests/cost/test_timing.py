@@ -1,6 +1,5 @@
 """When the timed calls end, and their percentiles, with a made-up clock; the coverage of the median's interval."""
 
-
 from keras_bench.cost.timing import is_precise, time_calls
 
 
