@@ -1,6 +1,6 @@
 """Checks of whether explanation maps can be trusted: deletion, insertion, object boxes, randomised weights."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import keras
@@ -9,7 +9,9 @@ from scipy import ndimage, stats
 
 BLUR = 1 / 10  # standard deviation of the blur that stands for missing evidence, as a share of the image's side
 
-Predict = Callable[[np.ndarray], np.ndarray]
+IMAGES_PER_BATCH = 16  # each once for deletion and once for insertion
+
+Predict = Callable[[Iterable[np.ndarray]], Iterable[np.ndarray]]
 
 
 def cell_means(maps: np.ndarray, cells: int) -> np.ndarray:
@@ -50,42 +52,74 @@ def deletion_and_insertion(
     predict: Predict,
     images: np.ndarray,
     background: np.ndarray,
-    order: np.ndarray,
+    orders: Mapping[str, np.ndarray],
     classes: np.ndarray,
     steps: int,
     advance: Callable[[int], None] = lambda count: None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the areas under the deletion and the insertion curve of each image (Petsiuk et al., "RISE", 2018).
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the areas under the deletion and insertion curves of each image and order (Petsiuk et al., "RISE", 2018).
 
     Deletion replaces cells by the background in the given order, insertion pastes them onto the background. The curve
     is the probability of the explained class over the share of cells, its area by the trapezoid rule. All methods
-    and the random map remove squares of the same size, so their areas can be compared.
+    and the random map remove squares of the same size, so their areas can be compared. All curves of an image run
+    between the same two ends, the image and its background, which are therefore predicted only once.
 
     Args:
-        predict: function from images, float32 (N, side, side, 3), to probabilities (N, K).
+        predict: function from batches of images, float32 (batch, side, side, 3), to the probabilities (batch, K) of
+            each batch.
         images: float32, (N, side, side, 3).
         background: the same images without detail.
-        order: cells of each image in the order of their removal, int64, (N, cells²).
+        orders: cells of each image in the order of their removal, int64, (N, cells²), by the name of the order.
         classes: the explained class of each image, int64, (N,).
         steps: number of equal portions in which cells are removed.
-        advance: called with the number of images just predicted.
+        advance: called with the number of images just predicted, of `curve_predictions` in all.
 
     Returns:
-        two arrays, float64, (N,), in [0, 1].
+        by the name of the order, the areas of deletion and of insertion, float64, (N,), in [0, 1].
     """
-    cells = round(order.shape[1] ** 0.5)
+    cells = round(next(iter(orders.values())).shape[1] ** 0.5)
     portions = np.linspace(0, cells * cells, steps + 1).round().astype(int)
+    curves = {name: np.empty((2, steps + 1, len(images))) for name in orders}
+    points = list(_points(len(images), steps, list(orders)))
+    batches = (_mixed(images, background, orders[name], rows, portions[step]) for rows, step, name in points)
+    for (rows, step, name), probabilities in zip(points, predict(batches), strict=True):
+        pair = probabilities[np.arange(len(probabilities)), np.tile(classes[rows], 2)].reshape(2, -1)
+        if step == 0:  # the ends of all curves
+            for curve in curves.values():
+                curve[:, 0, rows], curve[:, steps, rows] = pair, pair[::-1]
+        else:
+            curves[name][:, step, rows] = pair
+        advance(len(probabilities))
+    areas = {name: np.trapezoid(curve, portions / portions[-1], axis=1) for name, curve in curves.items()}
+    return {name: (deletion, insertion) for name, (deletion, insertion) in areas.items()}
+
+
+def curve_predictions(images: int, steps: int, orders: int) -> int:
+    """Return how many predictions `deletion_and_insertion` makes."""
+    return 2 * images * (1 + orders * (steps - 1))
+
+
+def _points(images: int, steps: int, names: Sequence[str]) -> Iterator[tuple[slice, int, str]]:
+    """Yield the rows, the step and the order of each batch: deletion and insertion of up to 16 images.
+
+    Step 0, with nothing removed and nothing inserted, is the same for all orders and comes once.
+    """
+    for start in range(0, images, IMAGES_PER_BATCH):
+        rows = slice(start, min(start + IMAGES_PER_BATCH, images))
+        yield rows, 0, names[0]
+        for name in names:
+            for step in range(1, steps):
+                yield rows, step, name
+
+
+def _mixed(images: np.ndarray, background: np.ndarray, order: np.ndarray, rows: slice, portion: int) -> np.ndarray:
+    """Return some images with the first cells of the order removed, then with only these cells inserted."""
+    images, background, order = images[rows], background[rows], order[rows]
+    cells, side = round(order.shape[1] ** 0.5), images.shape[1]
     rank = np.argsort(order, axis=1).reshape(len(images), cells, cells)
-    row = np.searchsorted(_edges(images.shape[1], cells), np.arange(images.shape[1]), side="right") - 1
-    pixel_rank = rank[:, row][:, :, row]
-    curves = np.empty((2, steps + 1, len(images)))
-    for step, portion in enumerate(portions):
-        removed = (pixel_rank < portion)[..., None]
-        for kind, mixed in enumerate((np.where(removed, background, images), np.where(removed, images, background))):
-            curves[kind, step] = predict(mixed)[np.arange(len(images)), classes]
-            advance(len(images))
-    deletion, insertion = np.trapezoid(curves, portions / portions[-1], axis=1)
-    return deletion, insertion
+    cell_of_pixel = np.searchsorted(_edges(side, cells), np.arange(side), side="right") - 1
+    removed = (rank < portion)[:, cell_of_pixel][:, :, cell_of_pixel, None]
+    return np.concatenate([np.where(removed, background, images), np.where(removed, images, background)])
 
 
 def similarity(maps: np.ndarray, others: np.ndarray, cells: int) -> np.ndarray:

@@ -23,6 +23,7 @@ from keras_bench.explain.records import (
     explanations_intact,
 )
 from keras_bench.files import write_bytes, write_record
+from keras_bench.parallel import map_in_order
 from keras_bench.reading import read_json
 from keras_bench.runs.damage import FILES, digests_of, is_unreadable
 from keras_bench.runs.data import Data, positions_of
@@ -34,8 +35,12 @@ from keras_bench.runs.weights import require_final_phase
 if TYPE_CHECKING:
     import keras
 
+    from keras_bench.explain.checks import Predict
+    from keras_bench.explain.maps import Explainer
+
 IMAGE_SIDE, MAP_SIDE = 128, 64  # largest side of the images and maps kept for display, pixels
 LARGE_ENOUGH = 128  # pixels: a network that reduces the image by a factor of 32 leaves 4×4 cells
+COMPARED = 8  # images on which the predictions of ONNX Runtime have to agree with Keras's
 SALIENCY_TOP = 99  # percentile that is shown brightest, so that a single pixel does not darken the rest
 
 
@@ -93,7 +98,7 @@ def explain_run(run: Run) -> None:
         restore_choice(run.job, run.log)
         return
     from keras_bench.explain.cam import choose_cam_layer
-    from keras_bench.explain.maps import enlarge, linear_view
+    from keras_bench.explain.maps import Explainer, enlarge
     from keras_bench.models.weights import load_model
 
     job, log, phase = run.job, run.log, run.final_phase
@@ -107,11 +112,11 @@ def explain_run(run: Run) -> None:
     )
     if cam.note:
         log.line(cam.note)
-    view = linear_view(model)
-    unscaled = _maps(job, view, subject, log)
+    explainer = Explainer(model, subject.layer)
+    unscaled = _maps(job, explainer, subject, log)
     maps = {method: enlarge(values, job.image_size) for method, values in unscaled.items()}
     curves = _curves(job, model, subject, maps, log)
-    similarities = _similarities(run, model, view, subject, maps)
+    similarities = _similarities(run, model, explainer, subject, maps)
     checks = ExplanationChecks(
         phase=phase,
         layer=subject.layer,
@@ -166,54 +171,67 @@ def _box_shares(boxes: np.ndarray) -> tuple[float | None, ...]:
     return tuple(None if np.isnan(share) else float(share) for share in shares)
 
 
-def _maps(job: Job, view: keras.Model, subject: ExplainedBatch, log: Log) -> dict[str, np.ndarray]:
+def _maps(job: Job, explainer: Explainer, subject: ExplainedBatch, log: Log) -> dict[str, np.ndarray]:
     """Return the maps of each method at its own resolution."""
     from keras_bench.explain.maps import compute_maps
 
-    maps = {}
     with log.progress("explanation maps", len(EXPLANATION_METHODS) * len(subject.images), "maps") as advance:
-        for method in EXPLANATION_METHODS:
-            maps[method] = compute_maps(
-                view, subject.images, subject.predicted, method, subject.layer, job.config.explain, advance
-            )
-    return maps
+        return compute_maps(explainer, subject.images, subject.predicted, job.config.explain, advance)
 
 
 def _curves(
     job: Job, model: keras.Model, subject: ExplainedBatch, maps: dict[str, np.ndarray], log: Log
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the deletion and insertion areas of each method and of the random map, over the first images drawn."""
-    from keras_bench.explain.checks import blurred, deletion_and_insertion, evidence_order, random_order
+    from keras_bench.explain.checks import (
+        blurred,
+        curve_predictions,
+        deletion_and_insertion,
+        evidence_order,
+        random_order,
+    )
 
     settings = job.config.explain
     count = min(settings.curve_images, subject.drawn)
     images, classes = subject.images[:count], subject.predicted[:count]
-    background = blurred(images)
     orders = {method: evidence_order(maps[method][:count], subject.cells) for method in EXPLANATION_METHODS}
     orders[RANDOM] = random_order(count, subject.cells, settings.seed)
+    total = curve_predictions(count, settings.steps, len(orders))
+    predict = _predictor(model, images, total, log)
+    with log.progress("deletion and insertion", total, "images") as advance:
+        return deletion_and_insertion(predict, images, blurred(images), orders, classes, settings.steps, advance)
 
-    def predict(batch: np.ndarray) -> np.ndarray:
-        return np.asarray(model.predict(batch, batch_size=job.config.training.portion_size, verbose=0))
 
-    with log.progress("deletion and insertion", len(orders) * 2 * (settings.steps + 1) * count, "images") as advance:
-        return {
-            method: deletion_and_insertion(predict, images, background, order, classes, settings.steps, advance)
-            for method, order in orders.items()
-        }
+def _predictor(model: keras.Model, images: np.ndarray, total: int, log: Log) -> Predict:
+    """Return the function from batches of images to probabilities, by the engine that computes `total` images sooner.
+
+    Args:
+        model: the model.
+        images: some of the images to predict, on which ONNX Runtime has to agree with Keras.
+        total: number of images to predict.
+        log: the screen.
+    """
+    from keras_bench.evaluation.predict import BATCHES_AT_ONCE
+    from keras_bench.models.forward import is_worth_converting, load_engine
+
+    engine = "onnxruntime" if is_worth_converting(total * images[0, ..., 0].size) else "keras"
+    forward, threads = load_engine(engine, model, images[:COMPARED], "probabilities", log)
+    return lambda batches: map_in_order(forward, batches, max(threads, BATCHES_AT_ONCE))
 
 
 def _similarities(
-    run: Run, model: keras.Model, view: keras.Model, subject: ExplainedBatch, maps: dict[str, np.ndarray]
+    run: Run, model: keras.Model, explainer: Explainer, subject: ExplainedBatch, maps: dict[str, np.ndarray]
 ) -> dict[str, list[np.ndarray]]:
     """Return, for each method, the similarity to its maps after the head, then head and backbone, are randomised."""
     import keras
 
     from keras_bench.explain.checks import randomized, similarity
-    from keras_bench.explain.maps import compute_maps, enlarge, refresh_view
+    from keras_bench.explain.maps import compute_maps, enlarge
     from keras_bench.models.build import HEAD, build_model
 
     job, log, settings = run.job, run.log, run.config.explain
     count = min(settings.randomized_images, subject.drawn)
+    images, classes = subject.images[:count], subject.predicted[:count]
     # Not the run's own seed, which would give a randomly initialised backbone the same weights again.
     keras.utils.set_random_seed((job.request.seed + settings.seed + 1) % (MAX_SEED + 1))
     fresh = build_model(run.model_spec)
@@ -221,12 +239,11 @@ def _similarities(
     with log.progress("randomised weights", 2 * len(EXPLANATION_METHODS) * count, "maps") as advance:
         for with_backbone in (False, True):
             with randomized(model, fresh, HEAD, with_backbone):
-                refresh_view(view, model)
-                for method in EXPLANATION_METHODS:
-                    images, classes = subject.images[:count], subject.predicted[:count]
-                    changed = compute_maps(view, images, classes, method, subject.layer, settings, advance)
-                    changed = enlarge(changed, job.image_size)
-                    similarities[method].append(similarity(maps[method][:count], changed, subject.cells))
+                explainer.refresh()
+                changed = compute_maps(explainer, images, classes, settings, advance)
+                for method, values in changed.items():
+                    enlarged = enlarge(values, job.image_size)
+                    similarities[method].append(similarity(maps[method][:count], enlarged, subject.cells))
     return similarities
 
 

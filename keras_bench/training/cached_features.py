@@ -13,10 +13,9 @@ import tensorflow as tf
 from keras_bench.console import Log, duration
 from keras_bench.data.augmentation import AUGMENTATION_VERSION
 from keras_bench.disk import free_bytes, size_text
-from keras_bench.environment import usable_cores
 from keras_bench.errors import RunError
 from keras_bench.images import decoder_name
-from keras_bench.models.forward import Forward, keras_forward, onnx_forward
+from keras_bench.models.forward import Forward, is_worth_converting, load_engine
 from keras_bench.models.split import network_digest, split_frozen
 from keras_bench.phases import Phase
 from keras_bench.runs.data import Data, positions_of, training_rows
@@ -29,11 +28,7 @@ from keras_bench.training.fit import Examples, FitPlan, set_trainable
 if TYPE_CHECKING:
     from keras_bench.runs.run import Run
 
-# With fewer pixels in total, converting the network to ONNX takes longer than ONNX Runtime saves. The rule must not
-# depend on a clock: the two engines differ by rounding errors, and a run must be reproducible to the last digit.
-PIXELS_WORTH_CONVERTING = 50_000_000
 MAX_STEPS_PER_EXECUTION = 32  # a single step of the head takes 5.9 ms, of which 2.5 ms are the return to Python
-FEATURE_TOLERANCE = 1e-3  # between ONNX Runtime and Keras, as a share of the largest feature
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,8 @@ def compute_features(run: Run, phase: Phase, frozen: keras.Model) -> CachedFeatu
 
     @cache  # converted once, and only if there are features to compute
     def forward() -> tuple[Forward, int]:
-        return _load_engine(engine, frozen, next(iter(run.pipeline.evaluation(images["val"])))[0], log)
+        compared = next(iter(run.pipeline.evaluation(images["val"])))[0]
+        return load_engine(engine, frozen, compared, "features", log)
 
     features = []
     with log.progress(f"{phase}: features of the frozen part", total, "images") as advance:
@@ -96,9 +92,7 @@ def compute_features(run: Run, phase: Phase, frozen: keras.Model) -> CachedFeatu
 
 
 def _worth_converting(job: Job, images: int) -> bool:
-    if job.config.training.mixed_precision != "none" or tf.config.list_physical_devices("GPU"):
-        return False
-    return images * job.image_size**2 >= PIXELS_WORTH_CONVERTING
+    return job.config.training.mixed_precision == "none" and is_worth_converting(images * job.image_size**2)
 
 
 def _require_space(missing: int) -> None:
@@ -135,27 +129,6 @@ def _engine_versions(engine: str) -> dict[str, object]:
         versions["onnxruntime"] = onnxruntime.__version__
     device = "gpu" if tf.config.list_physical_devices("GPU") else "cpu"
     return {"engine": engine, "device": device, "versions": versions}
-
-
-def _load_engine(engine: str, frozen: keras.Model, images: tf.Tensor, log: Log) -> tuple[Forward, int]:
-    """Return the function that computes features, and how many threads may call it at a time.
-
-    It is ONNX Runtime if that was chosen and agrees with Keras on the given images, else Keras.
-    """
-    from keras_bench.models.onnx import network_to_onnx  # tf2onnx takes seconds to load
-
-    by_keras = keras_forward(frozen)
-    if engine == "keras":
-        return by_keras, 1
-    by_onnx = onnx_forward(network_to_onnx(frozen).SerializeToString())
-    expected, received = by_keras(images), by_onnx(images)
-    difference = np.abs(received - expected).max() / max(np.abs(expected).max(), 1e-12)
-    if not difference <= FEATURE_TOLERANCE:
-        log.warn(
-            f"ONNX Runtime's features differ from Keras's by up to {difference:.1e} of the largest, so Keras is used"
-        )
-        return by_keras, 1
-    return by_onnx, usable_cores()
 
 
 def _print_summary(phase: Phase, train: list[np.ndarray], seconds: float, engine: str, log: Log) -> None:

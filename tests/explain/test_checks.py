@@ -1,5 +1,7 @@
 """The checks, on maps and models whose scores are known."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from scipy import stats
 from keras_bench.explain.checks import (
     blurred,
     cell_means,
+    curve_predictions,
     deletion_and_insertion,
     evidence_order,
     mass_in_box,
@@ -25,6 +28,12 @@ def bright_corner(images):
     return np.stack([share, 1 - share], axis=1)
 
 
+def areas(images, background, order, classes, steps):
+    """Return the areas of one order's curves."""
+    predict = partial(map, bright_corner)
+    return deletion_and_insertion(predict, images, background, {"order": order}, classes, steps)["order"]
+
+
 def test_cell_means_by_hand():
     maps = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
     assert cell_means(maps, 2).tolist() == [[[2.5, 4.5], [10.5, 12.5]]]
@@ -39,13 +48,11 @@ def test_a_true_map_deletes_fast_and_inserts_fast():
     truth = images.mean(axis=-1)
     classes = np.array([0])
     # Four portions of four cells; the first portion is the whole bright quarter.
-    deletion, insertion = deletion_and_insertion(
-        bright_corner, images, background, evidence_order(truth, 4), classes, 4
-    )
+    deletion, insertion = areas(images, background, evidence_order(truth, 4), classes, 4)
     assert deletion[0] == pytest.approx((1 / 2 + 0 + 0 + 0) / 4)
     assert insertion[0] == pytest.approx((1 / 2 + 1 + 1 + 1) / 4)
     wrong = evidence_order(255 - truth, 4)
-    deletion, insertion = deletion_and_insertion(bright_corner, images, background, wrong, classes, 4)
+    deletion, insertion = areas(images, background, wrong, classes, 4)
     assert deletion[0] == pytest.approx((1 + 1 + 1 + 1 / 2) / 4)
     assert insertion[0] == pytest.approx((0 + 0 + 0 + 1 / 2) / 4)
 
@@ -56,12 +63,41 @@ def test_random_orders_average_to_one_half_and_differ_between_images():
     order = random_order(400, 4, seed=0)
     assert (np.sort(order, axis=1) == np.arange(16)).all()
     assert len(np.unique(order, axis=0)) == 400
-    deletion, insertion = deletion_and_insertion(
-        bright_corner, images, np.zeros_like(images), order, np.zeros(400, int), 16
-    )
+    deletion, insertion = areas(images, np.zeros_like(images), order, np.zeros(400, int), 16)
     assert deletion.mean() == pytest.approx(0.5, abs=0.03)
     np.testing.assert_allclose(deletion + insertion, 1)
     assert np.array_equal(order, random_order(400, 4, seed=0))
+
+
+def test_all_orders_are_mixed_into_full_batches_and_the_ends_of_their_curves_predicted_once():
+    generator = np.random.default_rng(0)
+    images, background = generator.integers(0, 256, (2, 37, 12, 12, 3)).astype(np.float32)
+    classes = generator.integers(0, 3, 37)
+    orders = {name: random_order(37, 6, seed) for seed, name in enumerate("ab")}
+    weights = generator.normal(size=(12 * 12 * 3, 3)) / 1000
+    sizes, counts = [], []
+
+    def probabilities(batch):
+        sizes.append(len(batch))
+        scores = np.exp(batch.reshape(len(batch), -1) @ weights)
+        return scores / scores.sum(axis=1, keepdims=True)
+
+    computed = deletion_and_insertion(
+        partial(map, probabilities), images, background, orders, classes, 5, counts.append
+    )
+    assert sum(sizes) == sum(counts) == curve_predictions(37, 5, 2) == 2 * 37 * (1 + 2 * 4)
+    assert set(sizes) == {32, 10}  # 16 + 16 + 5 images, each once for deletion and once for insertion
+    cell = np.arange(12) // 2
+    for name, order in orders.items():
+        curves = np.empty((2, 6, 37))
+        for image in range(37):
+            for step, portion in enumerate((0, 7, 14, 22, 29, 36)):
+                removed = np.isin(np.arange(36), order[image, :portion]).reshape(6, 6)[cell][:, cell][..., None]
+                for kind, pair in enumerate(((background, images), (images, background))):
+                    mixed = np.where(removed, pair[0][image], pair[1][image])
+                    curves[kind, step, image] = probabilities(mixed[None])[0, classes[image]]
+        share = np.array([0, 7, 14, 22, 29, 36]) / 36
+        np.testing.assert_allclose(computed[name], np.trapezoid(curves, share, axis=1), rtol=1e-12)
 
 
 def test_blurring_keeps_the_mean_and_removes_the_detail():

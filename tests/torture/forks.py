@@ -14,7 +14,7 @@ from keras_bench.environment import set_tensorflow_defaults
 IMPORTED = (
     *("keras_bench.cli.main", "keras_bench.workflow.run", "keras_bench.training.phase", "keras_bench.report.write"),
     *("keras_bench.explain.maps", "keras_bench.explain.checks", "keras_bench.models.onnx", "keras_bench.export.int8"),
-    *("keras_bench.audit.inspect", "tf2onnx", "onnxruntime.quantization", "matplotlib.pyplot", "tf_keras_vis.saliency"),
+    *("keras_bench.audit.inspect", "tf2onnx", "onnxruntime.quantization", "matplotlib.pyplot"),
 )
 
 

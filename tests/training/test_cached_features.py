@@ -14,6 +14,7 @@ from keras_bench.cli.main import main
 from keras_bench.config import ModelConfig
 from keras_bench.console import Log
 from keras_bench.evaluation.predictions import Predictions
+from keras_bench.models import forward
 from keras_bench.models.build import ModelSpec, build_model
 from keras_bench.models.forward import keras_forward, onnx_forward
 from keras_bench.models.onnx import network_to_onnx
@@ -21,7 +22,6 @@ from keras_bench.models.phases import set_phase
 from keras_bench.models.split import split_frozen
 from keras_bench.runs.folders import run_folder
 from keras_bench.runs.job import Request, resolve
-from keras_bench.training import cached_features
 from keras_bench.training.feature_eviction import evict
 from keras_bench.training.feature_store import entries, entry_for, load_or_compute_features
 from keras_bench.training.feature_streams import feature_stream, ordered_stream
@@ -206,7 +206,7 @@ def test_without_augmentation_cached_and_streamed_training_are_the_same(tmp_path
     """Same images, order and dropout: equal bit for bit, except for the rounding of ONNX Runtime or of a GPU."""
     from tests.models.test_onnx import build
 
-    monkeypatch.setattr(cached_features, "PIXELS_WORTH_CONVERTING", 0 if engine == "ONNX Runtime" else 10**12)
+    monkeypatch.setattr(forward, "PIXELS_WORTH_CONVERTING", 0 if engine == "ONNX Runtime" else 10**12)
     weights = tmp_path / "lively.keras"
     build("MobileNet", side=32, alpha=0.25).save(weights)
     words = [*RUN, *WITHOUT_AUGMENTATION, "--weights", str(weights), "--out", str(tmp_path), "--seed", str(seed)]
