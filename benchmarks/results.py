@@ -49,14 +49,19 @@ class Ratio:
 
 def keep(rows: Iterable[Ratio], name: str) -> None:
     """Append ratios to benchmarks/results/NAME.csv."""
-    environment = describe_environment([])
-    packages = environment["packages"]
-    versions = (packages["tensorflow"], packages["keras"], packages["onnxruntime"])
-    provenance = (environment["cpu"], environment["cores"], *versions, environment["commit"], environment["time"])
+    columns = provenance()
     for row in rows:
         figures = (f"{value:.5g}" for value in (row.ours, row.plain, row.ratio))
         measured = (row.measure, row.model, row.image_size, row.round, *figures, row.note)
-        append(name, (*COLUMNS, *PROVENANCE), (*measured, *provenance))
+        append(name, (*COLUMNS, *PROVENANCE), (*measured, *columns))
+
+
+def provenance() -> tuple[object, ...]:
+    """Return this machine's and this checkout's values of the columns `PROVENANCE`."""
+    environment = describe_environment([])
+    packages = environment["packages"]
+    versions = (packages["tensorflow"], packages["keras"], packages["onnxruntime"])
+    return (environment["cpu"], environment["cores"], *versions, environment["commit"], environment["time"])
 
 
 def append(name: str, columns: Sequence[str], row: Sequence[object]) -> None:
