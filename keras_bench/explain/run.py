@@ -18,7 +18,6 @@ from keras_bench.explain.records import (
     EXPLANATION_METHODS,
     RANDOM,
     ExplanationChecks,
-    Explanations,
     MethodScores,
     explanations_intact,
 )
@@ -38,10 +37,8 @@ if TYPE_CHECKING:
     from keras_bench.explain.checks import Predict
     from keras_bench.explain.maps import Explainer
 
-IMAGE_SIDE, MAP_SIDE = 128, 64  # largest side of the images and maps kept for display, pixels
 LARGE_ENOUGH = 128  # pixels: a network that reduces the image by a factor of 32 leaves 4×4 cells
 COMPARED = 8  # images on which the predictions of ONNX Runtime have to agree with Keras's
-SALIENCY_TOP = 99  # percentile that is shown brightest, so that a single pixel does not darken the rest
 
 
 @dataclass(frozen=True)
@@ -98,6 +95,7 @@ def explain_run(run: Run) -> None:
         restore_choice(run.job, run.log)
         return
     from keras_bench.explain.cam import choose_cam_layer
+    from keras_bench.explain.display import explanations_to_show
     from keras_bench.explain.maps import Explainer, enlarge
     from keras_bench.models.weights import load_model
 
@@ -128,7 +126,9 @@ def explain_run(run: Run) -> None:
         layer_side=cam.side,
         last_side=cam.last_side,
     )
-    write_bytes(job.folder.explanations, _explanations(test.ids[rows], subject, maps).to_npz())
+    write_bytes(
+        job.folder.explanations, explanations_to_show(test.ids[rows], subject.images, subject.predicted, maps).to_npz()
+    )
     digests = {FILES: digests_of(job.folder.explanations.parent, [job.folder.explanations])}
     write_record(job.folder.explanation_checks, {**checks.to_json(), **digests})
 
@@ -288,27 +288,3 @@ def _random_scores(curves: tuple[np.ndarray, np.ndarray], drawn: int) -> MethodS
 def _padded(columns: Sequence[np.ndarray], count: int) -> list[tuple[float | None, ...]]:
     """Return each column as plain numbers, padded to `count` images with None."""
     return [(*map(float, column), *(None,) * (count - len(column))) for column in columns]
-
-
-def _explanations(ids: np.ndarray, subject: ExplainedBatch, maps: dict[str, np.ndarray]) -> Explanations:
-    """Return the images, maps and predictions, reduced for display."""
-    images = _reduced(subject.images, IMAGE_SIDE).round().clip(0, 255).astype(np.uint8)
-    display_maps = {method: _for_display(method, values) for method, values in maps.items()}
-    return Explanations(ids, images, display_maps, subject.predicted)
-
-
-def _for_display(method: str, maps: np.ndarray) -> np.ndarray:
-    """Return the maps reduced, each scaled to [0, 255] by its own strongest evidence, uint8."""
-    small = _reduced(maps[..., None], MAP_SIDE)[..., 0]
-    percentile = SALIENCY_TOP if method in ("saliency", "smoothgrad") else 100
-    top = np.percentile(small, percentile, axis=(1, 2), keepdims=True)
-    return (255 * np.clip(small / np.where(top > 0, top, 1), 0, 1)).round().astype(np.uint8)
-
-
-def _reduced(images: np.ndarray, side: int) -> np.ndarray:
-    """Return the images averaged down to at most `side` pixels per side, float64, (N, side, side, channels)."""
-    from keras_bench.explain.checks import cell_means
-
-    if images.shape[1] <= side:
-        return images.astype(np.float64)
-    return np.stack([cell_means(images[..., k], side) for k in range(images.shape[-1])], axis=-1)
