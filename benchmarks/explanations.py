@@ -1,7 +1,6 @@
 """Seconds that the explanations of a finished run and their checks take, in this checkout and in an earlier one.
 
-    python -m benchmarks.explanations runs/tiny-imagenet/MobileNet/seed0 --data tiny-imagenet-mini.zip \
-        --before ../earlier
+    python -m benchmarks.explanations runs/tiny-imagenet/MobileNet/seed0 --data mini.zip --before ../earlier
 
 Each measurement explains a copy of the run in a fresh process, this checkout and the earlier one in turn, so that other
 work on the machine affects both. The start of Python and TensorFlow and reading the images are left out. Processor time
@@ -32,10 +31,10 @@ def main() -> None:
     measured: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
     for number in range(1, arguments.rounds + 1):
         for side in reversed(sides):
-            seconds, processor, model, image_size = in_fresh_process(sides[side], arguments)
+            seconds, processor, model, image_size, commit = in_fresh_process(sides[side], arguments)
             measured[side].append((seconds, processor))
             print(f"round {number}, {side}: {seconds:.1f} s, {processor:.1f} s of processor time", flush=True)
-            _keep((model, image_size, side, number, f"{seconds:.2f}", f"{processor:.2f}"))
+            _keep((model, image_size, side, number, f"{seconds:.2f}", f"{processor:.2f}"), commit)
     medians = {
         side: [statistics.median(column) for column in zip(*values, strict=True)] for side, values in measured.items()
     }
@@ -56,18 +55,19 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def in_fresh_process(checkout: Path, arguments: argparse.Namespace) -> tuple[float, float, str, int]:
+def in_fresh_process(checkout: Path, arguments: argparse.Namespace) -> tuple[float, float, str, int, str]:
     """Return what `explain_copy` measures with the package of a checkout."""
     command = [sys.executable, __file__, str(arguments.run), "--data", str(arguments.data), "--side"]
     environment = {**os.environ, "PYTHONPATH": str(checkout), "TF_CPP_MIN_LOG_LEVEL": "3"}
     output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    seconds, processor, model, image_size = json.loads(output.splitlines()[-1])
-    return seconds, processor, model, image_size
+    seconds, processor, model, image_size, commit = json.loads(output.splitlines()[-1])
+    return seconds, processor, model, image_size, commit
 
 
-def explain_copy(source: Path, data: Path) -> tuple[float, float, str, int]:
-    """Explain a copy of a run; returns seconds, processor seconds, model and image size."""
+def explain_copy(source: Path, data: Path) -> tuple[float, float, str, int, str]:
+    """Explain a copy of a run; returns seconds, processor seconds, model, image size and commit."""
     from keras_bench.console import Log
+    from keras_bench.environment import describe_environment
     from keras_bench.explain.run import explain_run
     from keras_bench.export.phases import data_of_run
     from keras_bench.models.start import start_tensorflow
@@ -87,13 +87,14 @@ def explain_copy(source: Path, data: Path) -> tuple[float, float, str, int]:
         started, processor = time.perf_counter(), time.process_time()
         explain_run(Run(job, images, log))
         seconds, processor = time.perf_counter() - started, time.process_time() - processor
-    return seconds, processor, job.backbone.name, job.image_size
+    return seconds, processor, job.backbone.name, job.image_size, str(describe_environment([])["commit"])
 
 
-def _keep(row: tuple[object, ...]) -> None:
+def _keep(row: tuple[object, ...], commit: str) -> None:
     from benchmarks.results import PROVENANCE, append, provenance
 
-    append("explanations", (*COLUMNS, *PROVENANCE), (*row, *provenance()))
+    values = dict(zip(PROVENANCE, provenance(), strict=True)) | {"commit": commit}
+    append("explanations", (*COLUMNS, *PROVENANCE), (*row, *values.values()))
 
 
 if __name__ == "__main__":

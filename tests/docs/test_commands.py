@@ -102,6 +102,7 @@ NOT_RUN: dict[str, tuple[str, ...]] = {
         "python -m benchmarks.compare_training",
         "python -m benchmarks.convert_backbones",
         "python -m benchmarks.count_backbones",
+        "python -m benchmarks.explanations",
         "python -m benchmarks.report_so_far",
         "python -m benchmarks.scale",
     ),
