@@ -171,8 +171,17 @@ def decoder_name(max_megapixels: float = MAX_MEGAPIXELS) -> str:
 
 def encode_png(image: np.ndarray) -> bytes:
     """Encode uint8 pixels, (height, width) or (height, width, 3), as PNG, which `decode` reads back unchanged."""
+    return _encode(image, "PNG")
+
+
+def encode_bmp(image: np.ndarray) -> bytes:
+    """Encode uint8 pixels, (height, width, 3), as BMP, fast and without compression; `decode` reads them unchanged."""
+    return _encode(image, "BMP")
+
+
+def _encode(image: np.ndarray, file_format: str) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(image).save(stream, format="PNG")
+    Image.fromarray(image).save(stream, format=file_format)
     return stream.getvalue()
 
 

@@ -19,7 +19,7 @@ def add_to(verbs: Verbs) -> None:
     add = parser.add_argument
     add("data", nargs="?", type=Path, help="folder, zip or CSV table of images; omit it for bundled sources")
     add("--experiment", help="experiment whose data settings apply (default: none)")
-    add("--source", help="tiny-imagenet | folder | csv | tfds | digits (default: by the layout)")
+    add("--source", help="tiny-imagenet | folder | csv | tfds | digits | digit-scenes (default: by the layout)")
     add_settings(parser, "as in run")
     add("--json", type=Path, metavar="FILE", help="write the findings as JSON")
     add("--html", type=Path, metavar="FILE", help="write the findings as one HTML page")

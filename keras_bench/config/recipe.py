@@ -76,7 +76,7 @@ class Section(BaseModel):
 class DatasetConfig(Section):
     """Which images are used, at which size, and how they are split."""
 
-    source: Literal["tiny-imagenet", "folder", "csv", "tfds", "digits"] = Field(
+    source: Literal["tiny-imagenet", "folder", "csv", "tfds", "digits", "digit-scenes"] = Field(
         "tiny-imagenet", description="where the images come from"
     )
     tfds_name: Name | None = Field(None, description="tensorflow-datasets builder, e.g. cifar10 (source: tfds)")

@@ -26,6 +26,7 @@ class ImageIndex:
         warnings: problems in the data that the user should know, one line each.
         boxes: float32, (N, 4), the labelled object's left, top, right and bottom in pixels of the image, right and
             bottom exclusive; NaN if unknown. None if the source has no boxes.
+        attribution: authors and licence, which everything that shows the images must state; "" if nothing demands it.
     """
 
     source: str
@@ -38,6 +39,7 @@ class ImageIndex:
     read: Callable[[int], bytes]
     warnings: tuple[str, ...] = ()
     boxes: np.ndarray | None = None
+    attribution: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_bench.config import DatasetConfig
 from keras_bench.console import Log
-from keras_bench.data import csv_table, digits, folder, tfds, tiny_imagenet
+from keras_bench.data import csv_table, digit_scenes, digits, folder, tfds, tiny_imagenet
 from keras_bench.data.archive import entry_names
 from keras_bench.data.index import ImageIndex
 from keras_bench.errors import UserError, unknown_name
@@ -68,6 +68,9 @@ SOURCES: Mapping[str, Source] = {
         reads_environment=False,
     ),
     "digits": Source(lambda *_: digits.open_digits(), "nothing", reads_environment=False, bundled_with="scikit-learn"),
+    "digit-scenes": Source(
+        lambda *_: digit_scenes.open_digit_scenes(), "nothing", reads_environment=False, bundled_with="scikit-learn"
+    ),
 }
 
 

@@ -269,6 +269,7 @@ def _dataset_json(data: Data) -> dict[str, object]:
     index, splits = data.index, data.splits
     return {
         "source": index.source,
+        **({"attribution": index.attribution} if index.attribution else {}),
         "fingerprint": data.fingerprint,
         "class_names": list(index.class_names),
         "class_titles": list(index.class_titles),
