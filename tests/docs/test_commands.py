@@ -88,6 +88,7 @@ NOT_RUN: dict[str, tuple[str, ...]] = {
     "they are the tests and the checks beside them": (
         "make test",
         "make test-all",
+        "make coverage",
         "make lint",
         "make security",
         "make torture",

@@ -87,6 +87,15 @@ def test_report_and_model_card_name_the_file_of_the_initial_weights(tmp_path):
     assert "/home/me" not in card + page
 
 
+def test_report_and_model_card_name_the_authors_of_the_images(tmp_path):
+    run = make_run(tmp_path, "MobileNet")
+    dataset = json.loads(run.dataset.read_text())
+    run.dataset.write_text(json.dumps({**dataset, "attribution": "photographs by Ann, CC BY 2.0"}))
+    assert main(["report", "made", "--out", str(tmp_path)]) == 0
+    assert "photographs by Ann, CC BY 2.0" in (tmp_path / "made" / "index.html").read_text()
+    assert "photographs by Ann, CC BY 2.0" in run.model_card.read_text()
+
+
 def test_results_contain_the_metrics_of_the_saved_predictions_inside_their_intervals(experiment):
     with (experiment / "made" / "results.csv").open() as stream:
         rows = list(csv.DictReader(stream))
