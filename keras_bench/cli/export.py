@@ -21,7 +21,11 @@ def add_to(verbs: Verbs) -> None:
     add = parser.add_argument
     run = "folder of a finished run: runs/<experiment>/<model>/seed<k>; with --sign, a finished bundle is accepted too"
     add("run", type=Path, help=run)
-    add("--phase", choices=PHASES, help="phase to export (default: every phase of the run)")
+    add(
+        "--phase",
+        choices=PHASES,
+        help="phase to export (default: the final phase; every phase if the run has export.phases=all)",
+    )
     add("--data", type=Path, help="folder or zip of images (default: where the run found them)")
     add_exports(parser)
     add("--verify-limit", type=int, metavar="N", help="number of test images to compare (default: all)")
@@ -34,11 +38,11 @@ def add_to(verbs: Verbs) -> None:
 
 
 def handle(arguments: argparse.Namespace) -> int:
-    """Export one phase, or all phases of the run."""
+    """Export one phase, or those that the run's configuration asks for."""
     from keras_bench.bundle.sums import SUMS
     from keras_bench.console import Log
     from keras_bench.export.phases import export_run, refuse_damaged_run
-    from keras_bench.export.places import bundle_name
+    from keras_bench.export.places import bundle_name, phases_to_export
     from keras_bench.export.signing import load_private_key, sign_bundle
     from keras_bench.report.write import card_writer
     from keras_bench.runs.folders import RunDir
@@ -58,7 +62,7 @@ def handle(arguments: argparse.Namespace) -> int:
     job = job_of_run(RunDir(arguments.run), arguments.data, arguments.exports, changes)
     if arguments.phase and arguments.phase not in job.phases:
         raise UserError(f"--phase: {arguments.run} has {' and '.join(job.phases)}, not {arguments.phase}")
-    phases = [arguments.phase] if arguments.phase else job.phases
+    phases = [arguments.phase] if arguments.phase else phases_to_export(job)
     export_run(job, phases, card_writer(job, log), log)
     if key is not None:
         for phase in phases:

@@ -1,6 +1,6 @@
 """The whole configuration of an experiment: its recipe, and what follows training, as frozen, validated types."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
@@ -60,7 +60,10 @@ class LatencyConfig(Section):
 class ExportConfig(Section):
     """The ONNX bundles exported at the end of a run; no result of training depends on them."""
 
-    enabled: bool = Field(True, description="export every phase the run was asked for")
+    enabled: bool = Field(True, description="export bundles at the end of a run")
+    phases: Literal["final", "all"] = Field(
+        "final", description="export only the final phase, or every phase the run was asked for"
+    )
     verify_images: int | None = Field(
         None, ge=1, le=MAX_IMAGES, description="test images on which the bundle must agree with Keras; null: all"
     )

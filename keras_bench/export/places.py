@@ -15,7 +15,7 @@ from keras_bench.environment import usable_cores
 from keras_bench.export.earlier import changed_in_bundle
 from keras_bench.parallel import map_in_order
 from keras_bench.phases import Phase
-from keras_bench.reading import read_record
+from keras_bench.reading import read_intact, read_record
 from keras_bench.runs.damage import is_unreadable
 from keras_bench.runs.fingerprint import changed_settings
 from keras_bench.runs.job import Job
@@ -30,9 +30,9 @@ def bundle_name(job: Job, phase: Phase) -> str:
 
 def export_finished(job: Job, phase: Phase) -> bool:
     """Return whether the phase's bundle is intact and was made from this very model with these settings."""
-    folder = job.exports / bundle_name(job, phase)
-    if not (job.folder.export(phase).is_file() and folder.is_dir()) or damaged_exports(job, phase):
+    if not _has_bundle(job, phase) or damaged_exports(job, phase):
         return False
+    folder = job.exports / bundle_name(job, phase)
     bundle, recorded = read_record(job.folder.export(phase), lambda content: (content["bundle"], content["made_of"]))
     same_folder = (job.folder.root / bundle).resolve() == folder.resolve()
     return same_folder and not changed_settings(recorded, made_of(job, phase), ExportConfig().model_dump(mode="json"))
@@ -45,9 +45,31 @@ def damaged_exports(job: Job, phase: Phase) -> list[Path]:
     return [*damaged, *(changed_in_bundle(folder) if folder.is_dir() else [])]
 
 
+def phases_to_export(job: Job) -> tuple[Phase, ...]:
+    """Return the phases of a trained run that shall have a bundle, in order.
+
+    With `export.phases` at "final" they are the final phase, and each other phase that has a bundle already: one that
+    was asked for by name, or made when every phase was exported, is kept as whole and as current as that of the final
+    phase. A bundle whose folder someone removed stays removed.
+    """
+    if job.config.export.phases == "all":
+        return job.phases
+    final = read_intact(job.folder.run, lambda content: content["final_phase"])
+    return tuple(phase for phase in job.phases if phase == final or _is_kept(job, phase))
+
+
+def _is_kept(job: Job, phase: Phase) -> bool:
+    return _has_bundle(job, phase) or is_unreadable(job.folder.export(phase))
+
+
+def _has_bundle(job: Job, phase: Phase) -> bool:
+    return job.folder.export(phase).is_file() and (job.exports / bundle_name(job, phase)).is_dir()
+
+
 def made_of(job: Job, phase: Phase) -> dict[str, object]:
     """Return everything a bundle depends on."""
-    return {**file_identity(job.folder, phase), **job.config.export.model_dump(mode="json", exclude={"enabled"})}
+    settings = job.config.export.model_dump(mode="json", exclude={"enabled", "phases"})
+    return {**file_identity(job.folder, phase), **settings}
 
 
 def run_bundle(

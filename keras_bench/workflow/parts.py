@@ -11,7 +11,7 @@ from keras_bench.cost.latency import LATENCY, has_accelerator, latency_finished,
 from keras_bench.errors import memory_named
 from keras_bench.explain.run import damaged_explanations, explain_finished, explain_run
 from keras_bench.export.phases import export_phases
-from keras_bench.export.places import damaged_exports, export_finished
+from keras_bench.export.places import damaged_exports, export_finished, phases_to_export
 from keras_bench.report.outlook import Outlook, ReportPart, run_key
 from keras_bench.runs.damage import damaged_files, is_unreadable
 from keras_bench.runs.folders import RunDir
@@ -51,12 +51,14 @@ class Part:
 def _make_bundles(run: Run) -> None:
     from keras_bench.report.write import card_writer  # loads Matplotlib, which a plan or a finished run does not need
 
-    export_phases(run, run.phases, card_writer(run.job, run.log))
+    export_phases(run, phases_to_export(run.job), card_writer(run.job, run.log))
 
 
 def _plan_export(job: Job) -> str:
     int8 = "; an 8-bit version is tried" if job.config.export.int8 else ""
-    return f"an ONNX bundle of {' and of '.join(job.phases)}, checked on test images{int8}"
+    is_chosen = job.config.export.phases == "final" and len(job.phases) > 1
+    exported = "the final phase" if is_chosen else " and of ".join(job.phases)
+    return f"an ONNX bundle of {exported}, checked on test images{int8}"
 
 
 def _plan_latency(job: Job) -> str:
@@ -100,8 +102,8 @@ PARTS = (
     Part(
         name="export",
         is_wanted=lambda config: config.export.enabled,
-        is_missing=lambda job: not all(export_finished(job, phase) for phase in job.phases),
-        damaged=lambda job: [path for phase in job.phases for path in damaged_exports(job, phase)],
+        is_missing=lambda job: not all(export_finished(job, phase) for phase in phases_to_export(job)),
+        damaged=lambda job: [path for phase in phases_to_export(job) for path in damaged_exports(job, phase)],
         make=_make_bundles,
         plan=_plan_export,
         without="--no-export",

@@ -391,7 +391,7 @@ def test_half_precision_trains_and_leaves_a_float32_model(tmp_path):
     import keras
 
     words = ["run", *SMALL, "--phase", "ft", "--out", str(tmp_path), "--set", "training.mixed_precision=bfloat16"]
-    words += ["--set", "export.enabled=true", "--set", "export.int8=false"]
+    words += ["--set", "export.enabled=true", "--set", "export.int8=false", "--set", "export.phases=all"]
     assert main(words) == 0
     run = run_folder(tmp_path, "digits", "MobileNet", 0)
     assert {layer.dtype_policy.name for layer in keras.models.load_model(run.model("ft")).layers} == {"float32"}
@@ -409,9 +409,10 @@ def test_real_transfer_learning_on_real_images(shared_mini, shared_keras_home, t
         "--set", "model.weights_size=224",
     ]  # fmt: skip
     assert main(words) == 0
-    bundle = tmp_path / "exports" / "tiny-imagenet" / "MobileNet-ft-seed0"
-    assert main(["verify", str(bundle), "--data", str(shared_mini)]) == 0
     run = run_folder(tmp_path, "tiny-imagenet", "MobileNet", 0)
+    final = json.loads(run.run.read_text())["final_phase"]
+    bundle = tmp_path / "exports" / "tiny-imagenet" / f"MobileNet-{final}-seed0"
+    assert main(["verify", str(bundle), "--data", str(shared_mini)]) == 0
     checks = ExplanationChecks.from_json(json.loads(run.explanation_checks.read_text()))
     gradcam = next(one for one in judge_methods(checks) if one.method == "gradcam")
     assert gradcam.hits.value > gradcam.box_share
@@ -419,6 +420,5 @@ def test_real_transfer_learning_on_real_images(shared_mini, shared_keras_home, t
     assert gradcam.beats_random
     assert gradcam.changes_with_head
     assert gradcam.changes_with_backbone
-    final = json.loads(run.run.read_text())["final_phase"]
     assert json.loads(run.result(final).read_text())["metrics"]["test"]["top1"] >= 0.60
     assert "goldfish" in json.loads(run.dataset.read_text())["class_titles"][0]

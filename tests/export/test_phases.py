@@ -34,13 +34,14 @@ QUICK = [
     "--set", "latency.enabled=false", "--set", "explain.enabled=false", "--set", "tl.learning_rate=0.01",
     "--set", "export.int8_max_drop_points=100",
 ]  # fmt: skip
+EVERY_PHASE = ["--set", "export.phases=all"]
 
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     """Two seeds of one model, the first with the bundles of both its phases."""
     folder = tmp_path_factory.mktemp("out")
-    assert main(["run", *QUICK, "--out", str(folder), "--in-suite"]) == 0
+    assert main(["run", *QUICK, *EVERY_PHASE, "--out", str(folder), "--in-suite"]) == 0
     assert main(["run", *QUICK, "--out", str(folder), "--seed", "1", "--no-export"]) == 0
     return folder
 
@@ -110,6 +111,43 @@ def test_the_same_command_does_nothing_again(out, bundle, capsys):
     assert main(["export", str(out / "digits" / "MobileNet" / "seed0"), "--exports", str(out / "exports")]) == 0
     assert "exported before with the same settings: nothing to do" in capsys.readouterr().out
     assert (bundle / "model.onnx").stat().st_mtime_ns == before
+
+
+def test_only_the_final_phase_is_exported_unless_another_is_asked_for(out, tmp_path, capsys):
+    copy = Path(shutil.copytree(out, tmp_path / "out"))
+    run = run_folder(copy, "digits", "MobileNet", 0)
+    exports = copy / "exports" / "digits"
+    final = json.loads(run.run.read_text())["final_phase"]
+    other = {"tl": "ft", "ft": "tl"}[final]
+    bundles = {phase: exports / f"MobileNet-{phase}-seed0" for phase in ("tl", "ft")}
+    quick = ["run", *QUICK, "--out", str(copy), "--in-suite", "--set", "export.int8=false"]
+    for bundle in bundles.values():
+        shutil.rmtree(bundle)
+    assert main(quick) == 0
+    assert [path.name for path in exports.iterdir()] == [bundles[final].name]
+    assert main(quick) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert main(["export", str(run.root), "--exports", str(exports.parent), "--no-int8", "--phase", other]) == 0
+    assert sorted(exports.iterdir()) == sorted(bundles.values())
+    check_sums(bundles[other])
+    capsys.readouterr()
+    assert main(quick) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_bundles_of_every_phase_stay_valid_and_whole(out, tmp_path, capsys):
+    """A run of an earlier version has one of each phase."""
+    copy = Path(shutil.copytree(out, tmp_path / "out"))
+    run = run_folder(copy, "digits", "MobileNet", 0)
+    final = json.loads(run.run.read_text())["final_phase"]
+    other = copy / "exports" / "digits" / f"MobileNet-{ {'tl': 'ft', 'ft': 'tl'}[final] }-seed0"
+    quick = ["run", *QUICK, "--out", str(copy), "--in-suite"]
+    assert main(quick) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    (other / "labels.json").write_text("{}")
+    assert main(quick) == 0
+    assert f"{other / 'labels.json'} is damaged; it is made again" in capsys.readouterr().out
+    check_sums(other)
 
 
 def test_a_finished_phase_leaves_no_state_even_if_its_process_was_killed_before_removing_it(out, capsys):

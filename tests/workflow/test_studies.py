@@ -146,7 +146,9 @@ def test_folder(tmp_path):
     before = {path: (path.lstat().st_mtime_ns, path.lstat().st_size) for path in data.rglob("*")}
     models = ("ResNet50", "EfficientNetB0", "InceptionV3")
     words = ["--weights", "none"]
-    output = finished("folder-all", tmp_path, data, *words, dataset__image_size=75, export__enabled="true")
+    output = finished(
+        "folder-all", tmp_path, data, *words, dataset__image_size=75, export__enabled="true", export__phases="all"
+    )
     folder = tmp_path / "folder"
     assert set(rows(folder)) == {(model, phase) for model in models for phase in ("tl", "ft")}
     assert "3 unreadable images are left out (all are listed in dataset.json)" in output
