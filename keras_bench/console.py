@@ -181,3 +181,8 @@ def duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
+
+
+def counted(number: int, units: str) -> str:
+    """Return a number with its noun, of which the plural is given: "1 epoch" or "1,200 epochs"."""
+    return f"{number:,} {_singular(units) if number == 1 else units}"

@@ -5,12 +5,13 @@ import re
 import sys
 from types import SimpleNamespace
 
+import pytest
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from keras_bench import console
-from keras_bench.console import Log, table_text
+from keras_bench.console import Log, counted, table_text
 from keras_bench.printable import UNSAFE, accept_all_characters
 from tests.nasty import NASTY_NAMES
 
@@ -96,3 +97,11 @@ def test_log_and_table_reach_a_terminal_that_has_ascii_only(monkeypatch):
     shown = raw.getvalue().decode("ascii")
     assert shown.startswith("72 % - 3x2 ->\n")
     assert r"| \xe9 - \u732b" in shown
+
+
+@pytest.mark.parametrize(
+    ("number", "units", "words"),
+    [(1, "epochs", "1 epoch"), (0, "epochs", "0 epochs"), (1, "classes", "1 class"), (1200, "images", "1,200 images")],
+)
+def test_a_number_and_its_noun_agree(number, units, words):
+    assert counted(number, units) == words

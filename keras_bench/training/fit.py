@@ -11,7 +11,7 @@ import keras
 
 from keras_bench.backbones.table import Backbone
 from keras_bench.config import Config, FineTuneConfig, PhaseConfig
-from keras_bench.console import Log, duration
+from keras_bench.console import Log, counted, duration
 from keras_bench.models.phases import count_parameters, set_phase
 from keras_bench.phases import Phase
 from keras_bench.runs.folders import RunDir
@@ -247,8 +247,8 @@ def _report_outcome(
     epochs = plan.settings.epochs
     planned = f" of {epochs}, stopped early," if len(history) < epochs else ""
     log.line(
-        f"{plan.phase}: {len(history)} epochs{planned} in {duration(seconds)}; the best is epoch {int(best['epoch'])} "
-        f"with val {decision.label} {best[f'val_{decision}']:.1%}"
+        f"{plan.phase}: {counted(len(history), 'epochs')}{planned} in {duration(seconds)}; the best is epoch "
+        f"{int(best['epoch'])} with val {decision.label} {best[f'val_{decision}']:.1%}"
     )
     return FitOutcome(
         best_epoch=int(best["epoch"]),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from keras_bench.console import Log, duration
+from keras_bench.console import Log, counted, duration
 from keras_bench.data.tiny_imagenet import archive_path
 from keras_bench.disk import size_text
 from keras_bench.environment import peak_memory_mb
@@ -152,7 +152,9 @@ def _print_phase(job: Job, phase: Phase, probe: Probe, data: Data, log: Log) -> 
     training, epochs = job.config.training, job.config.phase(phase).epochs
     portion = training.portion_size  # images per timed step
     steps = {split: -(-count // portion) for split, count in counts.items()}
-    summary = f"{phase}: trains {probe.trainable:,} of {probe.parameters:,} parameters; at most {epochs} epochs"
+    summary = (
+        f"{phase}: trains {probe.trainable:,} of {probe.parameters:,} parameters; at most {counted(epochs, 'epochs')}"
+    )
     if training.accumulation_steps > 1:
         summary += f", each batch of {training.batch_size} in portions of {portion}"
     if job.config.is_cached(phase):

@@ -335,7 +335,7 @@ def test_a_dry_run_plans_and_writes_nothing(tmp_path, capsys):
     views = f"at most 2 epochs on features of {4 * train + val} images"
     assert f"tl: trains 68,362 of 286,906 parameters; {views}" in output
     # An epoch of train and val, then val and test once more. What trains is all but BatchNorm.
-    assert f"of 286,906 parameters; at most 1 epochs, {train + val + val + test} images" in output
+    assert f"of 286,906 parameters; at most 1 epoch, {train + val + val + test} images" in output
     trains = re.findall(r"trains ([\d,]+) of 286,906 parameters", output)
     counts = [int(count.replace(",", "")) for count in trains]
     # Model, best weights and two states, of which three with two optimizer variables per weight; and the predictions.
