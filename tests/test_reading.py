@@ -104,16 +104,19 @@ def test_every_file_that_the_report_reads_is_named_where_it_is_damaged(damage, t
     run, _ = make_run(tmp_path, "VGG16"), make_run(tmp_path, "MobileNet")
     _seal(run)
     rows, _ = _rows_and_warnings(tmp_path)
-    training = [run.config, run.environment, run.dataset, run.run, run.result("tl"), run.history("ft")]
+    training = [run.config, run.environment, run.dataset, run.run, run.result("tl")]
     training += [run.predictions("tl", "val"), run.predictions("ft", "test")]
     parts = [run.cost, run.latency, run.explanation_checks, run.explanations]
-    for path in [*training, *parts]:
+    for path in [*training, run.history("ft"), *parts]:
         whole = path.read_bytes()
         path.unlink() if damage == "missing" else DAMAGE[damage](path)
         left, warned = _rows_and_warnings(tmp_path)
         if path in training:
             assert [line for line in warned if line.startswith(f"a run is left out: {path} ")], path
             assert {model for model, *_ in left} == {"MobileNet"}
+        elif path == run.history("ft"):
+            assert [line for line in warned if line.startswith(f"{path} is ") and "the results stand" in line]
+            assert {model for model, *_ in left} == {"MobileNet", "VGG16"}
         elif damage != "missing":
             assert [line for line in warned if line.startswith(f"{path} is damaged, and the report does without")]
         assert left <= rows

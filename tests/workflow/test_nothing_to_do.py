@@ -71,4 +71,4 @@ def test_timing_whose_content_has_changed_is_removed_and_named(job, capsys):
     change_digit(job.folder.timing)  # it can still be read
     assert workflow_run._drop_damaged_timing(job, log)
     assert not job.folder.timing.exists()
-    assert "timing.json is damaged and is removed" in " ".join(capsys.readouterr().out.split())
+    assert "timing.json was changed since it was written and is removed" in " ".join(capsys.readouterr().out.split())
