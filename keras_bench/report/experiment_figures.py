@@ -174,11 +174,11 @@ def _scatter(
     on_front = pareto_front([cost for _, cost, _ in points], [value for *_, value in points])
     front = sorted((cost, value) for (_, cost, value), is_on in zip(points, on_front, strict=True) if is_on)
     axes.step(*zip(*front, strict=True), where="post", color="0.5", linewidth=1, zorder=0)
+    axes.margins(x=0.12, y=0.15)
     if is_wide:
         axes.set_xscale("log")
-    else:
-        axes.set_xlim(left=0)
-    axes.margins(x=0.12, y=0.15)
+    else:  # not `left=0` alone: if costs are alike, the margin that Matplotlib computes from them cuts off the dearest
+        axes.set_xlim(0, 1.1 * max(cost for _, cost, _ in points) or 1.0)
     return points
 
 

@@ -163,6 +163,13 @@ def test_the_scatter_draws_every_model_with_its_interval_and_the_front(compariso
     assert [axes.texts[0].get_text() for axes in without.axes] == ["not measured", "MobileNet", "not measured"]
 
 
+def test_models_that_cost_about_the_same_are_drawn_inside_the_scatter(comparison):
+    alike = [
+        replace(run, cost=replace(run.cost, multiply_adds=10**9 + number)) for number, run in enumerate(comparison.runs)
+    ]
+    assert accuracy_for_cost(alike, pareto_front).axes[2].get_xlim() == (0, pytest.approx(1.1))
+
+
 def test_an_undefined_interval_is_reported_everywhere_and_drawn_without_a_bar(comparison):
     run = comparison.runs[0]
     view = run.final
