@@ -11,16 +11,33 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Protocol
 
 GRACE_SECONDS = 2.0  # from the signal until the process is ended by force
 POLL_SECONDS = 0.5  # between two looks whether the parent is still there
 PARENT = "KERAS_BENCH_PARENT"  # environment variable: id of the process that must outlive this one
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
-_children: set["subprocess.Popen[str]"] = set()
+
+class Child(Protocol):
+    """A process that is waited for, and ended if this process is interrupted."""
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+
+    def kill(self) -> None:
+        """End it."""
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait for its end, and return its exit code; after `timeout` seconds raise `subprocess.TimeoutExpired`."""
+
+
+_children: set[Child] = set()
+_interruptible = False
+_at_end: list[Callable[[], None]] = []
 
 
 class Interrupted(KeyboardInterrupt):
@@ -56,14 +73,29 @@ def interruptible(message: str) -> Iterator[None]:
     earlier = {number: signal.signal(number, _raise_interrupted) for number in handled}
     over = threading.Event()
     threading.Thread(target=_end_by_force, args=(reading, message, over), daemon=True).start()
+    global _interruptible
+    _interruptible = True
     try:
         yield
     finally:
+        _interruptible = False
+        while _at_end:
+            _at_end.pop()()
         for number, handler in earlier.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(earlier_wakeup)
         over.set()
         os.close(writing)  # ends the thread, which closes the other end
+
+
+def is_interruptible() -> bool:
+    """Return whether the main thread is in a block of `interruptible`."""
+    return _interruptible and threading.current_thread() is threading.main_thread()
+
+
+def at_end_of_interruptible(function: Callable[[], None]) -> None:
+    """Call a function at the end of the block of `interruptible` that runs, however it ends."""
+    _at_end.append(function)
 
 
 def _raise_interrupted(number: int, frame: FrameType | None) -> None:
@@ -98,18 +130,25 @@ def run_child(command: Sequence[str], capture: bool = False) -> "subprocess.Comp
     pipe = subprocess.PIPE if capture else None
     environment = {**os.environ, PARENT: str(os.getpid())}
     child = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, errors="replace", env=environment)
+    with stopped_if_interrupted(child):
+        output, errors = child.communicate()
+    return subprocess.CompletedProcess(command, child.returncode, output, errors)
+
+
+@contextmanager
+def stopped_if_interrupted(child: Child) -> Iterator[None]:
+    """End a child that is still running when the block ends with an exception, or when this process ends by force."""
     _children.add(child)
     try:
-        output, errors = child.communicate()
+        yield
     except BaseException:
         _stop(child)
         raise
     finally:
         _children.discard(child)
-    return subprocess.CompletedProcess(command, child.returncode, output, errors)
 
 
-def _stop(child: "subprocess.Popen[str]") -> None:
+def _stop(child: Child) -> None:
     """End a child, politely first."""
     child.terminate()
     with suppress(subprocess.TimeoutExpired):

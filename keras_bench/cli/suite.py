@@ -12,7 +12,7 @@ def add_to(verbs: Verbs) -> None:
         "suite",
         handle,
         "train every model of an experiment and compare them",
-        "Train every model of an experiment one after another, each in a fresh process, and compare them.",
+        "Train every model of an experiment one after another, each in a process of its own, and compare them.",
     )
     add_training(parser)
     add_some_models(parser)

@@ -13,7 +13,7 @@ def add_to(verbs: Verbs) -> None:
         "sweep",
         handle,
         "vary configuration keys of an experiment and compare the results",
-        "Run every point of a sweep, each in a fresh process. The points come from a grid, a list or a search.",
+        "Run every point of a sweep, each in a process of its own. The points come from a grid, a list or a search.",
         "Example: keras-bench sweep dropout --data tiny-imagenet-200.zip --seed 0 1 2",
     )
     add = parser.add_argument

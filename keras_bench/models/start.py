@@ -18,13 +18,11 @@ REQUIRED = {"backend": "tensorflow", "image_data_format": "channels_last", "floa
 
 def start_tensorflow(log: Log) -> list[str]:
     """Import TensorFlow quietly, without TF32; returns the names of the accelerators it sees."""
-    set_tensorflow_defaults()
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    with _without_native_stderr():
-        ignored = import_keras()
-        import keras
-        import tensorflow as tf
+    ignored = import_quietly()
+    import keras
+    import tensorflow as tf
 
+    with _without_native_stderr():
         gpus = tf.config.list_physical_devices("GPU")
     # All reported numbers are computed in full float32; only training steps may use TF32 (training/precision.py).
     tf.config.experimental.enable_tensor_float_32_execution(False)
@@ -37,6 +35,23 @@ def start_tensorflow(log: Log) -> list[str]:
         devices.append(tf.config.experimental.get_device_details(device).get("device_name", device.name))
     log.line(f"device: {', '.join(devices) or 'CPU'}")
     return devices
+
+
+def import_quietly() -> list[str]:
+    """Import TensorFlow and Keras as `import_keras` does, without what they print; no device or thread is made yet."""
+    set_tensorflow_defaults()
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    with _without_native_stderr():
+        ignored = import_keras()
+        import tensorflow  # noqa: F401
+    return ignored
+
+
+def has_plain_settings() -> bool:
+    """Return whether the user's settings of Keras are those that results are defined for, or none."""
+    path = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "keras.json"
+    is_plain = all(key in REQUIRED and value == REQUIRED[key] for key, value in _read_settings(path).items())
+    return is_plain and (os.environ.get("KERAS_BACKEND") or REQUIRED["backend"]) == REQUIRED["backend"]
 
 
 def import_keras() -> list[str]:

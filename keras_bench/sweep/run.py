@@ -1,4 +1,4 @@
-"""Runs the points of a sweep one after another, each in a fresh process, and writes one table of all of them."""
+"""Runs the points of a sweep one after another, each in a process of its own, and writes one table of all of them."""
 
 from collections.abc import Sequence
 

@@ -18,7 +18,7 @@ from keras_bench.workflow.parts import missing_parts
 
 
 class PointRunner:
-    """Runs the job of a point in a fresh process, unless it is finished and everything it depends on is unchanged.
+    """Runs the job of a point in a process of its own, unless it is finished and everything it depends on is unchanged.
 
     Only a process that opens the data learns its fingerprint, so the first job always gets one. Its fingerprint holds
     for all jobs that read the same images, and spares the finished ones a process that would do nothing.

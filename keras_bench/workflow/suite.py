@@ -1,4 +1,4 @@
-"""The story of a suite: every model of an experiment, one after another, each in a fresh process, and their table.
+"""The story of a suite: every model of an experiment, one after another, each in a process of its own, and their table.
 
 The table and the page are written after each model, so that what is there can be read while the rest follows.
 """
