@@ -23,7 +23,8 @@ from keras_bench.runs.weights import final_phase
 
 # Importing TensorFlow, loading and tracing MobileNet 0.75 took 7 to 8 s on two cores of an AMD EPYC.
 START_SECONDS = 8.0
-USUAL_SECONDS = 2.0  # of one measurement, warm-up included, on the same machine with little else to do
+# Of one measurement, warm-up included: estimated for the same model from the duration of its calls.
+USUAL_SECONDS = 3.0
 MACHINE = ("platform", "cpu", "cores", "packages")  # must be equal for latencies to be comparable
 LATENCY = "latency"  # key in timing.json for the time of all these measurements, those of bundles included
 

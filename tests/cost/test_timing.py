@@ -44,6 +44,13 @@ def test_a_precise_median_ends_the_series_after_thirty_calls():
     assert (timing.calls, timing.p50_ms) == (30, 101)
 
 
+def test_a_fast_model_gets_a_hundred_calls_for_its_p99():
+    machine = Machine([10] * 2000)
+    assert time_calls(machine, 2, 1000, 100.0, machine.clock).calls == 100
+    machine = Machine([40] * 2000)
+    assert time_calls(machine, 2, 1000, 100.0, machine.clock).calls == 50  # which take 2 s
+
+
 def test_a_precise_median_is_not_enough_before_half_a_second():
     machine = Machine([1] * 2000)
     assert time_calls(machine, 2, 1000, 100.0, machine.clock).calls == 500  # of 1 ms
