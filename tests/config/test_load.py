@@ -67,7 +67,7 @@ def test_scientific_notation_without_a_point_is_a_number(tmp_path):
         ("{}", ["augmentation.horizontal_flip=1"], r"expected true or false.*received 1"),
         ("{}", ["augmentation.zoom=0.1"], r"expected a list, e.g. \[-0.1, 0.1\].*received 0.1"),
         ("{}", ["augmentation.zoom=[0.1]"], r"augmentation.zoom: expected"),
-        ("dataset: {source: imagnet}", [], r"dataset.source: expected 'tiny-imagenet', 'folder', .* or 'digits'"),
+        ("dataset: {source: imagnet}", [], r"dataset.source: expected 'tiny-imagenet', 'folder', .* or 'digit-scenes'"),
         (
             "{}",
             ["dataset.classes=[a, b, a]"],
