@@ -15,7 +15,7 @@ def add_to(verbs: Verbs) -> None:
         handle,
         "average finished runs and export them as one bundle",
         "Average the predictions of finished runs on the same images, and test the average against its best member.",
-        "Example: keras-bench ensemble runs/demo/EfficientNetB0/seed0 runs/demo/MobileNetV3Small/seed0",
+        "Example: keras-bench ensemble runs/demo/MobileNetV3Small/seed0 runs/demo/MobileNetV3Large/seed0",
     )
     add = parser.add_argument
     add("runs", nargs="+", type=Path, help="folders of finished runs, two or more")

@@ -16,7 +16,7 @@ def add_to(verbs: Verbs) -> None:
         handle,
         "export a finished run as a verified ONNX bundle",
         "Convert a finished run to ONNX, compare it with Keras on the test images, and write the bundle.",
-        "Example: keras-bench export runs/demo/EfficientNetB0/seed0 --phase ft",
+        "Example: keras-bench export runs/demo/MobileNetV3Small/seed0 --phase ft",
     )
     add = parser.add_argument
     run = "folder of a finished run: runs/<experiment>/<model>/seed<k>; with --sign, a finished bundle is accepted too"

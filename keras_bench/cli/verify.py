@@ -15,7 +15,7 @@ def add_to(verbs: Verbs) -> None:
         "check a bundle: checksums, sample images, accuracy",
         "Check that a bundle is whole and predicts as it did when it was made, without running any code in it; exit "
         "code 1: it does not. 2: it is malformed.",
-        "Example: keras-bench verify exports/demo/EfficientNetB0-ft-seed0",
+        "Example: keras-bench verify exports/demo/MobileNetV3Small-ft-seed0",
     )
     parser.add_argument("bundle", type=Path, help="folder that keras-bench export wrote")
     parser.add_argument("--data", type=Path, help="also measure accuracy on the test images of this data set")

@@ -58,18 +58,18 @@ RUN_BY: dict[str, tuple[str, ...]] = {
     "test_int8_is_calibrated_on_the_training_images_of_splits_csv": ("keras-bench export",),
     "test_verify_measures_the_accuracy_that_was_recorded": ("keras-bench verify",),
     "test_a_finished_bundle_is_rebuilt_neither_when_it_is_signed_nor_afterwards": (
-        "keras-bench export runs/demo/EfficientNetB0/seed0 --sign",
-        "keras-bench verify exports/demo/EfficientNetB0-ft-seed0 --key",
+        "keras-bench export runs/demo/MobileNetV3Small/seed0 --sign",
+        "keras-bench verify exports/demo/MobileNetV3Small-ft-seed0 --key",
     ),
     "test_a_signed_bundle_is_verified_with_the_public_key": (
-        "keras-bench export exports/demo/EfficientNetB0-ft-seed0 --sign",
+        "keras-bench export exports/demo/MobileNetV3Small-ft-seed0 --sign",
     ),
     "test_predict_gives_the_recorded_probabilities": ("keras-bench predict",),
     "test_paths_that_end_with_nul_may_hold_anything_else": (
-        "keras-bench predict exports/demo/EfficientNetB0-ft-seed0 -",
+        "keras-bench predict exports/demo/MobileNetV3Small-ft-seed0 -",
     ),
     "test_the_bundle_predicts_with_three_packages_and_its_own_folder": (
-        "python exports/demo/EfficientNetB0-ft-seed0/predict.py",
+        "python exports/demo/MobileNetV3Small-ft-seed0/predict.py",
     ),
     "test_an_ensemble_is_the_mean_and_becomes_one_graph": ("keras-bench ensemble",),
     "test_clean_data_ends_with_zero_and_the_next_command": ("keras-bench audit",),

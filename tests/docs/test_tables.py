@@ -17,8 +17,8 @@ PAGE = ROOT / "docs" / "run-folder.md"
 
 @pytest.fixture
 def demo(tmp_path, monkeypatch):
-    """A folder with runs/demo, two seeds of EfficientNetB0 and one of MobileNet, and their comparison."""
-    for model, seed in (("EfficientNetB0", 0), ("EfficientNetB0", 1), ("MobileNet", 0)):
+    """A folder with runs/demo, two seeds of MobileNetV3Small and one of MobileNet, and their comparison."""
+    for model, seed in (("MobileNetV3Small", 0), ("MobileNetV3Small", 1), ("MobileNet", 0)):
         make_run(tmp_path / "runs", model, seed)
     os.rename(tmp_path / "runs" / "made", tmp_path / "runs" / "demo")
     monkeypatch.chdir(tmp_path)
@@ -36,10 +36,10 @@ def test_the_python_of_the_page_runs(demo):
     assert len(printed.getvalue().splitlines()) > 5
     results = names["results"]
     groups = results.groupby(["model", "phase"])["test_top1"].mean()
-    assert groups["EfficientNetB0", "ft"] == pytest.approx(
-        results.loc[(results["model"] == "EfficientNetB0") & (results["phase"] == "ft"), "test_top1"].sum() / 2
+    assert groups["MobileNetV3Small", "ft"] == pytest.approx(
+        results.loc[(results["model"] == "MobileNetV3Small") & (results["phase"] == "ft"), "test_top1"].sum() / 2
     )
-    assert groups.index.tolist() == [(m, p) for m in ("EfficientNetB0", "MobileNet") for p in ("ft", "tl")]
+    assert groups.index.tolist() == [(m, p) for m in ("MobileNet", "MobileNetV3Small") for p in ("ft", "tl")]
     assert results.dtypes["seed"].kind == "i"
     assert pd.api.types.is_bool_dtype(results["final"])
     assert names["history"]["epoch"].tolist() == [1, 2, 3, 4]
