@@ -93,12 +93,13 @@ NOT_RUN: dict[str, tuple[str, ...]] = {
         "make security",
         "make torture",
     ),
-    "it takes twelve minutes; test_a_suite_lends_weights_from_another_run_and_ends_with_the_table does the same with "
+    "it takes minutes; test_a_suite_lends_weights_from_another_run_and_ends_with_the_table does the same with "
     "smaller suites": ("make demo",),
     "it asks the package index for every dependency": ("make lock",),
     "benchmarks take minutes to hours, and want a data set that is not in the repository": (
         "make bench",
         "python -m benchmarks.cached_accuracy",
+        "python -m benchmarks.compare_latency",
         "python -m benchmarks.compare_passes",
         "python -m benchmarks.compare_training",
         "python -m benchmarks.convert_backbones",
