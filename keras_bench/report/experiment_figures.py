@@ -124,10 +124,7 @@ def accuracy_for_cost(
         axes.set_xlabel(label, fontsize=8)
         axes.grid(alpha=0.3)
     panels[0].set_ylabel(f"test {decision.label}, %, with 95 % interval")
-    if many:
-        figure.draw_without_rendering()  # computes the final layout, which the positions of labels depend on
-        for axes in panels:
-            spread_labels(axes)
+    _keep_labels_apart(figure)
     return figure
 
 
@@ -141,10 +138,15 @@ def accuracy_for_latency(
     axes.set_xlabel(LATENCY_TITLE, fontsize=8)
     axes.set_ylabel(f"test {decision.label}, %, with 95 % interval", fontsize=8)
     axes.grid(alpha=0.3)
-    if len(runs) > len(COLORS):
-        figure.draw_without_rendering()  # computes the final layout, which the positions of labels depend on
-        spread_labels(axes)
+    _keep_labels_apart(figure)
     return figure
+
+
+def _keep_labels_apart(figure: Figure) -> None:
+    """Move the labels of points until none overlaps another."""
+    figure.draw_without_rendering()  # computes the final layout, which the positions of labels depend on
+    for axes in figure.axes:
+        spread_labels(axes)
 
 
 def _scatter(
