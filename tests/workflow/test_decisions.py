@@ -96,7 +96,7 @@ def test_if_any_run_was_chosen_by_balanced_accuracy_it_ranks_all_and_everything_
         assert "final phase, chosen on val by balanced accuracy" in " ".join(text.split())
     for text in (
         "Sign-flip permutation test of balanced accuracy (at least 10,000 draws), two-sided",
-        ">val balanced accuracy</th>",
+        ">val balanced accuracy, %</th>",
         "points of test balanced accuracy",
         "Test balanced accuracy against cost",
         "The final phase, the ranking and the paired tests go by balanced accuracy.",
