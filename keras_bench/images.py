@@ -8,6 +8,8 @@ import io
 import math
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import PIL
@@ -124,13 +126,8 @@ def read_header(data: bytes) -> tuple[str, str]:
     Raises:
         UnreadableImageError: the bytes are in no supported format.
     """
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return str(image.format), image.mode
-    except MemoryError:
-        raise
-    except Exception as error:  # as in `decode`
-        raise UnreadableImageError(_describe_other(data)) from error
+    with _header_of(data) as image:
+        return str(image.format), image.mode
 
 
 def stated_pixels(data: bytes) -> int:
@@ -139,13 +136,8 @@ def stated_pixels(data: bytes) -> int:
     Raises:
         UnreadableImageError: the bytes are in no supported format.
     """
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return image.width * image.height
-    except MemoryError:
-        raise
-    except Exception as error:  # as in `decode`
-        raise UnreadableImageError(_describe_other(data)) from error
+    with _header_of(data) as image:
+        return image.width * image.height
 
 
 def is_animated(data: bytes) -> bool:
@@ -154,9 +146,16 @@ def is_animated(data: bytes) -> bool:
     Raises:
         UnreadableImageError: the bytes are in no supported format.
     """
+    with _header_of(data) as image:
+        return image.format in ANIMATED_FORMATS and bool(getattr(image, "is_animated", False))
+
+
+@contextmanager
+def _header_of(data: bytes) -> Iterator[Image.Image]:
+    """Give a file's header as Pillow reads it, without decoding pixels; what it cannot read is unreadable."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return image.format in ANIMATED_FORMATS and bool(getattr(image, "is_animated", False))
+            yield image
     except MemoryError:
         raise
     except Exception as error:  # as in `decode`
